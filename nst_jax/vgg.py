@@ -1,0 +1,150 @@
+"""VGG-16 and VGG-19 as a frozen feature extractor: a picture in, named activations (taps) out.
+
+Simonyan & Zisserman, "Very Deep Convolutional Networks for Large-Scale Image Recognition", 2015
+(https://arxiv.org/abs/1409.1556), configurations D and E without the fully connected layers.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jax import Array
+from jaxtyping import Float
+
+WIDTHS = (64, 128, 256, 512, 512)  # channels of each block
+DEPTHS = {"vgg16": (2, 2, 3, 3, 3), "vgg19": (2, 2, 4, 4, 4)}  # convolutions of each block
+
+
+def conv_shapes(arch: str) -> dict[str, tuple[int, int, int, int]]:
+    """Kernel shapes (height, width, in, out) of `arch` by name, "conv1_1" first, in order."""
+    shapes = {}
+    channels = 3
+    for block, (depth, width) in enumerate(zip(DEPTHS[arch], WIDTHS, strict=True), start=1):
+        for index in range(1, depth + 1):
+            shapes[f"conv{block}_{index}"] = (3, 3, channels, width)
+            channels = width
+    return shapes
+
+
+def tap_names(arch: str) -> tuple[str, ...]:
+    """All taps of `arch`, shallow to deep: conv1_1, relu1_1, conv1_2, ..."""
+    return tuple(
+        name for conv in conv_shapes(arch) for name in (conv, conv.replace("conv", "relu"))
+    )
+
+
+def smallest_size(taps: Sequence[str]) -> int:
+    """Shortest side, in pixels, of a picture that still has one position at the deepest tap.
+
+    Each block but the first begins with a pooling that halves the sides, rounding down: 2^(b - 1).
+    """
+    return max(2 ** (_block(tap) - 1) for tap in taps)
+
+
+class Frozen(nnx.Variable):
+    """An array of a pretrained network. It is no `nnx.Param`: only the image is ever learned."""
+
+
+class VGG(nnx.Module):
+    """A pretrained VGG up to the deepest tap, called with one picture.
+
+    Used as `graphdef, params = nnx.split(VGG(...))` once, then `nnx.merge(graphdef, params)(image)`
+    inside jitted functions, so that the 80 MB of weights are arguments, never constants.
+
+    Args:
+      layers: name -> (kernel [3, 3, in, out], bias [out]) float32, for RGB input, in order.
+      mean, scale: [3] the input convention of the weights: the first kernel sees
+        (image - mean) * scale.
+      taps: names of the activations to return; `tap_names` lists them.
+      pooling: "max" (as trained) or "average" (Gatys et al. 2015: smoother pictures).
+    """
+
+    def __init__(
+        self,
+        layers: Mapping[str, tuple[np.ndarray, np.ndarray]],
+        mean: np.ndarray,
+        scale: np.ndarray,
+        taps: Sequence[str],
+        pooling: str = "max",
+    ):
+        names = list(layers)
+        deepest = max(names.index(tap.replace("relu", "conv")) for tap in taps)
+        self.convs = nnx.Dict({name: Convolution(*layers[name]) for name in names[: deepest + 1]})
+        self.mean = Frozen(jnp.asarray(mean))
+        self.scale = Frozen(jnp.asarray(scale))
+        self.taps = tuple(taps)
+        self.pooling = pooling
+
+    def __call__(self, image: Float[Array, "h w 3"]) -> dict[str, Float[Array, "_ _ _"]]:
+        """Activations of an sRGB picture in [0, 1]: tap -> [h // 2^(b-1), w // 2^(b-1), channels].
+
+        Values outside [0, 1] are allowed: L-BFGS walks there between two pictures.
+        """
+        features = ((image - self.mean[...]) * self.scale[...])[None]
+        seen = {}
+        for name, conv in self.convs.items():
+            if name.endswith("_1") and _block(name) > 1:
+                features = POOLINGS[self.pooling](features)
+            seen[name] = features = conv(features)
+            seen[name.replace("conv", "relu")] = features = jax.nn.relu(features)
+        return {tap: seen[tap][0] for tap in self.taps}
+
+
+class Convolution(nnx.Module):
+    """A frozen 3x3 convolution with zero padding and stride 1, and its bias."""
+
+    def __init__(self, kernel: np.ndarray, bias: np.ndarray):
+        self.kernel = Frozen(jnp.asarray(kernel))
+        self.backward_kernel = Frozen(jnp.asarray(kernel[::-1, ::-1].transpose(0, 1, 3, 2)))
+        self.bias = Frozen(jnp.asarray(bias))
+
+    def __call__(self, features: Float[Array, "1 h w i"]) -> Float[Array, "1 h w o"]:
+        """features * kernel + bias."""
+        return _convolve(features, self.kernel[...], self.backward_kernel[...]) + self.bias[...]
+
+
+@jax.custom_vjp
+def _convolve(features: Array, kernel: Array, backward_kernel: Array) -> Array:
+    """Convolution that is differentiable in its features only.
+
+    The gradient of a convolution is a convolution with the kernel reversed in space and transposed
+    in channels. Autodiff reverses it at every call, which XLA does not fold inside a loop on CPU
+    (a step takes 4 to 6 times as long); here the caller brings the reversed kernel along.
+    """
+    del backward_kernel
+    return jax.lax.conv_general_dilated(
+        features, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
+    )
+
+
+def _convolve_forward(features: Array, kernel: Array, backward_kernel: Array):
+    return _convolve(features, kernel, backward_kernel), (kernel, backward_kernel)
+
+
+def _convolve_backward(kernels: tuple[Array, Array], cotangent: Array):
+    kernel, backward_kernel = kernels
+    return _convolve(cotangent, backward_kernel, kernel), None, None
+
+
+_convolve.defvjp(_convolve_forward, _convolve_backward)
+
+
+def _windows(features: Array) -> Array:
+    """2x2 windows of stride 2, an odd last row or column left out: [1, h//2, 2, w//2, 2, c]."""
+    _, height, width, channels = features.shape
+    height, width = height // 2, width // 2
+    even = features[:, : 2 * height, : 2 * width]
+    return even.reshape(1, height, 2, width, 2, channels)
+
+
+POOLINGS = {
+    "max": lambda features: _windows(features).max(axis=(2, 4)),
+    "average": lambda features: _windows(features).mean(axis=(2, 4)),
+}
+
+
+def _block(name: str) -> int:
+    """The block of a layer: 4 for "relu4_2"."""
+    return int(name[4])

