@@ -23,7 +23,7 @@ import scipy.io
 from safetensors.numpy import load_file
 
 from nst_jax.errors import UserError
-from nst_jax.vgg import conv_shapes
+from nst_jax.architecture import conv_shapes
 
 Layers = dict[str, tuple[np.ndarray, np.ndarray]]
 

@@ -1,9 +1,10 @@
 """VGG-16 and VGG-19 as a frozen feature extractor: a picture in, named activations (taps) out.
 
 Simonyan & Zisserman, "Very Deep Convolutional Networks for Large-Scale Image Recognition", 2015
-(https://arxiv.org/abs/1409.1556), configurations D and E without the fully connected layers.
+(https://arxiv.org/abs/1409.1556).
 """
 
+import functools
 from collections.abc import Mapping, Sequence
 
 import jax
@@ -13,34 +14,7 @@ from flax import nnx
 from jax import Array
 from jaxtyping import Float
 
-WIDTHS = (64, 128, 256, 512, 512)  # channels of each block
-DEPTHS = {"vgg16": (2, 2, 3, 3, 3), "vgg19": (2, 2, 4, 4, 4)}  # convolutions of each block
-
-
-def conv_shapes(arch: str) -> dict[str, tuple[int, int, int, int]]:
-    """Kernel shapes (height, width, in, out) of `arch` by name, "conv1_1" first, in order."""
-    shapes = {}
-    channels = 3
-    for block, (depth, width) in enumerate(zip(DEPTHS[arch], WIDTHS, strict=True), start=1):
-        for index in range(1, depth + 1):
-            shapes[f"conv{block}_{index}"] = (3, 3, channels, width)
-            channels = width
-    return shapes
-
-
-def tap_names(arch: str) -> tuple[str, ...]:
-    """All taps of `arch`, shallow to deep: conv1_1, relu1_1, conv1_2, ..."""
-    return tuple(
-        name for conv in conv_shapes(arch) for name in (conv, conv.replace("conv", "relu"))
-    )
-
-
-def smallest_size(taps: Sequence[str]) -> int:
-    """Shortest side, in pixels, of a picture that still has one position at the deepest tap.
-
-    Each block but the first begins with a pooling that halves the sides, rounding down: 2^(b - 1).
-    """
-    return max(2 ** (_block(tap) - 1) for tap in taps)
+from nst_jax.architecture import block, conv, relu
 
 
 class Frozen(nnx.Variable):
@@ -57,7 +31,7 @@ class VGG(nnx.Module):
       layers: name -> (kernel [3, 3, in, out], bias [out]) float32, for RGB input, in order.
       mean, scale: [3] the input convention of the weights: the first kernel sees
         (image - mean) * scale.
-      taps: names of the activations to return; `tap_names` lists them.
+      taps: names of the activations to return; `architecture.taps` lists them.
       pooling: "max" (as trained) or "average" (Gatys et al. 2015: smoother pictures).
     """
 
@@ -70,7 +44,7 @@ class VGG(nnx.Module):
         pooling: str = "max",
     ):
         names = list(layers)
-        deepest = max(names.index(tap.replace("relu", "conv")) for tap in taps)
+        deepest = max(names.index(conv(tap)) for tap in taps)
         self.convs = nnx.Dict({name: Convolution(*layers[name]) for name in names[: deepest + 1]})
         self.mean = Frozen(jnp.asarray(mean))
         self.scale = Frozen(jnp.asarray(scale))
@@ -84,11 +58,11 @@ class VGG(nnx.Module):
         """
         features = ((image - self.mean[...]) * self.scale[...])[None]
         seen = {}
-        for name, conv in self.convs.items():
-            if name.endswith("_1") and _block(name) > 1:
+        for name, convolution in self.convs.items():
+            if name.endswith("_1") and block(name) > 1:
                 features = POOLINGS[self.pooling](features)
-            seen[name] = features = conv(features)
-            seen[name.replace("conv", "relu")] = features = jax.nn.relu(features)
+            seen[name] = features = convolution(features)
+            seen[relu(name)] = features = jax.nn.relu(features)
         return {tap: seen[tap][0] for tap in self.taps}
 
 
@@ -131,20 +105,17 @@ def _convolve_backward(kernels: tuple[Array, Array], cotangent: Array):
 _convolve.defvjp(_convolve_forward, _convolve_backward)
 
 
-def _windows(features: Array) -> Array:
-    """2x2 windows of stride 2, an odd last row or column left out: [1, h//2, 2, w//2, 2, c]."""
-    _, height, width, channels = features.shape
-    height, width = height // 2, width // 2
-    even = features[:, : 2 * height, : 2 * width]
-    return even.reshape(1, height, 2, width, 2, channels)
+def _corners(features: Array) -> list[Array]:
+    """The four members of every 2x2 window of stride 2; an odd last row or column is left out.
+
+    Four strided views let XLA fuse the pooling and its gradient, which `reduce_window` does not.
+    """
+    height, width = (side // 2 * 2 for side in features.shape[1:3])
+    return [features[:, y:height:2, x:width:2] for y in (0, 1) for x in (0, 1)]
 
 
 POOLINGS = {
-    "max": lambda features: _windows(features).max(axis=(2, 4)),
-    "average": lambda features: _windows(features).mean(axis=(2, 4)),
+    "max": lambda features: functools.reduce(jnp.maximum, _corners(features)),
+    "average": lambda features: sum(_corners(features)) / 4,
 }
 
-
-def _block(name: str) -> int:
-    """The block of a layer: 4 for "relu4_2"."""
-    return int(name[4])

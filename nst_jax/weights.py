@@ -30,7 +30,7 @@ from tqdm import tqdm
 
 from nst_jax import files, formats
 from nst_jax.errors import UserError
-from nst_jax.vgg import DEPTHS, conv_shapes
+from nst_jax.architecture import conv_shapes
 
 FORMAT = 1
 
@@ -315,5 +315,3 @@ def _fetch(download: Download, folder: Path) -> Path:
         )
     return target
 
-
-ARCHS = tuple(DEPTHS)

@@ -20,7 +20,7 @@ from absl import app, flags
 from nst_jax import weights
 from nst_jax.errors import UserError
 
-_ARCH = flags.DEFINE_enum("arch", "vgg19", weights.ARCHS, "The network to convert.")
+_ARCH = flags.DEFINE_enum("arch", "vgg19", list(weights.SOURCES), "The network to convert.")
 _SOURCE = flags.DEFINE_string("source", "", "Name, URL or file; the arch's first name if empty.")
 _OUTPUT = flags.DEFINE_string("output", "", "File to write; weights/<arch>.h5 if empty.")
 _FAMILY = flags.DEFINE_enum(
