@@ -5,6 +5,7 @@ rest of the package trusts what it returns and reads no key with a fallback.
 """
 
 import math
+import re
 from collections.abc import Callable
 from importlib import resources
 from pathlib import Path
@@ -34,10 +35,11 @@ def default() -> ConfigDict:
 
     # J = alpha J_content + beta J_style + tv_weight TV
     c.content_layers = "relu4_2:1"  # "layer:lambda, ..."; a missing lambda is 1
-    c.style_layers = "relu1_1:0.2, relu2_1:0.2, relu3_1:0.2, relu4_1:0.2, relu5_1:0.2"
+    # These lambdas let each layer count about as much as the others, which no equal ones do.
+    c.style_layers = "relu1_1:100, relu2_1:1, relu3_1:0.3, relu4_1:0.003, relu5_1:1"
     c.alpha = 1.0  # weight of content
-    c.beta = 1.0  # weight of style
-    c.tv_weight = 0.0  # weight of total variation
+    c.beta = 0.02  # weight of style
+    c.tv_weight = 1e6  # weight of total variation
 
     c.optimizer = ConfigDict()
     c.optimizer.name = "adam"  # "adam" or "lbfgs"
@@ -189,3 +191,13 @@ def validate(c: ConfigDict) -> FrozenConfigDict:
             f"config.save_every is {c.save_every}; it must be a multiple of log_every, {c.log_every}"
         )
     return FrozenConfigDict(c)
+
+
+def explain(error: Exception) -> str:
+    """What ml_collections says of a bad key or value, as one line."""
+    said: Any = error
+    while isinstance(said, Exception):
+        said = said.args[0] if said.args else repr(said)
+    text = " ".join(str(said).split())
+    text = re.sub(r"Other fields present: .*?(?=Did you mean|$)", "", text).strip()
+    return f"unknown config key: {text}" if isinstance(error, AttributeError | KeyError) else text

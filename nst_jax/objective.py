@@ -106,6 +106,12 @@ def breakdown(image: Image, args: Args) -> dict[str, Float[Array, ""]]:
     return {"total": total} | terms | layers
 
 
+def in_order(terms: dict[str, float]) -> dict[str, float]:
+    """Terms as people read them: the total, its three parts, the layers. Compilation sorts them."""
+    first = ("total", "content", "style", "tv")
+    return {name: terms[name] for name in (*first, *sorted(terms.keys() - {*first}))}
+
+
 def objective(image: Image, args: Args) -> Float[Array, ""]:
     """J(image): the scalar that the optimiser steps down."""
     return breakdown(image, args)["total"]

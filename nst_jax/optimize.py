@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import optax
 from jax import Array
 
-from nst_jax.objective import Args, Image, breakdown, objective
+from nst_jax.objective import Args, Image, breakdown, in_order, objective
 
 
 class Settings(NamedTuple):
@@ -176,7 +176,7 @@ def _checked(
 ) -> dict[str, float]:
     """Reads the numbers of the chunk between two steps; the wait for the device is here."""
     read_terms, read_values = jax.device_get((terms, values))
-    numbers = {name: float(value) for name, value in read_terms.items()}
+    numbers = in_order({name: float(value) for name, value in read_terms.items()})
     history = [*map(float, read_values[: done - previous]), numbers["total"]]
     for offset, value in enumerate(history):
         if not math.isfinite(value):

@@ -76,11 +76,16 @@ def read_pictures(c: FrozenConfigDict, **given: np.ndarray) -> Pictures:
     return Pictures(content, style, images.resize(start, reference.shape[:2]))
 
 
+@functools.lru_cache(maxsize=2)
+def load_weights(path: Path, arch: str) -> weights.Weights:
+    """`weights.load`, kept, so that many paintings read the file once."""
+    return weights.load(path, arch)
+
+
 @functools.lru_cache(maxsize=4)
-def load_network(path: Path, arch: str, taps: tuple[str, ...], pooling: str) -> Network:
-    """The network on the device; kept, so that many calls load it once."""
-    found = weights.load(path, arch)
-    return Network(*nnx.split(VGG(found.layers, found.mean, found.scale, taps, pooling)))
+def network_of(loaded: weights.Weights, taps: tuple[str, ...], pooling: str) -> Network:
+    """The network on the device; kept, likewise."""
+    return Network(*nnx.split(VGG(loaded.layers, loaded.mean, loaded.scale, taps, pooling)))
 
 
 def start_image(picture: Array | np.ndarray, noise: float, seed: int) -> Array:
@@ -89,20 +94,21 @@ def start_image(picture: Array | np.ndarray, noise: float, seed: int) -> Array:
     return (1 - noise) * jnp.asarray(picture) + noise * uniform
 
 
-def paint(c: FrozenConfigDict, pictures: Pictures, path: Path) -> Iterator[Progress]:
+def paint(
+    c: FrozenConfigDict, pictures: Pictures, loaded: weights.Weights
+) -> Iterator[Progress]:
     """Paints: yields the picture and its losses every `log_every` steps, first the start itself.
 
     Args:
       c: a validated config.
       pictures: as `read_pictures` gives them.
-      path: converted weights.
+      loaded: weights of `c.arch`.
 
     Raises:
-      UserError: weights that cannot be used.
       nst_jax.optimize.NonFiniteLossError: the last picture yielded is good.
     """
     with jax.default_matmul_precision(c.precision):
-        network = load_network(path, c.arch, taps_of(c), c.pooling)
+        network = network_of(loaded, taps_of(c), c.pooling)
         knobs = knobs_of(c)
         targets = jax.jit(targets_from)(network, pictures.content, pictures.style, knobs)
         settings = Settings(c.optimizer.name, c.optimizer.memory)
@@ -150,9 +156,9 @@ def stylize(
     try:
         c.update(overrides)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise UserError(" ".join(str(error.args[0]).split())) from error
+        raise UserError(config.explain(error)) from error
     frozen = config.validate(c)
     pictures = read_pictures(frozen, **given)
-    for progress in paint(frozen, pictures, weights.find(frozen.weights, frozen.arch)):
-        last = progress
+    loaded = load_weights(weights.find(frozen.weights, frozen.arch), frozen.arch)
+    *_, last = paint(frozen, pictures, loaded)
     return np.clip(np.asarray(last.image), 0, 1)

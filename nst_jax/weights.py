@@ -46,7 +46,7 @@ FAMILIES = {
 }
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Weights:
     """A pretrained network and what its numbers assume; see the module's docstring."""
 

@@ -1,0 +1,22 @@
+"""A portrait in the style of a starry night: what the project's first command paints.
+
+  python -m nst_jax.run --config configs/starry.py
+  python -m nst_jax.run --config configs/starry.py --config.content=me.jpg \\
+      --config.style=painting.jpg --config.image_size=512
+"""
+
+from ml_collections import ConfigDict
+
+from nst_jax import config
+
+
+def get_config(arg: str = "") -> ConfigDict:
+    """The defaults, a photograph that matplotlib ships and the painting in images/."""
+    options = config.parse_arg(arg, smoke=False)
+    c = config.default()
+    c.content = config.sample_photograph()
+    c.style = str(config.PICTURES / "starry.jpg")
+    c.image_size = 320
+    c.steps = 120
+    c.save_every = 40
+    return config.smoke(c) if options.smoke else c

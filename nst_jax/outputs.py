@@ -1,0 +1,136 @@
+"""The work directory: pictures, metrics.jsonl, the config, what it ran on, the loss curve.
+
+  final.png        the painting (named by config.output)
+  frames/          pictures along the way, named by step
+  metrics.jsonl    one JSON object a line: step, seconds, and every term of the objective
+  losses.png       the same as curves
+  config.json      the resolved config
+  environment.json versions, device, git commit, weights
+"""
+
+import importlib.metadata
+import json
+import platform
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from ml_collections import FrozenConfigDict
+
+from nst_jax import files, images, weights
+from nst_jax.errors import UserError
+from nst_jax.optimize import Progress
+
+PACKAGES = ("nst_jax", "jax", "jaxlib", "flax", "optax", "numpy", "pillow", "h5py")
+
+
+def create(workdir: str, name: str) -> Path:
+    """Makes the work directory: `workdir`, or a new folder under runs/ named after `name` and now.
+
+    Raises:
+      UserError: it cannot be made, or holds an earlier run, which is never overwritten.
+    """
+    path = Path(workdir) if workdir else _unused(Path("runs") / f"{name}-{time.strftime(_TIME)}")
+    if (path / "metrics.jsonl").exists():
+        raise UserError(f"--workdir {path} already holds a run; name another folder")
+    try:
+        (path / "frames").mkdir(parents=True, exist_ok=True)
+        (path / "metrics.jsonl").touch()
+    except OSError as error:
+        raise UserError(f"cannot write to --workdir {path}: {error.strerror}") from error
+    return path
+
+
+_TIME = "%Y%m%d-%H%M%S"
+
+
+def _unused(path: Path) -> Path:
+    """`path`, or path-2, path-3, ...: two runs may start in one second."""
+    number, candidate = 1, path
+    while candidate.exists():
+        number += 1
+        candidate = path.with_name(f"{path.name}-{number}")
+    return candidate
+
+
+def write_settings(workdir: Path, c: FrozenConfigDict, used: weights.Weights):
+    """Writes config.json and environment.json."""
+    _write_json(workdir / "config.json", c.to_dict())
+    device = jax.devices()[0]
+    environment = {
+        "packages": {name: importlib.metadata.version(name) for name in PACKAGES},
+        "python": platform.python_version(),
+        "system": platform.platform(),
+        "device": f"{jax.device_count()} x {device.platform}: {device.device_kind}",
+        "git_commit": git_commit(),
+        "weights": {
+            "arch": used.arch,
+            "family": used.family,
+            "source": used.source,
+            "source_sha256": used.source_sha256,
+            "sha256": used.sha256,
+        },
+    }
+    _write_json(workdir / "environment.json", environment)
+
+
+def git_commit() -> str:
+    """The commit of the project's checkout, with "+changes" if it differs; "" outside one."""
+    command = ["git", "-C", str(Path(__file__).parents[1]), "describe", "--always", "--abbrev=40"]
+    command += ["--exclude=*", "--dirty=+changes"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+    return done.stdout.strip()
+
+
+def write_picture(path: Path, image: Any, c: FrozenConfigDict):
+    """Writes an image, with the config in its metadata."""
+    images.write(path, np.asarray(image), json.dumps(c.to_dict(), sort_keys=True))
+
+
+def append_metrics(workdir: Path, progress: Progress, seconds: float):
+    """Adds a line to metrics.jsonl.
+
+    Raises:
+      UserError: the disk is full or the folder is gone.
+    """
+    row = {"step": progress.step, "seconds": round(seconds, 3)} | progress.terms
+    try:
+        with (workdir / "metrics.jsonl").open("a") as file:
+            file.write(json.dumps(row) + "\n")
+    except OSError as error:
+        raise UserError(f"cannot write to --workdir {workdir}: {error.strerror}") from error
+
+
+def plot_losses(workdir: Path):
+    """Draws metrics.jsonl as losses.png, on logarithmic axes, which leave out zeros."""
+    from matplotlib.figure import Figure  # half a second, only needed here
+
+    lines = (workdir / "metrics.jsonl").read_text().splitlines()
+    rows = [json.loads(line) for line in lines]
+    terms = [name for name in rows[0] if name not in ("step", "seconds")]
+    groups = {
+        "objective (total) and its terms before weights": [n for n in terms if "/" not in n],
+        "layers before their lambdas": [n for n in terms if "/" in n],
+    }
+    figure = Figure(figsize=(11, 4), layout="constrained")
+    for axes, (title, names) in zip(figure.subplots(1, 2), groups.items(), strict=True):
+        for name in names:
+            points = [(row["step"], row[name]) for row in rows if row[name] > 0]
+            if points:
+                axes.plot(*zip(*points, strict=True), label=name, linewidth=1.2)
+                axes.legend(fontsize="small")
+        axes.set(title=title, xlabel="step", yscale="log")
+        axes.grid(alpha=0.3)
+    with files.replacing(workdir / "losses.png") as temporary:
+        figure.savefig(temporary, dpi=120, metadata={"Software": None})
+
+
+def _write_json(path: Path, content: dict[str, Any]):
+    with files.replacing(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=2) + "\n")
