@@ -16,10 +16,14 @@ from ml_collections import ConfigDict, FrozenConfigDict
 from nst_jax import architecture, images
 from nst_jax.errors import UserError
 
+# A ConfigDict, or a FrozenConfigDict once validated: its keys are `default`'s, which type checkers
+# cannot see.
+Config = Any
+
 PICTURES = Path(__file__).parents[1] / "images"  # what the project's own configs paint with
 
 
-def default() -> ConfigDict:
+def default() -> Config:
     """All keys with their default values; locked, so that a misspelt key is an error."""
     c = ConfigDict()
     c.content = ""  # content picture, a path; empty: none (texture synthesis)
@@ -43,7 +47,7 @@ def default() -> ConfigDict:
 
     c.optimizer = ConfigDict()
     c.optimizer.name = "adam"  # "adam" or "lbfgs"
-    c.optimizer.learning_rate = 0.05  # adam: pixel units a step (L-BFGS searches its own)
+    c.optimizer.learning_rate = 0.04  # adam: pixel units a step (L-BFGS searches its own)
     c.optimizer.memory = 10  # lbfgs: pairs of steps and gradients remembered
     c.steps = 200  # optimiser steps; one of L-BFGS evaluates the objective 1 to 20 times
     c.seed = 0  # of the noise
@@ -55,7 +59,7 @@ def default() -> ConfigDict:
     return c.lock()
 
 
-def smoke(c: ConfigDict) -> ConfigDict:
+def smoke(c: Config) -> Config:
     """Shrinks an experiment to seconds: the whole path, but no picture worth a look."""
     c.image_size = 64
     c.steps = 4
@@ -70,7 +74,7 @@ def sample_photograph() -> str:
     return str(data / "grace_hopper.jpg")
 
 
-def parse_arg(arg: str, **defaults: Any) -> ConfigDict:
+def parse_arg(arg: str, **defaults: Any) -> Config:
     """Reads a config file's argument: "smoke", "relu4_2,smoke", "layer=relu4_2,smoke=True".
 
     Args:
@@ -108,7 +112,9 @@ def parse_layers(spec: str, arch: str) -> dict[str, float]:
     for word in filter(None, (word.strip() for word in spec.split(","))):
         tap, colon, number = (part.strip() for part in word.partition(":"))
         if tap not in architecture.taps(arch):
-            raise UserError(f"unknown layer {tap!r}; {arch} has {', '.join(architecture.taps(arch))}")
+            raise UserError(
+                f"unknown layer {tap!r}; {arch} has {', '.join(architecture.taps(arch))}"
+            )
         if tap in lambdas:
             raise UserError(f"layer {tap} is named twice")
         try:
@@ -157,7 +163,7 @@ RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
 }
 
 
-def validate(c: ConfigDict) -> FrozenConfigDict:
+def validate(c: Config) -> Config:
     """Checks every value, and that they agree, and freezes the config.
 
     Raises:
@@ -188,16 +194,25 @@ def validate(c: ConfigDict) -> FrozenConfigDict:
             )
     if c.save_every % c.log_every:
         raise UserError(
-            f"config.save_every is {c.save_every}; it must be a multiple of log_every, {c.log_every}"
+            f"config.save_every is {c.save_every}; "
+            f"it must be a multiple of log_every, which is {c.log_every}"
         )
     return FrozenConfigDict(c)
 
 
 def explain(error: Exception) -> str:
-    """What ml_collections says of a bad key or value, as one line."""
-    said: Any = error
+    """What went wrong while a config was loaded or overridden, as one line.
+
+    ml_collections says of a bad key or value more than fits one, or packs one error into another;
+    any other error is a mistake in the config file itself.
+    """
+    said: Any = error.__cause__ if isinstance(error, OSError) and error.__cause__ else error
     while isinstance(said, Exception):
-        said = said.args[0] if said.args else repr(said)
+        error, said = said, said.args[0] if said.args else ""
     text = " ".join(str(said).split())
     text = re.sub(r"Other fields present: .*?(?=Did you mean|$)", "", text).strip()
-    return f"unknown config key: {text}" if isinstance(error, AttributeError | KeyError) else text
+    if isinstance(error, AttributeError | KeyError):
+        return f"unknown config key: {text}"
+    if isinstance(error, UserError | OSError | TypeError | ValueError):
+        return text
+    return f"the config file does not load: {type(error).__name__}: {text}"

@@ -8,6 +8,7 @@ Nothing in a file is ever run: pickles may build arrays and containers, nothing 
 """
 
 import dataclasses
+import io
 import pickle
 import re
 import struct
@@ -15,15 +16,15 @@ import zipfile
 from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import h5py
 import numpy as np
 import scipy.io
 from safetensors.numpy import load_file
 
-from nst_jax.errors import UserError
 from nst_jax.architecture import conv_shapes
+from nst_jax.errors import UserError
 
 Layers = dict[str, tuple[np.ndarray, np.ndarray]]
 
@@ -120,7 +121,7 @@ def read(path: Path, arch: str) -> tuple[Layers, Naming]:
             )
         if naming.channels == "BGR" and name == "conv1_1":
             kernel = kernel[:, :, ::-1]
-        layers[name] = np.ascontiguousarray(kernel, np.float32), np.float32(bias.reshape(-1))
+        layers[name] = np.ascontiguousarray(kernel, np.float32), bias.reshape(-1).astype(np.float32)
     return layers, naming
 
 
@@ -196,7 +197,7 @@ class _Unpickler(pickle.Unpickler):
     numbers after (or beside) the pickle. `dtypes` collects the storages' types by key.
     """
 
-    def __init__(self, file: IO[bytes]):
+    def __init__(self, file: io.BufferedIOBase):
         super().__init__(file)
         self.dtypes: dict[str, np.dtype] = {}
 
@@ -279,8 +280,7 @@ def _read_torch_zip(path: Path) -> dict[str, np.ndarray]:
         if len(pickles) != 1:
             raise UserError("a zip archive, but not one that torch.save writes")
         folder = pickles[0].removesuffix("data.pkl")
-        with archive.open(pickles[0]) as file:
-            tensors = _Unpickler(file).load()
+        tensors = _Unpickler(io.BytesIO(archive.read(pickles[0]))).load()
         names = [name for name in archive.namelist() if name.startswith(f"{folder}data/")]
         storages = {name.rpartition("/")[2]: archive.read(name) for name in names}
     return _built(tensors, storages)
@@ -298,7 +298,7 @@ def _read_torch_legacy(path: Path) -> dict[str, np.ndarray]:
     return _built(tensors, storages)
 
 
-def _sized(file: IO[bytes], dtype: np.dtype) -> bytes:
+def _sized(file: io.BufferedIOBase, dtype: np.dtype) -> bytes:
     """One legacy storage: an 8-byte count of numbers, then the numbers."""
     (count,) = struct.unpack("<q", file.read(8))
     content = file.read(count * dtype.itemsize)
@@ -309,7 +309,7 @@ def _sized(file: IO[bytes], dtype: np.dtype) -> bytes:
 
 def _built(tensors: Any, storages: _Storages) -> dict[str, np.ndarray]:
     """The tensors of a state dict as arrays, 8-bit codebooks (`_W_q`, `_W_table`) decoded."""
-    arrays = {key: build(storages) for key, build in tensors.items() if callable(build)}
+    arrays: dict[str, Any] = {k: build(storages) for k, build in tensors.items() if callable(build)}
     for key in [key for key in arrays if key.endswith("_W_q")]:
         layer = key.removesuffix("_q")
         arrays[layer] = arrays.pop(f"{layer}_table")[arrays.pop(key)]

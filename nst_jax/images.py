@@ -19,7 +19,7 @@ from PIL import ImageCms, ImageOps, PngImagePlugin
 from nst_jax import files
 from nst_jax.errors import UserError
 
-Picture = Float[np.ndarray, "h w 3"]
+Picture = Float[np.ndarray, "_ _ 3"]
 
 MOST_PIXELS = 1 << 28  # of a file: 268 Mpx take 1 GB as 8-bit RGB; a larger header is an attack
 
@@ -28,8 +28,8 @@ def read(path: str | Path, size: int | None = None, smallest: int = 1) -> Pictur
     """Reads anything Pillow opens as sRGB in [0, 1].
 
     EXIF orientation is obeyed, an embedded ICC profile converted to sRGB, transparency composited
-    on white (a line on standard error says so), of an animation the first frame taken. Grayscale keeps
-    its 16 bits; colour is decoded to 8.
+    on white (a line on standard error says so), of an animation the first frame taken. Grayscale
+    keeps its 16 bits; colour is decoded to 8.
 
     Args:
       path: the file.
@@ -65,7 +65,7 @@ def read(path: str | Path, size: int | None = None, smallest: int = 1) -> Pictur
     return prepare(image, size, smallest, str(path))
 
 
-def prepare(image: Picture, size: int | None, smallest: int, name: str) -> Picture:
+def prepare(image: np.ndarray, size: int | None, smallest: int, name: str) -> Picture:
     """Checks and resizes a picture that is already an array; `read` does this for files.
 
     Args:
@@ -79,7 +79,7 @@ def prepare(image: Picture, size: int | None, smallest: int, name: str) -> Pictu
     if image.ndim != 3 or image.shape[2] != 3 or not image.size:
         raise UserError(f"{name} has shape {image.shape}; a picture is [height, width, 3]")
     if image.dtype == np.uint8:
-        image = np.float32(image) / 255
+        image = image.astype(np.float32) / 255
     image = np.asarray(image, np.float32)
     if not (np.isfinite(image).all() and image.min() >= 0 and image.max() <= 1):
         raise UserError(f"{name} has values outside [0, 1]")
@@ -110,9 +110,10 @@ def resize(image: Picture, shape: tuple[int, int]) -> Picture:
     """Resamples to (height, width): antialiased Lanczos in float32, clipped to [0, 1]."""
     if image.shape[:2] == shape:
         return image
+    height, width = shape
     channels = [
         PillowImage.fromarray(np.ascontiguousarray(channel)).resize(
-            shape[::-1], PillowImage.Resampling.LANCZOS
+            (width, height), PillowImage.Resampling.LANCZOS
         )
         for channel in np.moveaxis(image, -1, 0)
     ]
@@ -133,7 +134,7 @@ def _decode(opened: PillowImage.Image, path: Path) -> Picture:
         opened = PillowImage.alpha_composite(PillowImage.new("RGBA", opened.size, "white"), opened)
     if opened.mode not in ("RGB", "L", "CMYK"):
         opened = opened.convert("L" if opened.mode in ("1", "LA") else "RGB")
-    return np.float32(_to_srgb(opened, profile)) / 255
+    return np.asarray(_to_srgb(opened, profile), np.float32) / 255
 
 
 def _to_srgb(image: PillowImage.Image, profile: bytes | None) -> PillowImage.Image:
@@ -146,7 +147,7 @@ def _to_srgb(image: PillowImage.Image, profile: bytes | None) -> PillowImage.Ima
             )
             if converted is not None:
                 return converted
-        except ImageCms.PyCMSError:  # damaged, or of another colour space than the pixels
+        except (ImageCms.PyCMSError, OSError):  # damaged, or not of the pixels' colour space
             pass
     return image.convert("RGB")
 
@@ -186,6 +187,6 @@ def write(path: Path, image: Picture, note: str = ""):
       image: [h, w, 3]; values outside [0, 1] are clipped.
       note: text for the file's metadata.
     """
-    pixels = np.uint8(np.rint(np.clip(image, 0, 1) * 255))
+    pixels = np.rint(np.clip(image, 0, 1) * 255).astype(np.uint8)
     with files.replacing(path) as temporary:
         WRITERS[path.suffix.lower()](PillowImage.fromarray(pixels), temporary, note)

@@ -66,7 +66,10 @@ def features(network: Network, image: Image) -> dict[str, Array]:
 
 
 def targets_from(
-    network: Network, content_image: Image | None, style_image: Image | None, knobs: Knobs
+    network: Network,
+    content_image: Image | None,
+    style_image: Float[Array, "style_h style_w 3"] | None,
+    knobs: Knobs,
 ) -> Targets:
     """The targets of a content and a style image, at the layers that `knobs` names.
 
@@ -74,11 +77,11 @@ def targets_from(
       network: must have all those layers among its taps.
       content_image, style_image: sRGB in [0, 1], of any two sizes; None where no layer needs it.
     """
-    content_features = {} if content_image is None else features(network, content_image)
-    style_features = {} if style_image is None else features(network, style_image)
+    content_taps = {} if content_image is None else features(network, content_image)
+    style_taps = {} if style_image is None else features(network, style_image)
     return Targets(
-        {tap: content.describe(content_features[tap]) for tap in knobs.content_lambdas},
-        {tap: style.describe(style_features[tap]) for tap in knobs.style_lambdas},
+        {tap: content.describe(content_taps[tap]) for tap in knobs.content_lambdas},
+        {tap: style.describe(style_taps[tap]) for tap in knobs.style_lambdas},
     )
 
 

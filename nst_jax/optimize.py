@@ -7,7 +7,7 @@ a chunk, and the host reads a chunk's numbers while the device computes the next
 import functools
 import math
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -90,7 +90,7 @@ def _value_and_grad_from_search(image: Image, state: Any, args: Args) -> tuple[A
 
     True only as long as nothing moves the image between steps: see `project` of "lbfgs".
     """
-    return optax.value_and_grad_from_state(objective)(image, args=args, state=state)
+    return cast(Any, optax.value_and_grad_from_state(objective)(image, args=args, state=state))
 
 
 OPTIMIZERS = {
@@ -99,8 +99,12 @@ OPTIMIZERS = {
 }
 
 
+@functools.partial(jax.jit, static_argnames="settings")
 def initial_state(settings: Settings, image: Image) -> Any:
-    """The optimiser's state before the first step. It does not depend on the learning rate."""
+    """The optimiser's state before the first step. It does not depend on the learning rate.
+
+    Compiled so that every array of it has a buffer of its own, as donating them demands.
+    """
     return OPTIMIZERS[settings.name].transformation(settings, 1.0).init(image)
 
 
@@ -114,7 +118,7 @@ def step(
     updates, state = transformation.update(
         grad, state, image, value=value, grad=grad, value_fn=objective, args=args
     )
-    image = optimizer.project(optax.apply_updates(image, updates))
+    image = optimizer.project(cast(Array, optax.apply_updates(image, updates)))
     return image, state, value
 
 
@@ -171,9 +175,7 @@ def optimize(
         previous, done = done, stop or done
 
 
-def _checked(
-    previous: int, done: int, terms: dict[str, Array], values: Array
-) -> dict[str, float]:
+def _checked(previous: int, done: int, terms: dict[str, Array], values: Array) -> dict[str, float]:
     """Reads the numbers of the chunk between two steps; the wait for the device is here."""
     read_terms, read_values = jax.device_get((terms, values))
     numbers = in_order({name: float(value) for name, value in read_terms.items()})

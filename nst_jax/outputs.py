@@ -1,11 +1,11 @@
 """The work directory: pictures, metrics.jsonl, the config, what it ran on, the loss curve.
 
-  final.png        the painting (named by config.output)
-  frames/          pictures along the way, named by step
-  metrics.jsonl    one JSON object a line: step, seconds, and every term of the objective
-  losses.png       the same as curves
-  config.json      the resolved config
-  environment.json versions, device, git commit, weights
+final.png        the painting (named by config.output)
+frames/          pictures along the way, named by step
+metrics.jsonl    one JSON object a line: step, seconds, and every term of the objective
+losses.png       the same as curves
+config.json      the resolved config
+environment.json versions, device, git commit, weights
 """
 
 import importlib.metadata
@@ -18,9 +18,8 @@ from typing import Any
 
 import jax
 import numpy as np
-from ml_collections import FrozenConfigDict
 
-from nst_jax import files, images, weights
+from nst_jax import config, files, images, weights
 from nst_jax.errors import UserError
 from nst_jax.optimize import Progress
 
@@ -56,7 +55,7 @@ def _unused(path: Path) -> Path:
     return candidate
 
 
-def write_settings(workdir: Path, c: FrozenConfigDict, used: weights.Weights):
+def write_settings(workdir: Path, c: config.Config, used: weights.Weights):
     """Writes config.json and environment.json."""
     _write_json(workdir / "config.json", c.to_dict())
     device = jax.devices()[0]
@@ -88,7 +87,7 @@ def git_commit() -> str:
     return done.stdout.strip()
 
 
-def write_picture(path: Path, image: Any, c: FrozenConfigDict):
+def write_picture(path: Path, image: Any, c: config.Config):
     """Writes an image, with the config in its metadata."""
     images.write(path, np.asarray(image), json.dumps(c.to_dict(), sort_keys=True))
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from absl import app, flags, logging
-from ml_collections import FrozenConfigDict, config_flags
+from ml_collections import config_flags
 from tqdm import tqdm
 
 from nst_jax import config
@@ -34,7 +34,7 @@ _WORKDIR = flags.DEFINE_string(
 )
 
 
-def run(c: FrozenConfigDict, name: str, workdir: str) -> Path:
+def run(c: config.Config, name: str, workdir: str) -> Path:
     """One experiment into one work directory.
 
     Args:
@@ -102,8 +102,10 @@ def parse_flags(argv: list[str]) -> list[str]:
         _ = _CONFIG.value.steps  # a file that failed to load says so only when it is touched
     except SystemExit as leaving:  # absl leaves with 1 after --help
         sys.exit(leaving.code if isinstance(leaving.code, int) and leaving.code > 1 else 0)
+    except flags.Error as error:
+        fail(error)
     except Exception as error:
-        fail(config.explain(error.__cause__ if isinstance(error, OSError) else error))
+        fail(config.explain(error))
     return rest
 
 

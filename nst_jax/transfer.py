@@ -13,7 +13,6 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from jax import Array
-from ml_collections import ConfigDict, FrozenConfigDict
 
 from nst_jax import architecture, config, images, weights
 from nst_jax.errors import UserError
@@ -33,7 +32,7 @@ class Pictures(NamedTuple):
     start: images.Picture
 
 
-def knobs_of(c: FrozenConfigDict) -> Knobs:
+def knobs_of(c: config.Config) -> Knobs:
     """The objective's weights; a picture that is left out has no layers."""
     return Knobs(
         c.alpha,
@@ -44,13 +43,13 @@ def knobs_of(c: FrozenConfigDict) -> Knobs:
     )
 
 
-def taps_of(c: FrozenConfigDict) -> tuple[str, ...]:
+def taps_of(c: config.Config) -> tuple[str, ...]:
     """The taps that the objective needs."""
     knobs = knobs_of(c)
     return tuple(dict.fromkeys([*knobs.content_lambdas, *knobs.style_lambdas]))
 
 
-def read_pictures(c: FrozenConfigDict, **given: np.ndarray) -> Pictures:
+def read_pictures(c: config.Config, **given: np.ndarray) -> Pictures:
     """Reads the pictures that a config names, resized for it.
 
     Args:
@@ -94,9 +93,7 @@ def start_image(picture: Array | np.ndarray, noise: float, seed: int) -> Array:
     return (1 - noise) * jnp.asarray(picture) + noise * uniform
 
 
-def paint(
-    c: FrozenConfigDict, pictures: Pictures, loaded: weights.Weights
-) -> Iterator[Progress]:
+def paint(c: config.Config, pictures: Pictures, loaded: weights.Weights) -> Iterator[Progress]:
     """Paints: yields the picture and its losses every `log_every` steps, first the start itself.
 
     Args:
@@ -144,7 +141,7 @@ def stylize(
       UserError: an unknown key, a bad value, a picture or weights that cannot be used.
       nst_jax.optimize.NonFiniteLossError: the loss became NaN or infinite.
     """
-    c = ConfigDict(config.default()).unlock()
+    c = config.default()
     given = {}
     for part, picture in (("content", content), ("style", style)):
         if isinstance(picture, str | Path):
@@ -152,7 +149,6 @@ def stylize(
         elif picture is not None:
             c[part] = f"an array {picture.shape}"
             given[part] = picture
-    c.lock()
     try:
         c.update(overrides)
     except (AttributeError, KeyError, TypeError, ValueError) as error:

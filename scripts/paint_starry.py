@@ -215,7 +215,7 @@ def local_detail(colours: np.ndarray) -> np.ndarray:
     """How busy the scene is around each pixel, 0 to 1."""
     gray = colours.mean(-1)
     slopes = np.hypot(*np.gradient(gray))
-    busy = Image.fromarray(np.uint8(np.clip(slopes * 12, 0, 255)))
+    busy = Image.fromarray(np.clip(slopes * 12, 0, 255).astype(np.uint8))
     return np.asarray(busy.filter(ImageFilter.GaussianBlur(6)), float) / 255 * 2
 
 
@@ -251,24 +251,26 @@ def stroke(
     for offset in rng.permutation(np.linspace(-0.5, 0.5, layer.bristles)):
         start = rng.integers(0, max(1, len(path) // 4))
         stop = len(path) - rng.integers(0, max(1, len(path) // 4))
-        side = path + normal * (offset * layer.width * taper)[:, None]
+        side = path + normal * (taper * (offset * layer.width))[:, None]
         points = [(float(px), float(py)) for px, py in side[start:stop] * SCALE]
         if len(points) < 2:
             continue
-        colour = np.uint8(np.clip(base + rng.normal(0, layer.jitter * 0.55), 0, 255))
+        colour = np.clip(base + rng.normal(0, layer.jitter * 0.55), 0, 255).astype(int)
         height = load * (1 - 1.2 * abs(offset)) + rng.normal(0, 40)
-        brush.line(points, fill=tuple(map(int, colour)), width=thick, joint="curve")
+        brush.line(points, fill=tuple(colour.tolist()), width=thick, joint="curve")
         plaster.line(points, fill=int(np.clip(height, 0, 255)), width=thick, joint="curve")
 
 
 def lit(paint: Image.Image, thickness: np.ndarray) -> Image.Image:
     """Light from the upper left on the relief of the paint, then the final size."""
-    relief = Image.fromarray(np.uint8(thickness * 255)).filter(ImageFilter.GaussianBlur(1.2))
+    relief = Image.fromarray((thickness * 255).astype(np.uint8)).filter(
+        ImageFilter.GaussianBlur(1.2)
+    )
     slope_y, slope_x = np.gradient(np.asarray(relief, float) / 255)
-    light = np.clip(-(slope_x + slope_y) * 1.6, -0.35, 0.45)[..., None]
+    light = np.expand_dims(np.clip(-(slope_x + slope_y) * 1.6, -0.35, 0.45), -1)
     colours = np.asarray(paint, float) / 255
     shaded = np.where(light > 0, colours + light * (1 - colours) * 0.9, colours * (1 + light))
-    picture = Image.fromarray(np.uint8(np.rint(np.clip(shaded, 0, 1) * 255)))
+    picture = Image.fromarray(np.rint(np.clip(shaded, 0, 1) * 255).astype(np.uint8))
     return picture.resize((WIDTH, HEIGHT), Image.Resampling.LANCZOS)
 
 

@@ -1,0 +1,26 @@
+"""What a layer knows of a photograph: content without style, from random pixels.
+
+  python -m nst_jax.run --config configs/content_reconstruction.py:relu4_2
+  python -m nst_jax.run --config configs/content_reconstruction.py:relu1_1
+
+The argument is the layer. Shallow layers give the photograph back; deep ones keep what is where and
+forget how it looked (Gatys et al. 2015, arXiv:1508.06576, figure 1, lower rows).
+"""
+
+from ml_collections import ConfigDict
+
+from nst_jax import config
+
+
+def get_config(arg: str = "") -> ConfigDict:
+    """The photograph that matplotlib ships, seen by one layer."""
+    options = config.parse_arg(arg, layer="relu4_2", smoke=False)
+    c = config.default()
+    c.content = config.sample_photograph()
+    c.content_layers = options.layer
+    c.image_size = 256
+    c.init.noise = 1.0
+    c.tv_weight = 0.0
+    c.optimizer.name = "lbfgs"
+    c.steps = 100
+    return config.smoke(c) if options.smoke else c

@@ -1,0 +1,27 @@
+"""The founding recipe: random pixels, L-BFGS, five style layers that count alike, 512 pixels.
+
+python -m nst_jax.run --config configs/gatys.py
+"""
+
+from ml_collections import ConfigDict
+
+from nst_jax import config
+
+
+def get_config(arg: str = "") -> ConfigDict:
+    """Gatys, Ecker & Bethge 2015 (https://arxiv.org/abs/1508.06576), section "Methods".
+
+    Their equal layer weights suit a network rescaled to a mean activation of 1; the default lambdas
+    do the same for the plain one.
+    """
+    options = config.parse_arg(arg, smoke=False)
+    c = config.default()
+    c.content = config.sample_photograph()
+    c.style = str(config.PICTURES / "starry.jpg")
+    c.image_size = 512
+    c.init.noise = 1.0
+    c.pooling = "average"
+    c.tv_weight = 0.0
+    c.optimizer.name = "lbfgs"
+    c.steps = 300
+    return config.smoke(c) if options.smoke else c

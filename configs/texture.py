@@ -1,0 +1,21 @@
+"""A texture: style without content, from random pixels (Gatys et al. 2015, arXiv:1505.07376).
+
+python -m nst_jax.run --config configs/texture.py
+python -m nst_jax.run --config configs/texture.py --config.style=painting.jpg
+"""
+
+from ml_collections import ConfigDict
+
+from nst_jax import config
+
+
+def get_config(arg: str = "") -> ConfigDict:
+    """The painting in images/, its brushwork without its scene."""
+    options = config.parse_arg(arg, smoke=False)
+    c = config.default()
+    c.style = str(config.PICTURES / "starry.jpg")
+    c.image_size = 256
+    c.init.noise = 1.0
+    c.optimizer.name = "lbfgs"
+    c.steps = 100
+    return config.smoke(c) if options.smoke else c

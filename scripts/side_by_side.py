@@ -1,0 +1,47 @@
+"""Sets content, style and painting of a run beside each other in one picture.
+
+python scripts/side_by_side.py --workdir runs/NAME --output side_by_side.jpg
+"""
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+from absl import app, flags
+
+from nst_jax import images
+from nst_jax.errors import UserError
+
+_WORKDIR = flags.DEFINE_string("workdir", None, "Folder of a finished run.", required=True)
+_OUTPUT = flags.DEFINE_string("output", "side_by_side.jpg", "Picture to write.")
+_HEIGHT = flags.DEFINE_integer("height", 320, "Height of the result in pixels.", lower_bound=16)
+
+
+def main(argv: list[str]):
+    """Reads the run's config for its pictures; a picture it left out is left out here."""
+    del argv
+    workdir = Path(_WORKDIR.value)
+    try:
+        config = json.loads((workdir / "config.json").read_text())
+        paths = [config["content"], config["style"], workdir / config["output"]]
+        images.write(Path(_OUTPUT.value), side_by_side(paths, _HEIGHT.value))
+    except (OSError, ValueError, KeyError, UserError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    print(_OUTPUT.value)
+
+
+def side_by_side(paths: list[str | Path], height: int) -> images.Picture:
+    """The pictures at one height, in a row with a white gap of 1/40 of it between them."""
+    row = []
+    gap = np.ones((height, height // 40, 3), np.float32)
+    for path in filter(None, paths):
+        image = images.read(path)
+        width = max(1, round(image.shape[1] * height / image.shape[0]))
+        row += [gap, images.resize(image, (height, width))]
+    return np.concatenate(row[1:], axis=1)
+
+
+if __name__ == "__main__":
+    app.run(main)

