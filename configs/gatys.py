@@ -1,6 +1,10 @@
 """The founding recipe: random pixels, L-BFGS, five style layers that count alike, 512 pixels.
 
-python -m nst_jax.run --config configs/gatys.py
+  python -m nst_jax.run --config configs/gatys.py
+
+2 CPU cores: about 7 minutes. GPU, TPU: not measured.
+Loss: 3.4e6 at the start, 2.1e4 after 200 steps. Without a smoothness term some of the noise that it
+starts from stays as a fine grain.
 """
 
 from ml_collections import ConfigDict
@@ -23,5 +27,5 @@ def get_config(arg: str = "") -> ConfigDict:
     c.pooling = "average"
     c.tv_weight = 0.0
     c.optimizer.name = "lbfgs"
-    c.steps = 300
+    c.steps = 200
     return config.smoke(c) if options.smoke else c

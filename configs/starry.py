@@ -3,6 +3,9 @@
   python -m nst_jax.run --config configs/starry.py
   python -m nst_jax.run --config configs/starry.py --config.content=me.jpg \\
       --config.style=painting.jpg --config.image_size=512
+
+2 CPU cores: about 1.5 minutes. GPU, TPU: not measured.
+Loss: 1.15e7 at the start, 9e5 after 10 steps, 2.4e5 after 120, three quarters of it content.
 """
 
 from ml_collections import ConfigDict

@@ -63,8 +63,9 @@ def test_the_loop_equals_single_steps(settings, args, pixels):
     assert [progress.step for progress in seen] == [0, 3, 6, 7]
     np.testing.assert_array_equal(seen[0].image, start)
     image, state = start, optimize.initial_state(settings, start)
+    advance = jax.jit(optimize.step, static_argnames="settings")
     for _ in range(7):
-        image, state, _ = optimize.step(settings, image, state, args, 0.03)
+        image, state, _ = advance(settings, image, state, args, 0.03)
     # Compiled together and apart, sums round apart; L-BFGS magnifies it with every line search.
     np.testing.assert_allclose(seen[-1].image, image, atol=2e-2 if settings is LBFGS else 2e-3)
     losses = [progress.terms["total"] for progress in seen]

@@ -1,0 +1,82 @@
+"""Every command and every snippet of the README, at smoke size."""
+
+import re
+import shlex
+import subprocess
+import sys
+
+import pytest
+from conftest import ROOT
+
+from nst_jax import images
+
+README = (ROOT / "README.md").read_text()
+INSTALL = {"pip install -e .": (), 'pip install -e ".[test]"': ()}
+COMMANDS = [
+    line for block in re.findall(r"```bash\n(.*?)```", README, re.S) for line in block.splitlines()
+]
+
+
+@pytest.fixture
+def clone(tmp_path, picture):
+    """A folder that looks like the root of a clone, with a user's two pictures in it."""
+    for name in ("configs", "images", "scripts", "weights"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    for name in ("me", "painting"):
+        images.write(tmp_path / f"{name}.jpg", picture(60, 80))
+    return tmp_path
+
+
+def at_smoke_size(word: str) -> str:
+    """configs/x.py -> configs/x.py:smoke, configs/x.py:relu3_1 -> configs/x.py:relu3_1,smoke."""
+    if not re.match(r"configs/\w+\.py", word) or word.endswith("smoke"):
+        return word
+    return f"{word},smoke" if ":" in word else f"{word}:smoke"
+
+
+@pytest.mark.parametrize("line", COMMANDS)
+def test_command(line, clone):
+    steps = [step.strip() for step in line.split("&&")]
+    for step in steps:
+        if step in INSTALL or step == "pytest":
+            # The installation and the tests themselves: what runs this test has done just that.
+            assert 'pip install -e ".[test]" && pytest\n' in (ROOT / ".ci" / "run").read_text()
+            continue
+        words = [at_smoke_size(word) for word in shlex.split(step)]
+        if words[1] == "weights/convert_vgg19.py":
+            words += ["--output", str(clone / "converted.h5")]
+        words = [word for word in words if not word.startswith("--config.image_size")]
+        done = subprocess.run(
+            [sys.executable, *words[1:]], cwd=clone, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        printed = clone / done.stdout.splitlines()[-1]
+        assert printed.stat().st_size > 1000
+
+
+def test_there_are_commands_to_test():
+    assert COMMANDS[0] == "pip install -e . && python -m nst_jax.run --config configs/starry.py"
+    assert 'pip install -e ".[test]" && pytest' in COMMANDS
+    assert len(COMMANDS) >= 8
+
+
+def test_python_snippet(clone, monkeypatch):
+    monkeypatch.chdir(clone)
+    (snippet,) = re.findall(r"```python\n(.*?)```", README, re.S)
+    found = {}
+    exec(snippet.replace("image_size=256, steps=100", "image_size=64, steps=2"), found)
+    assert found["painting"].shape == (48, 64, 3)
+
+
+def test_every_link_and_every_config_exists():
+    for target in re.findall(r"\]\(([^)]+)\)", README):
+        assert target.startswith("https://") or (ROOT / target).exists(), target
+    for path in (ROOT / "configs").glob("*.py"):
+        assert f"configs/{path.name}" in README
+
+
+def test_every_dependency_is_accounted_for():
+    contributing = (ROOT / "CONTRIBUTING.md").read_text()
+    pyproject = (ROOT / "pyproject.toml").read_text()
+    for name in re.findall(r'"([A-Za-z_-]+)>=', pyproject.replace("setuptools>=", "")):
+        assert re.search(rf"^\|.*\b{name}\b.*\|", contributing, re.M), name

@@ -1,0 +1,72 @@
+import importlib.util
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from conftest import ROOT
+from PIL import Image
+
+from nst_jax import images
+
+
+@pytest.fixture(scope="module")
+def paint_starry():
+    spec = importlib.util.spec_from_file_location(
+        "paint_starry", ROOT / "scripts" / "paint_starry.py"
+    )
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_style_picture_is_small_and_rich():
+    path = ROOT / "images" / "starry.jpg"
+    assert path.stat().st_size < 500_000
+    picture = images.read(path)
+    assert picture.shape == (768, 1024, 3)
+    for size in (1024, 256, 64):  # brush texture at several scales
+        gray = images.resize(picture, images.fit(picture.shape, size)).mean(-1)
+        assert np.abs(np.diff(gray, axis=1)).mean() > 0.02
+
+
+def test_the_same_seed_paints_the_same_picture(paint_starry, monkeypatch):
+    """A twentieth of the strokes, to be quick."""
+    fewer = [
+        paint_starry.Layer(
+            layer.count // 20, layer.width, layer.length, layer.jitter, layer.bristles
+        )
+        for layer in paint_starry.LAYERS
+    ]
+    monkeypatch.setattr(paint_starry, "LAYERS", fewer)
+    scene = paint_starry.scene()
+    first, again, other = (
+        np.asarray(paint_starry.strokes(np.random.default_rng(seed), *scene)[0])
+        for seed in (3, 3, 4)
+    )
+    np.testing.assert_array_equal(first, again)
+    assert (first != other).any()
+
+
+def test_a_stroke_follows_the_flow(paint_starry):
+    angles = np.zeros((paint_starry.HEIGHT, paint_starry.WIDTH))
+    path = paint_starry.follow(100.0, 200.0, angles, length=80)
+    assert np.ptp(path[:, 1]) == 0
+    assert path[-1, 0] - path[0, 0] == pytest.approx(80)
+
+
+def test_side_by_side(tmp_path):
+    for name, size in {"a.png": (40, 20), "b.png": (20, 40), "final.png": (30, 30)}.items():
+        Image.new("RGB", size).save(tmp_path / name)
+    config = {"content": f"{tmp_path}/a.png", "style": f"{tmp_path}/b.png", "output": "final.png"}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    script = [sys.executable, ROOT / "scripts" / "side_by_side.py", "--height=80"]
+    output = tmp_path / "row.png"
+    subprocess.run([*script, f"--workdir={tmp_path}", f"--output={output}"], check=True)
+    assert images.read(output).shape == (80, 160 + 40 + 80 + 2 * 2, 3)
+    done = subprocess.run(
+        [*script, f"--workdir={tmp_path}/none"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: ")
