@@ -10,12 +10,10 @@ forget how it looked (Gatys et al. 2015, arXiv:1508.06576, figure 1, lower rows)
 Loss: of relu4_2 3.0e5 at the start, 5.7e3 after 100 steps; of relu2_2 6.0e4 and 29.
 """
 
-from ml_collections import ConfigDict
-
 from nst_jax import config
 
 
-def get_config(arg: str = "") -> ConfigDict:
+def get_config(arg: str = "") -> config.Config:
     """The photograph that matplotlib ships, seen by one layer."""
     options = config.parse_arg(arg, layer="relu4_2", smoke=False)
     c = config.default()

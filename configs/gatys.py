@@ -7,12 +7,10 @@ Loss: 3.4e6 at the start, 2.1e4 after 200 steps. Without a smoothness term some 
 starts from stays as a fine grain.
 """
 
-from ml_collections import ConfigDict
-
 from nst_jax import config
 
 
-def get_config(arg: str = "") -> ConfigDict:
+def get_config(arg: str = "") -> config.Config:
     """Gatys, Ecker & Bethge 2015 (https://arxiv.org/abs/1508.06576), section "Methods".
 
     Their equal layer weights suit a network rescaled to a mean activation of 1; the default lambdas

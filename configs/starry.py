@@ -8,12 +8,10 @@
 Loss: 1.15e7 at the start, 9e5 after 10 steps, 2.4e5 after 120, three quarters of it content.
 """
 
-from ml_collections import ConfigDict
-
 from nst_jax import config
 
 
-def get_config(arg: str = "") -> ConfigDict:
+def get_config(arg: str = "") -> config.Config:
     """The defaults, a photograph that matplotlib ships and the painting in images/."""
     options = config.parse_arg(arg, smoke=False)
     c = config.default()

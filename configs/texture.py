@@ -7,12 +7,10 @@
 Loss: 3.1e7 at the start, 6.9e4 after 100 steps.
 """
 
-from ml_collections import ConfigDict
-
 from nst_jax import config
 
 
-def get_config(arg: str = "") -> ConfigDict:
+def get_config(arg: str = "") -> config.Config:
     """The painting in images/, its brushwork without its scene."""
     options = config.parse_arg(arg, smoke=False)
     c = config.default()
