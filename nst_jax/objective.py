@@ -65,6 +65,7 @@ def features(network: Network, image: Image) -> dict[str, Array]:
     return nnx.merge(network.graphdef, network.params)(image)
 
 
+@jax.jit
 def targets_from(
     network: Network,
     content_image: Image | None,

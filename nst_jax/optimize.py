@@ -23,10 +23,12 @@ class Settings(NamedTuple):
     Attributes:
       name: a key of `OPTIMIZERS`.
       memory: pairs of steps and gradients that L-BFGS remembers; Adam has none.
+      precision: of matrix products and convolutions, as `jax.default_matmul_precision` names it.
     """
 
     name: str
     memory: int
+    precision: str
 
 
 class Progress(NamedTuple):
@@ -42,8 +44,8 @@ class NonFiniteLossError(Exception):
 
     def __init__(self, step: int, value: float):
         super().__init__(
-            f"the loss is {value} at step {step}; the last good picture is kept. "
-            "Try a smaller optimizer.learning_rate, or smaller alpha and beta"
+            f"the loss is {value} at step {step}; "
+            "try a smaller optimizer.learning_rate, or smaller alpha and beta"
         )
         self.step = step
 
@@ -145,8 +147,9 @@ def chunk(
         return image, state, values.at[index].set(value)
 
     start = (image, state, jnp.zeros(capacity))
-    image, state, values = jax.lax.fori_loop(0, count, body, start)
-    return image, state, breakdown(image, args), values
+    with jax.default_matmul_precision(settings.precision):
+        image, state, values = jax.lax.fori_loop(0, count, body, start)
+        return image, state, breakdown(image, args), values
 
 
 def optimize(

@@ -34,6 +34,15 @@ _WORKDIR = flags.DEFINE_string(
 )
 
 
+class StoppedError(Exception):
+    """The optimisation ended before its last step; the text says why and what is kept."""
+
+    def __init__(self, reason: BaseException, kept: str):
+        interrupted = isinstance(reason, KeyboardInterrupt)
+        super().__init__(f"{'interrupted' if interrupted else reason}; {kept}")
+        self.code = 130 if interrupted else 1
+
+
 def run(c: config.Config, name: str, workdir: str) -> Path:
     """One experiment into one work directory.
 
@@ -47,16 +56,17 @@ def run(c: config.Config, name: str, workdir: str) -> Path:
 
     Raises:
       UserError: a picture, the weights or the work directory cannot be used.
-      NonFiniteLossError, KeyboardInterrupt: after the last good picture is written.
+      StoppedError: interrupted, or not finite; the last good picture is written.
     """
     from nst_jax import outputs, transfer, weights  # JAX with them: --help need not wait for it
+    from nst_jax.optimize import NonFiniteLossError
 
     pictures = transfer.read_pictures(c)
     loaded = transfer.load_weights(weights.find(c.weights, c.arch), c.arch)
     folder = outputs.create(workdir, name)
     outputs.write_settings(folder, c, loaded)
     painting = folder / c.output
-    progress, started = None, None
+    progress, started, stopped = None, None, None
     with tqdm(total=c.steps, unit="step", disable=not sys.stderr.isatty()) as bar:
         try:
             for progress in transfer.paint(c, pictures, loaded):
@@ -67,10 +77,16 @@ def run(c: config.Config, name: str, workdir: str) -> Path:
                 if c.save_every and progress.step % c.save_every == 0:
                     frame = folder / "frames" / f"{progress.step:06d}.png"
                     outputs.write_picture(frame, progress.image, c)
-        finally:
-            if progress is not None:
-                outputs.write_picture(painting, progress.image, c)
-                outputs.plot_losses(folder)
+        except (KeyboardInterrupt, NonFiniteLossError) as reason:
+            stopped = reason
+    if progress is not None:
+        outputs.write_picture(painting, progress.image, c)
+        outputs.plot_losses(folder)
+    if stopped is not None:
+        kept = (
+            f"the picture after {progress.step} steps is {painting}" if progress else "no picture"
+        )
+        raise StoppedError(stopped, kept)
     return painting
 
 
@@ -112,18 +128,16 @@ def parse_flags(argv: list[str]) -> list[str]:
 def main(argv: list[str]):
     """Flags -> config -> library -> exit code."""
     del argv
-    from nst_jax.optimize import NonFiniteLossError
-
     logging.set_verbosity(logging.WARNING)  # JAX tells of every backend that is not there
     name = Path(config_flags.get_config_filename(flags.FLAGS["config"])).stem
     try:
         print(run(config.validate(_CONFIG.value), name, _WORKDIR.value))
     except UserError as error:
         fail(error)
-    except NonFiniteLossError as error:
-        fail(error, 1)
+    except StoppedError as error:
+        fail(error, error.code)
     except KeyboardInterrupt:
-        fail("interrupted; the picture so far is in the work directory", 130)
+        fail("interrupted", 130)
 
 
 if __name__ == "__main__":

@@ -104,19 +104,18 @@ def paint(c: config.Config, pictures: Pictures, loaded: weights.Weights) -> Iter
     Raises:
       nst_jax.optimize.NonFiniteLossError: the last picture yielded is good.
     """
+    network = network_of(loaded, taps_of(c), c.pooling)
+    knobs = knobs_of(c)
     with jax.default_matmul_precision(c.precision):
-        network = network_of(loaded, taps_of(c), c.pooling)
-        knobs = knobs_of(c)
-        targets = jax.jit(targets_from)(network, pictures.content, pictures.style, knobs)
-        settings = Settings(c.optimizer.name, c.optimizer.memory)
-        yield from optimize(
-            settings,
-            start_image(pictures.start, c.init.noise, c.seed),
-            Args(network.graphdef, network.params, targets, knobs),
-            c.optimizer.learning_rate,
-            c.steps,
-            c.log_every,
-        )
+        targets = targets_from(network, pictures.content, pictures.style, knobs)
+    return optimize(
+        Settings(c.optimizer.name, c.optimizer.memory, c.precision),
+        start_image(pictures.start, c.init.noise, c.seed),
+        Args(network.graphdef, network.params, targets, knobs),
+        c.optimizer.learning_rate,
+        c.steps,
+        c.log_every,
+    )
 
 
 def stylize(
@@ -147,8 +146,8 @@ def stylize(
         if isinstance(picture, str | Path):
             c[part] = str(picture)
         elif picture is not None:
-            c[part] = f"an array {picture.shape}"
-            given[part] = picture
+            c[part] = "an array"
+            given[part] = np.asarray(picture)
     try:
         c.update(overrides)
     except (AttributeError, KeyError, TypeError, ValueError) as error:

@@ -12,7 +12,7 @@ from nst_jax.objective import Args, Knobs, targets_from
 from nst_jax.optimize import NonFiniteLossError, Settings
 
 KNOBS = Knobs(1.0, 0.02, 1e5, {"relu2_2": 1.0}, {"relu1_1": 100.0, "relu2_1": 1.0})
-ADAM, LBFGS = Settings("adam", 10), Settings("lbfgs", 10)
+ADAM, LBFGS = Settings("adam", 10, "highest"), Settings("lbfgs", 10, "highest")
 
 
 @pytest.fixture

@@ -215,7 +215,8 @@ def test_an_interrupt_keeps_the_picture_so_far_and_says_so(tmp_path):
             break
     _, err = process.communicate()
     assert process.returncode == 130
-    assert "interrupted" in err
+    assert "interrupted; the picture after" in err
+    assert str(workdir / "final.png") in err
     assert "Traceback" not in err
     with Image.open(workdir / "final.png") as painting:
         painting.load()

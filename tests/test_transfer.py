@@ -1,10 +1,9 @@
-import jax
 import numpy as np
 import pytest
 from PIL import Image
 
 import nst_jax
-from nst_jax import config, images, optimize, transfer
+from nst_jax import config, images, optimize, transfer, weights
 from nst_jax.errors import UserError
 
 FAST = {
@@ -124,19 +123,32 @@ def test_a_tiny_picture_is_refused_with_the_smallest_size(tmp_path, pair):
         nst_jax.stylize(tmp_path / "dot.png", pair[1])
 
 
-def test_precision_is_what_the_config_says(pair, vgg19):
+@pytest.mark.parametrize(("name", "carried"), [("highest", "HIGHEST"), ("bfloat16", "DEFAULT")])
+def test_precision_is_in_the_compiled_program(pair, vgg19, name, carried):
     """On CPU all precisions compute in float32; the program still carries the one asked for."""
     c = config.default()
     c.content, c.style = map(str, pair)
-    c.update(FAST | {"precision": "bfloat16"})
-    seen = []
+    c.update(FAST | {"precision": name})
+    frozen = config.validate(c)
+    seen = {}
+    chunk = optimize.chunk
 
-    def spy(*_):
-        seen.append(jax.config.jax_default_matmul_precision)
-        return iter(())
+    def spy(*args, **kwargs):
+        seen["program"] = chunk.lower(*args, **kwargs).as_text()
+        return chunk(*args, **kwargs)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(transfer, "optimize", spy)
-        frozen = config.validate(c)
+        patch.setattr(optimize, "chunk", spy)
         list(transfer.paint(frozen, transfer.read_pictures(frozen), vgg19))
-    assert seen == ["bfloat16"]
+    convolutions = [
+        line for line in seen["program"].splitlines() if "stablehlo.convolution" in line
+    ]
+    assert len(convolutions) > 6
+    assert all(f"precision {carried}" in line for line in convolutions), convolutions[0]
+
+
+def test_other_weights_by_their_path(pair, tmp_path):
+    found = weights.default_path("vgg19")
+    (tmp_path / "mine.h5").symlink_to(found)
+    same = nst_jax.stylize(*pair, weights=str(tmp_path / "mine.h5"), **FAST)
+    np.testing.assert_array_equal(same, nst_jax.stylize(*pair, **FAST))
