@@ -44,6 +44,7 @@ def relu(tap: str) -> str:
 def smallest_size(taps: Iterable[str]) -> int:
     """Shortest side, in pixels, of a picture that still has a position at every tap.
 
-    Each block but the first begins with a pooling that halves the sides, rounding down: 2^(b - 1).
+    Each block but the first begins with a pooling that halves the sides, rounding down: 2^(b - 1),
+    and 2 at the least, for total variation compares neighbours.
     """
-    return max(2 ** (block(tap) - 1) for tap in taps)
+    return max(2, *(2 ** (block(tap) - 1) for tap in taps))

@@ -7,3 +7,6 @@ class UserError(Exception):
     Its text is one line that says what is wrong, where, and what to do. Commands print it and exit
     with code 2; nothing half-written stays behind.
     """
+
+    def __init__(self, text: str):
+        super().__init__(" ".join(text.split()))  # one line, whatever a file's name holds

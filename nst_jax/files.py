@@ -2,8 +2,7 @@
 
 import contextlib
 import hashlib
-import os
-import tempfile
+import secrets
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,29 +19,16 @@ def replacing(path: Path) -> Iterator[Path]:
     Raises:
       UserError: the file cannot be written.
     """
-    temporary = None
+    temporary = path.with_name(f".{secrets.token_hex(8)}{path.suffix}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(
-            prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent
-        )
-        temporary = Path(name)
-        os.close(handle)
-        temporary.chmod(0o666 & ~_umask())
         yield temporary
         temporary.replace(path)
     except OSError as error:
         raise UserError(f"cannot write {path}: {error.strerror or error}") from error
     finally:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
-
-
-def _umask() -> int:
-    """The process's file mode mask, which mkstemp (mode 600) does not follow."""
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+        with contextlib.suppress(OSError):
+            temporary.unlink()
 
 
 def digest(path: Path, algorithm: str = "sha256") -> str:

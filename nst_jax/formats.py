@@ -9,6 +9,7 @@ Nothing in a file is ever run: pickles may build arrays and containers, nothing 
 
 import dataclasses
 import io
+import math
 import pickle
 import re
 import struct
@@ -99,6 +100,8 @@ def read(path: Path, arch: str) -> tuple[Layers, Naming]:
     arrays = _arrays(path)
     naming = next((n for n in NAMINGS if any(re.fullmatch(n.kernel, key) for key in arrays)), None)
     if naming is None:
+        if "conv1_1/kernel" in arrays:
+            raise UserError(f"{path} is converted already; use it with --config.weights={path}")
         some = ", ".join(sorted(arrays)[:3]) or "nothing"
         raise UserError(f"{path}: no VGG layers in it (it holds {some}, ...)")
     if any(key.endswith("running_mean") for key in arrays):
@@ -244,7 +247,8 @@ def _tensor(
     def build(storages: _Storages) -> np.ndarray:
         flat = np.frombuffer(storages[key], dtype)
         last = offset + sum((n - 1) * s for n, s in zip(shape, strides, strict=True))
-        if min(offset, *shape, *strides) < 0 or last >= flat.size:
+        leaves = min(offset, *shape, *strides) < 0 or last >= flat.size
+        if leaves or math.prod(shape) > flat.size:
             raise UserError(f"a tensor of shape {shape} leaves its storage of {flat.size} numbers")
         byte_strides = [s * dtype.itemsize for s in strides]
         return np.lib.stride_tricks.as_strided(flat[offset:], shape, byte_strides).copy()

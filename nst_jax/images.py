@@ -4,7 +4,9 @@ The only room that knows uint8, EXIF, ICC profiles, alpha, resampling and file f
 beyond it works in sRGB as stored, as the networks were trained.
 """
 
+import contextlib
 import io
+import struct
 import sys
 import warnings
 from collections.abc import Callable
@@ -20,8 +22,6 @@ from nst_jax import files
 from nst_jax.errors import UserError
 
 Picture = Float[np.ndarray, "_ _ 3"]
-
-MOST_PIXELS = 1 << 28  # of a file: 268 Mpx take 1 GB as 8-bit RGB; a larger header is an attack
 
 
 def read(path: str | Path, size: int | None = None, smallest: int = 1) -> Picture:
@@ -39,23 +39,25 @@ def read(path: str | Path, size: int | None = None, smallest: int = 1) -> Pictur
     Raises:
       UserError: missing, no picture, damaged, or too small.
     """
-    path = Path(path)
-    if path.is_dir():
-        raise UserError(f"{path} is a folder; name a picture in it")
+    if "://" in str(path):
+        raise UserError(f"pictures are read from files; download {path} first")
+    path = Path(path).expanduser()
     try:
+        if path.is_dir():
+            raise UserError(f"{path} is a folder; name a picture in it")
+        if path.exists() and not path.is_file():
+            raise UserError(f"{path} is no file")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow's remarks on odd metadata, and its own limit
             with PillowImage.open(path) as opened:
-                if opened.width * opened.height > MOST_PIXELS:
-                    raise UserError(
-                        f"{path} claims {opened.width}x{opened.height} pixels, too many to open; "
-                        f"scale it to {MOST_PIXELS >> 20} megapixels at most"
-                    )
                 image = _decode(opened, path)
     except FileNotFoundError:
         raise UserError(f"no picture {path}") from None
     except PillowImage.DecompressionBombError:
-        raise UserError(f"{path} claims too many pixels to open; scale it down") from None
+        most = 2 * (PillowImage.MAX_IMAGE_PIXELS or 0) / 1e6  # Pillow warns at one, raises at two
+        raise UserError(
+            f"{path} claims too many pixels to open; scale it to {most:.0f} megapixels at most"
+        ) from None
     except PillowImage.UnidentifiedImageError:
         raise UserError(f"{path} is no picture of a known format") from None
     except UserError:
@@ -80,6 +82,8 @@ def prepare(image: np.ndarray, size: int | None, smallest: int, name: str) -> Pi
         raise UserError(f"{name} has shape {image.shape}; a picture is [height, width, 3]")
     if image.dtype == np.uint8:
         image = image.astype(np.float32) / 255
+    if image.dtype.kind != "f":
+        raise UserError(f"{name} holds {image.dtype}; a picture holds uint8, or floats in [0, 1]")
     image = np.asarray(image, np.float32)
     if not (np.isfinite(image).all() and image.min() >= 0 and image.max() <= 1):
         raise UserError(f"{name} has values outside [0, 1]")
@@ -123,11 +127,11 @@ def resize(image: Picture, shape: tuple[int, int]) -> Picture:
 def _decode(opened: PillowImage.Image, path: Path) -> Picture:
     """The pixels of an open file, in four moves: turn, widen, composite, convert colours."""
     profile = opened.info.get("icc_profile")
-    opened = ImageOps.exif_transpose(opened)
-    if opened.mode.startswith("I") or opened.mode == "F":
-        gray = np.asarray(opened, np.float32)
-        gray = gray / (65535 if opened.mode.startswith("I") else max(1.0, float(gray.max())))
-        return np.repeat(np.clip(gray, 0, 1)[..., None], 3, -1)
+    with contextlib.suppress(SyntaxError, ValueError, KeyError, struct.error):  # damaged EXIF
+        opened = ImageOps.exif_transpose(opened)
+    if opened.mode.startswith("I") or opened.mode == "F":  # 16-bit integers, floats in [0, 1]
+        gray = np.asarray(opened, np.float32) / (1 if opened.mode == "F" else 65535)
+        return np.repeat(gray[..., None], 3, -1)
     if opened.has_transparency_data:
         print(f"{path}: transparency composited on white", file=sys.stderr)
         opened = opened.convert("RGBA")
@@ -164,6 +168,10 @@ def _exif(note: str) -> PillowImage.Exif:
     return exif
 
 
+def _jpeg(image: PillowImage.Image, path: Path, note: str):
+    image.save(path, quality=95, subsampling=0, exif=_exif(note))
+
+
 def _tiff(image: PillowImage.Image, path: Path, note: str):
     image.save(path, compression="tiff_deflate", description=note)
 
@@ -171,8 +179,8 @@ def _tiff(image: PillowImage.Image, path: Path, note: str):
 # Suffix -> how to save an 8-bit RGB image with a note (the config, as JSON) in its metadata.
 WRITERS: dict[str, Callable[[PillowImage.Image, Path, str], Any]] = {
     ".png": _png,
-    ".jpg": lambda image, path, note: image.save(path, quality=95, exif=_exif(note)),
-    ".jpeg": lambda image, path, note: image.save(path, quality=95, exif=_exif(note)),
+    ".jpg": _jpeg,
+    ".jpeg": _jpeg,
     ".webp": lambda image, path, note: image.save(path, quality=95, exif=_exif(note)),
     ".tif": _tiff,
     ".tiff": _tiff,
@@ -186,7 +194,12 @@ def write(path: Path, image: Picture, note: str = ""):
       path: where; the suffix is a key of `WRITERS`. Replaced in one step, never half-written.
       image: [h, w, 3]; values outside [0, 1] are clipped.
       note: text for the file's metadata.
+
+    Raises:
+      UserError: a suffix that is not known, or a file that cannot be written.
     """
+    if path.suffix.lower() not in WRITERS:
+        raise UserError(f"cannot write {path}: its name must end in {', '.join(WRITERS)}")
     pixels = np.rint(np.clip(image, 0, 1) * 255).astype(np.uint8)
     with files.replacing(path) as temporary:
         WRITERS[path.suffix.lower()](PillowImage.fromarray(pixels), temporary, note)

@@ -7,10 +7,10 @@ Everything the objective needs comes through `Args`: the network's weights are a
 compiled program, never constants in it, and changing a knob compiles nothing.
 """
 
-import dataclasses
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 from flax import nnx
 from jax import Array
 from jaxtyping import Float
@@ -49,20 +49,18 @@ class Knobs(NamedTuple):
     style_lambdas: dict[str, float]
 
 
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True)
-class Args:
+class Args(NamedTuple):
     """All that the objective depends on besides the image."""
 
-    graphdef: nnx.GraphDef = dataclasses.field(metadata={"static": True})
-    params: nnx.State
+    network: Network
     targets: Targets
     knobs: Knobs
 
 
 def features(network: Network, image: Image) -> dict[str, Array]:
-    """The network's taps for an image."""
-    return nnx.merge(network.graphdef, network.params)(image)
+    """The network's taps for an image. Differentiable in the image only: the network is frozen."""
+    params = jax.lax.stop_gradient(network.params)
+    return nnx.merge(network.graphdef, params)(image)
 
 
 @jax.jit
@@ -94,12 +92,13 @@ def breakdown(image: Image, args: Args) -> dict[str, Float[Array, ""]]:
     between runs with different weights.
     """
     knobs, targets = args.knobs, args.targets
-    taps = nnx.merge(args.graphdef, args.params)(image)
+    taps = features(args.network, image)
     contents = {t: content.distance(taps[t], target) for t, target in targets.content.items()}
     styles = {t: style.distance(taps[t], target) for t, target in targets.style.items()}
+    zero = jnp.float32(0)
     terms = {
-        "content": sum(knobs.content_lambdas[tap] * term for tap, term in contents.items()),
-        "style": sum(knobs.style_lambdas[tap] * term for tap, term in styles.items()),
+        "content": sum((knobs.content_lambdas[tap] * term for tap, term in contents.items()), zero),
+        "style": sum((knobs.style_lambdas[tap] * term for tap, term in styles.items()), zero),
         "tv": smoothness.total_variation(image),
     }
     total = (

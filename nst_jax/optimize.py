@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import optax
 from jax import Array
+from jaxtyping import Float
 
 from nst_jax.objective import Args, Image, breakdown, in_order, objective
 
@@ -50,20 +51,6 @@ class NonFiniteLossError(Exception):
         self.step = step
 
 
-class Optimizer(NamedTuple):
-    """An optimiser of images behind the one step.
-
-    Attributes:
-      transformation: (settings, learning_rate) -> optax transformation.
-      evaluate: (image, state, args) -> objective and its gradient at the image.
-      project: where to put the image after a step.
-    """
-
-    transformation: Callable[[Settings, Any], optax.GradientTransformationExtraArgs]
-    evaluate: Callable[[Image, Any, Args], tuple[Array, Image]]
-    project: Callable[[Image], Image]
-
-
 def _adam(settings: Settings, learning_rate: Any) -> optax.GradientTransformationExtraArgs:
     """Adam, Kingma & Ba 2015 (https://arxiv.org/abs/1412.6980).
 
@@ -82,22 +69,10 @@ def _lbfgs(settings: Settings, learning_rate: Any) -> optax.GradientTransformati
     return optax.lbfgs(memory_size=settings.memory)
 
 
-def _value_and_grad(image: Image, state: Any, args: Args) -> tuple[Array, Image]:
-    del state
-    return jax.value_and_grad(objective)(image, args)
-
-
-def _value_and_grad_from_search(image: Image, state: Any, args: Args) -> tuple[Array, Image]:
-    """The line search has evaluated the accepted image already; its state holds value and gradient.
-
-    True only as long as nothing moves the image between steps: see `project` of "lbfgs".
-    """
-    return cast(Any, optax.value_and_grad_from_state(objective)(image, args=args, state=state))
-
-
-OPTIMIZERS = {
-    "adam": Optimizer(_adam, _value_and_grad, lambda image: jnp.clip(image, 0, 1)),
-    "lbfgs": Optimizer(_lbfgs, _value_and_grad_from_search, lambda image: image),
+# name -> (settings, learning_rate) -> optax transformation of the image.
+OPTIMIZERS: dict[str, Callable[[Settings, Any], optax.GradientTransformationExtraArgs]] = {
+    "adam": _adam,
+    "lbfgs": _lbfgs,
 }
 
 
@@ -107,48 +82,44 @@ def initial_state(settings: Settings, image: Image) -> Any:
 
     Compiled so that every array of it has a buffer of its own, as donating them demands.
     """
-    return OPTIMIZERS[settings.name].transformation(settings, 1.0).init(image)
+    return OPTIMIZERS[settings.name](settings, 1.0).init(image)
 
 
 def step(
     settings: Settings, image: Image, state: Any, args: Args, learning_rate: Any
 ) -> tuple[Image, Any, Array]:
-    """One step of any optimiser: the new image and state, and the objective before the step."""
-    optimizer = OPTIMIZERS[settings.name]
-    transformation = optimizer.transformation(settings, learning_rate)
-    value, grad = optimizer.evaluate(image, state, args)
-    updates, state = transformation.update(
+    """One step of any optimiser: the new image and state, and the objective before the step.
+
+    The image is clipped to [0, 1] after every step, so that the loss is that of a picture which can
+    be saved; left free, L-BFGS lowers the loss outside the range and loses it when saving. The
+    value and gradient that L-BFGS's line search remembers are of the image before clipping, so
+    they are computed afresh.
+    """
+    value, grad = jax.value_and_grad(objective)(image, args)
+    updates, state = OPTIMIZERS[settings.name](settings, learning_rate).update(
         grad, state, image, value=value, grad=grad, value_fn=objective, args=args
     )
-    image = optimizer.project(cast(Array, optax.apply_updates(image, updates)))
-    return image, state, value
+    image = cast(Array, optax.apply_updates(image, updates))
+    return jnp.clip(image, 0, 1), state, value
 
 
-@functools.partial(jax.jit, static_argnames=("settings", "capacity"), donate_argnames="state")
+@functools.partial(jax.jit, static_argnames=("settings", "count"), donate_argnames="state")
 def chunk(
-    settings: Settings,
-    capacity: int,
-    count: Array | int,
-    image: Image,
-    state: Any,
-    args: Args,
-    learning_rate: Any,
-) -> tuple[Image, Any, dict[str, Array], Array]:
-    """`count` steps in one dispatch; any count up to `capacity` runs the same program.
+    settings: Settings, count: int, image: Image, state: Any, args: Args, learning_rate: Any
+) -> tuple[Image, Any, dict[str, Array], Float[Array, " count"]]:
+    """`count` steps in one dispatch.
 
     Returns:
-      The image and state after them, the terms of that image, and the objective before each step
-      ([capacity], 0 where there was no step).
+      The image and state after them, the terms of that image, and the objective before each step.
     """
 
-    def body(index, carry):
-        image, state, values = carry
+    def body(carry, _):
+        image, state = carry
         image, state, value = step(settings, image, state, args, learning_rate)
-        return image, state, values.at[index].set(value)
+        return (image, state), value
 
-    start = (image, state, jnp.zeros(capacity))
     with jax.default_matmul_precision(settings.precision):
-        image, state, values = jax.lax.fori_loop(0, count, body, start)
+        (image, state), values = jax.lax.scan(body, (image, state), length=count)
         return image, state, breakdown(image, args), values
 
 
@@ -167,23 +138,22 @@ def optimize(
     Raises:
       NonFiniteLossError: with everything yielded before still good.
     """
-    run = functools.partial(chunk, settings, every, args=args, learning_rate=learning_rate)
-    result = run(count=0, image=image, state=initial_state(settings, image))
+    image, args, learning_rate = jax.device_put((image, args, learning_rate))  # once, not a chunk
+    result = chunk(settings, 0, image, initial_state(settings, image), args, learning_rate)
     previous, done = 0, 0
     for stop in [*range(every, steps, every), steps, None]:
         image, state, terms, values = result
         if stop is not None:  # dispatched before the numbers of the chunk before are read
-            result = run(count=stop - done, image=image, state=state)
-        yield Progress(done, image, _checked(previous, done, terms, values))
+            result = chunk(settings, stop - done, image, state, args, learning_rate)
+        yield Progress(done, image, _checked(previous, terms, values))
         previous, done = done, stop or done
 
 
-def _checked(previous: int, done: int, terms: dict[str, Array], values: Array) -> dict[str, float]:
-    """Reads the numbers of the chunk between two steps; the wait for the device is here."""
+def _checked(start: int, terms: dict[str, Array], values: Array) -> dict[str, float]:
+    """Reads the numbers of a chunk that began after `start` steps; waits for the device."""
     read_terms, read_values = jax.device_get((terms, values))
     numbers = in_order({name: float(value) for name, value in read_terms.items()})
-    history = [*map(float, read_values[: done - previous]), numbers["total"]]
-    for offset, value in enumerate(history):
+    for offset, value in enumerate([*map(float, read_values), numbers["total"]]):
         if not math.isfinite(value):
-            raise NonFiniteLossError(previous + offset, value)
+            raise NonFiniteLossError(start + offset, value)
     return numbers

@@ -2,7 +2,8 @@
 
 final.png        the painting (named by config.output)
 frames/          pictures along the way, named by step
-metrics.jsonl    one JSON object a line: step, seconds, and every term of the objective
+metrics.jsonl    one JSON object a line: step, seconds since the first line (compilation is before
+                 it), and every term of the objective
 losses.png       the same as curves
 config.json      the resolved config
 environment.json versions, device, git commit, weights
@@ -11,6 +12,7 @@ environment.json versions, device, git commit, weights
 import importlib.metadata
 import json
 import platform
+import shutil
 import subprocess
 import time
 from pathlib import Path
@@ -30,29 +32,30 @@ def create(workdir: str, name: str) -> Path:
     """Makes the work directory: `workdir`, or a new folder under runs/ named after `name` and now.
 
     Raises:
-      UserError: it cannot be made, or holds an earlier run, which is never overwritten.
+      UserError: it cannot be made, or is not empty: nothing of the user's is ever overwritten.
     """
-    path = Path(workdir) if workdir else _unused(Path("runs") / f"{name}-{time.strftime(_TIME)}")
-    if (path / "metrics.jsonl").exists():
-        raise UserError(f"--workdir {path} already holds a run; name another folder")
     try:
-        (path / "frames").mkdir(parents=True, exist_ok=True)
-        (path / "metrics.jsonl").touch()
+        path = Path(workdir) if workdir else _new_folder(name)
+        path.mkdir(parents=True, exist_ok=True)
+        if any(path.iterdir()):
+            raise UserError(f"--workdir {path} is not empty; name another folder")
+        (path / "metrics.jsonl").touch(exist_ok=False)
     except OSError as error:
-        raise UserError(f"cannot write to --workdir {path}: {error.strerror}") from error
+        raise UserError(f"cannot write to --workdir {workdir}: {error.strerror}") from error
     return path
 
 
-_TIME = "%Y%m%d-%H%M%S"
-
-
-def _unused(path: Path) -> Path:
-    """`path`, or path-2, path-3, ...: two runs may start in one second."""
-    number, candidate = 1, path
-    while candidate.exists():
-        number += 1
-        candidate = path.with_name(f"{path.name}-{number}")
-    return candidate
+def _new_folder(name: str) -> Path:
+    """Makes runs/NAME-TIME, or runs/NAME-TIME-2, ...: two runs may start in one second."""
+    stamped = Path("runs") / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"
+    path, number = stamped, 1
+    while True:
+        try:
+            path.mkdir(parents=True)
+            return path
+        except FileExistsError:
+            number += 1
+            path = stamped.with_name(f"{stamped.name}-{number}")
 
 
 def write_settings(workdir: Path, c: config.Config, used: weights.Weights):
@@ -63,7 +66,7 @@ def write_settings(workdir: Path, c: config.Config, used: weights.Weights):
         "packages": {name: importlib.metadata.version(name) for name in PACKAGES},
         "python": platform.python_version(),
         "system": platform.platform(),
-        "device": f"{jax.device_count()} x {device.platform}: {device.device_kind}",
+        "device": f"{device.platform}: {device.device_kind}",
         "git_commit": git_commit(),
         "weights": {
             "arch": used.arch,
@@ -78,7 +81,10 @@ def write_settings(workdir: Path, c: config.Config, used: weights.Weights):
 
 def git_commit() -> str:
     """The commit of the project's checkout, with "+changes" if it differs; "" outside one."""
-    command = ["git", "-C", str(Path(__file__).parents[1]), "describe", "--always", "--abbrev=40"]
+    root = Path(__file__).parents[1]
+    if not (root / ".git").exists():
+        return ""
+    command = ["git", "-C", str(root), "describe", "--always", "--abbrev=40"]
     command += ["--exclude=*", "--dirty=+changes"]
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=True)
@@ -90,6 +96,16 @@ def git_commit() -> str:
 def write_picture(path: Path, image: Any, c: config.Config):
     """Writes an image, with the config in its metadata."""
     images.write(path, np.asarray(image), json.dumps(c.to_dict(), sort_keys=True))
+
+
+def write_frame(workdir: Path, progress: Progress, c: config.Config):
+    """Writes a picture along the way: frames/000040.png."""
+    write_picture(workdir / "frames" / f"{progress.step:06d}.png", progress.image, c)
+
+
+def discard(workdir: Path):
+    """Removes a work directory that no picture came to."""
+    shutil.rmtree(workdir, ignore_errors=True)
 
 
 def append_metrics(workdir: Path, progress: Progress, seconds: float):
@@ -112,6 +128,8 @@ def plot_losses(workdir: Path):
 
     lines = (workdir / "metrics.jsonl").read_text().splitlines()
     rows = [json.loads(line) for line in lines]
+    if not rows:
+        return
     terms = [name for name in rows[0] if name not in ("step", "seconds")]
     groups = {
         "objective (total) and its terms before weights": [n for n in terms if "/" not in n],

@@ -11,16 +11,17 @@ Exit codes: 0 painted; 1 the loss became NaN or infinite; 2 a mistake in a flag,
 130 interrupted. The last good picture is kept.
 """
 
+import signal
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
-from absl import app, flags, logging
-from ml_collections import config_flags
+from absl import flags
+from ml_collections import ConfigDict, config_flags
 from tqdm import tqdm
 
-from nst_jax import config
+from nst_jax import commands, config
 from nst_jax.errors import UserError
 
 if TYPE_CHECKING:
@@ -34,13 +35,19 @@ _WORKDIR = flags.DEFINE_string(
 )
 
 
-class StoppedError(Exception):
-    """The optimisation ended before its last step; the text says why and what is kept."""
-
-    def __init__(self, reason: BaseException, kept: str):
-        interrupted = isinstance(reason, KeyboardInterrupt)
-        super().__init__(f"{'interrupted' if interrupted else reason}; {kept}")
-        self.code = 130 if interrupted else 1
+def main():
+    """Flags -> config -> library; prints the painting's path."""
+    if _CONFIG.value is None:
+        raise UserError("no config; try --config configs/starry.py, or --help")
+    if not isinstance(_CONFIG.value, ConfigDict):
+        try:
+            _ = _CONFIG.value.steps  # a file that failed to load says so only when it is touched
+        except OSError as error:
+            raise UserError(config.explain(error)) from error
+        except AttributeError:
+            raise UserError("get_config must return a ConfigDict, as config.default() is") from None
+    name = Path(config_flags.get_config_filename(flags.FLAGS["config"])).stem
+    print(run(config.validate(_CONFIG.value), name, _WORKDIR.value))
 
 
 def run(c: config.Config, name: str, workdir: str) -> Path:
@@ -55,38 +62,49 @@ def run(c: config.Config, name: str, workdir: str) -> Path:
       The painting's path.
 
     Raises:
-      UserError: a picture, the weights or the work directory cannot be used.
-      StoppedError: interrupted, or not finite; the last good picture is written.
+      UserError: a picture, the weights, the work directory or the device's memory do not serve.
+      commands.StoppedError: interrupted, or not finite; names the last good picture, if any.
     """
-    from nst_jax import outputs, transfer, weights  # JAX with them: --help need not wait for it
+    # JAX comes with these: --help need not wait for it. An interrupt would leave it half-imported.
+    handler = signal.signal(signal.SIGINT, signal.SIG_DFL)
+    from nst_jax import outputs, transfer
     from nst_jax.optimize import NonFiniteLossError
 
+    signal.signal(signal.SIGINT, handler)
+
     pictures = transfer.read_pictures(c)
-    loaded = transfer.load_weights(weights.find(c.weights, c.arch), c.arch)
-    folder = outputs.create(workdir, name)
-    outputs.write_settings(folder, c, loaded)
-    painting = folder / c.output
-    progress, started, stopped = None, None, None
+    loaded = transfer.load_weights(c)
+    kept, started = "", None
     with tqdm(total=c.steps, unit="step", disable=not sys.stderr.isatty()) as bar:
+        folder = outputs.create(workdir, name)
+        painting = folder / c.output
         try:
+            outputs.write_settings(folder, c, loaded)
             for progress in transfer.paint(c, pictures, loaded):
                 started = started or time.monotonic()
                 seconds = time.monotonic() - started
                 outputs.append_metrics(folder, progress, seconds)
-                report(progress, seconds, bar)
+                outputs.write_picture(painting, progress.image, c)
+                kept = f"; the picture after {progress.step} steps is {painting}"
                 if c.save_every and progress.step % c.save_every == 0:
-                    frame = folder / "frames" / f"{progress.step:06d}.png"
-                    outputs.write_picture(frame, progress.image, c)
-        except (KeyboardInterrupt, NonFiniteLossError) as reason:
-            stopped = reason
-    if progress is not None:
-        outputs.write_picture(painting, progress.image, c)
-        outputs.plot_losses(folder)
-    if stopped is not None:
-        kept = (
-            f"the picture after {progress.step} steps is {painting}" if progress else "no picture"
-        )
-        raise StoppedError(stopped, kept)
+                    outputs.write_frame(folder, progress, c)
+                report(progress, seconds, bar)
+        except KeyboardInterrupt:
+            raise commands.StoppedError(f"interrupted{kept}", 130) from None
+        except NonFiniteLossError as error:
+            raise commands.StoppedError(f"{error}{kept}", 1) from error
+        except RuntimeError as error:
+            if "RESOURCE_EXHAUSTED" not in str(error) and "Out of memory" not in str(error):
+                raise
+            raise UserError(
+                f"the device has too little memory for config.image_size {c.image_size}; "
+                f"choose a smaller one{kept}"
+            ) from error
+        finally:
+            if kept:
+                outputs.plot_losses(folder)
+            else:
+                outputs.discard(folder)
     return painting
 
 
@@ -97,48 +115,9 @@ def report(progress: "Progress", seconds: float, bar: tqdm):
         line = "  ".join(f"{name} {value}" for name, value in terms.items())
         print(f"step {progress.step}/{bar.total}  {seconds:.1f} s  {line}", file=sys.stderr)
     else:
-        bar.set_postfix(loss=terms["total"], content=terms["content"], style=terms["style"])
+        bar.set_postfix(loss=terms["total"])
         bar.update(progress.step - bar.n)
 
 
-def fail(message: object, code: int = 2) -> NoReturn:
-    """Prints an error as one line and leaves."""
-    print(f"error: {' '.join(str(message).split())}", file=sys.stderr)
-    sys.exit(code)
-
-
-def parse_flags(argv: list[str]) -> list[str]:
-    """Parses flags and loads the config; whatever goes wrong here is the user's to mend."""
-    try:
-        rest = flags.FLAGS(argv)
-        if len(rest) > 1:
-            fail(f"unexpected argument {rest[1]!r}; see --help")
-        if _CONFIG.value is None:
-            fail("no --config; try --config configs/starry.py, or --help")
-        _ = _CONFIG.value.steps  # a file that failed to load says so only when it is touched
-    except SystemExit as leaving:  # absl leaves with 1 after --help
-        sys.exit(leaving.code if isinstance(leaving.code, int) and leaving.code > 1 else 0)
-    except flags.Error as error:
-        fail(error)
-    except Exception as error:
-        fail(config.explain(error))
-    return rest
-
-
-def main(argv: list[str]):
-    """Flags -> config -> library -> exit code."""
-    del argv
-    logging.set_verbosity(logging.WARNING)  # JAX tells of every backend that is not there
-    name = Path(config_flags.get_config_filename(flags.FLAGS["config"])).stem
-    try:
-        print(run(config.validate(_CONFIG.value), name, _WORKDIR.value))
-    except UserError as error:
-        fail(error)
-    except StoppedError as error:
-        fail(error, error.code)
-    except KeyboardInterrupt:
-        fail("interrupted", 130)
-
-
 if __name__ == "__main__":
-    app.run(main, flags_parser=parse_flags)
+    commands.start(main)

@@ -75,21 +75,31 @@ def read_pictures(c: config.Config, **given: np.ndarray) -> Pictures:
     return Pictures(content, style, images.resize(start, reference.shape[:2]))
 
 
+def load_weights(c: config.Config) -> weights.Weights:
+    """The weights that a config names, fetched if need be; an unchanged file is read once.
+
+    Raises:
+      UserError: they cannot be found, fetched or used.
+    """
+    path = weights.find(c.weights, c.arch)
+    return _load(path, c.arch, path.stat().st_mtime_ns)
+
+
 @functools.lru_cache(maxsize=2)
-def load_weights(path: Path, arch: str) -> weights.Weights:
-    """`weights.load`, kept, so that many paintings read the file once."""
+def _load(path: Path, arch: str, modified: int) -> weights.Weights:
+    del modified
     return weights.load(path, arch)
 
 
-@functools.lru_cache(maxsize=4)
+@functools.lru_cache(maxsize=2)
 def network_of(loaded: weights.Weights, taps: tuple[str, ...], pooling: str) -> Network:
     """The network on the device; kept, likewise."""
     return Network(*nnx.split(VGG(loaded.layers, loaded.mean, loaded.scale, taps, pooling)))
 
 
 def start_image(picture: Array | np.ndarray, noise: float, seed: int) -> Array:
-    """(1 - noise) * picture + noise * u, with u uniform in [0, 1], seeded."""
-    uniform = jax.random.uniform(jax.random.key(seed), picture.shape)
+    """(1 - noise) * picture + noise * u, with u uniform in [0, 1), seeded; float32."""
+    uniform = jax.random.uniform(jax.random.key(seed), picture.shape, jnp.float32)
     return (1 - noise) * jnp.asarray(picture) + noise * uniform
 
 
@@ -111,7 +121,7 @@ def paint(c: config.Config, pictures: Pictures, loaded: weights.Weights) -> Iter
     return optimize(
         Settings(c.optimizer.name, c.optimizer.memory, c.precision),
         start_image(pictures.start, c.init.noise, c.seed),
-        Args(network.graphdef, network.params, targets, knobs),
+        Args(network, targets, knobs),
         c.optimizer.learning_rate,
         c.steps,
         c.log_every,
@@ -154,6 +164,5 @@ def stylize(
         raise UserError(config.explain(error)) from error
     frozen = config.validate(c)
     pictures = read_pictures(frozen, **given)
-    loaded = load_weights(weights.find(frozen.weights, frozen.arch), frozen.arch)
-    *_, last = paint(frozen, pictures, loaded)
-    return np.clip(np.asarray(last.image), 0, 1)
+    *_, last = paint(frozen, pictures, load_weights(frozen))
+    return np.asarray(last.image)

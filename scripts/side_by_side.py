@@ -4,31 +4,30 @@ python scripts/side_by_side.py --workdir runs/NAME --output side_by_side.jpg
 """
 
 import json
-import sys
 from pathlib import Path
 
 import numpy as np
-from absl import app, flags
+from absl import flags
 
-from nst_jax import images
+from nst_jax import commands, images
 from nst_jax.errors import UserError
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of a finished run.", required=True)
 _OUTPUT = flags.DEFINE_string("output", "side_by_side.jpg", "Picture to write.")
-_HEIGHT = flags.DEFINE_integer("height", 320, "Height of the result in pixels.", lower_bound=16)
+_HEIGHT = flags.DEFINE_integer(
+    "height", 320, "Height of the result in pixels.", lower_bound=16, upper_bound=4096
+)
 
 
-def main(argv: list[str]):
-    """Reads the run's config for its pictures; a picture it left out is left out here."""
-    del argv
+def main():
+    """Reads the run's config for its pictures; one that the run left out is left out here."""
     workdir = Path(_WORKDIR.value)
     try:
         config = json.loads((workdir / "config.json").read_text())
         paths = [config["content"], config["style"], workdir / config["output"]]
-        images.write(Path(_OUTPUT.value), side_by_side(paths, _HEIGHT.value))
-    except (OSError, ValueError, KeyError, UserError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+    except (OSError, ValueError, KeyError, TypeError):
+        raise UserError(f"--workdir {workdir} holds no finished run") from None
+    images.write(Path(_OUTPUT.value), side_by_side(paths, _HEIGHT.value))
     print(_OUTPUT.value)
 
 
@@ -44,4 +43,4 @@ def side_by_side(paths: list[str | Path], height: int) -> images.Picture:
 
 
 if __name__ == "__main__":
-    app.run(main)
+    commands.start(main)

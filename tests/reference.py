@@ -78,14 +78,16 @@ def backward(gradients, tape, scale, pooling="max"):
     return flow * scale
 
 
-def objective(image, content, style, weights, content_lambdas, style_lambdas, alpha, beta, tv):
-    """J, its gradient, and J_content, J_style, TV, for max pooling. Style may have any size."""
+def objective(
+    image, content, style, weights, content_lambdas, style_lambdas, alpha, beta, tv, pooling="max"
+):
+    """J, its gradient, and J_content, J_style, TV. Style may have any size."""
     scale, mean = np.float64(weights.scale), np.float64(weights.mean)
     taps = [*content_lambdas, *style_lambdas]
     deepest = max(tap.replace("relu", "conv") for tap in taps)
 
     def run(picture):
-        return forward(picture, weights.layers, mean, scale, deepest)
+        return forward(picture, weights.layers, mean, scale, deepest, pooling)
 
     seen, tape = run(image)
     wanted_content, wanted_style = run(content)[0], run(style)[0]
@@ -103,7 +105,7 @@ def objective(image, content, style, weights, content_lambdas, style_lambdas, al
         j_style += weight * (difference**2).sum() / (4 * channels**2)
         slope = beta * weight * (a @ difference) / (channels**2 * len(a))
         gradients[tap] = gradients.get(tap, 0) + slope.reshape(seen[tap].shape)
-    gradient = backward(gradients, tape, scale)
+    gradient = backward(gradients, tape, scale, pooling)
     image = np.float64(image)
     down, right = np.diff(image, axis=0), np.diff(image, axis=1)
     total_variation = (down**2).mean() + (right**2).mean()

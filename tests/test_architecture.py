@@ -22,6 +22,6 @@ def test_taps_come_in_network_order():
     assert taps[-1] == "relu5_3"
 
 
-@pytest.mark.parametrize(("tap", "side"), [("relu1_2", 1), ("conv3_1", 4), ("relu5_1", 16)])
+@pytest.mark.parametrize(("tap", "side"), [("relu1_2", 2), ("conv3_1", 4), ("relu5_1", 16)])
 def test_smallest_size(tap, side):
     assert architecture.smallest_size([tap, "relu1_1"]) == side

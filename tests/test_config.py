@@ -90,7 +90,7 @@ BAD_VALUES = {
     "optimizer.memory": [0],
     "steps": [0, -1],
     "seed": [-1],
-    "precision": ["float8"],
+    "precision": ["bfloat16"],
     "log_every": [0],
     "save_every": [-1, 15],
     "output": ["final.gif", "folder/final.png", "final", ""],

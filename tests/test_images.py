@@ -48,7 +48,7 @@ def test_modes(tmp_path, mode, capsys):
     if mode == "I;16":
         gray = Image.fromarray(np.full((4, 4), 65535, np.uint16))
     else:
-        gray = gray.convert(mode)
+        gray = Image.new("F", (4, 4), 1.0) if mode == "F" else gray.convert(mode)
     path = tmp_path / ("p.tif" if mode in ("CMYK", "F") else "p.png")
     gray.save(path)
     np.testing.assert_allclose(images.read(path), np.ones((4, 4, 3)), atol=0.01)

@@ -9,18 +9,21 @@ from nst_jax import transfer
 from nst_jax.objective import Args, Knobs, breakdown, objective, targets_from
 
 LAMBDAS = {"relu1_1": 0.5, "relu2_1": 0.1, "relu3_1": 0.3, "relu4_1": 0.002, "relu5_1": 0.7}
+TAPS = (*STYLE_TAPS, "relu4_2", "relu2_2")
 KNOBS = Knobs(2.0, 0.05, 1e5, {"relu4_2": 0.8, "relu2_2": 0.2}, LAMBDAS)
 
 
 @pytest.fixture(scope="module")
 def network(vgg19):
-    return transfer.network_of(vgg19, (*STYLE_TAPS, "relu4_2", "relu2_2"), "max")
+    return transfer.network_of(vgg19, TAPS, "max")
 
 
-def test_value_and_gradient_equal_numpys_in_float64(network, vgg19, pixels):
+@pytest.mark.parametrize("pooling", ["max", "average"])
+def test_value_and_gradient_equal_numpys_in_float64(pooling, vgg19, pixels):
+    network = transfer.network_of(vgg19, TAPS, pooling)
     image, content, style = pixels(38, 34), pixels(38, 34), pixels(45, 33)
     targets = targets_from(network, content, style, KNOBS)
-    args = Args(network.graphdef, network.params, targets, KNOBS)
+    args = Args(network, targets, KNOBS)
     value, gradient = jax.jit(jax.value_and_grad(objective))(image, args)
     terms = breakdown(image, args)
     expected, slope, (j_content, j_style, tv) = reference.objective(
@@ -33,6 +36,7 @@ def test_value_and_gradient_equal_numpys_in_float64(network, vgg19, pixels):
         KNOBS.alpha,
         KNOBS.beta,
         KNOBS.tv_weight,
+        pooling,
     )
     assert value == pytest.approx(expected, rel=1e-4)
     assert terms["content"] == pytest.approx(j_content, rel=1e-4)
@@ -60,7 +64,7 @@ def test_content_gradient_is_zero_at_the_content_image(network, pixels):
     content = pixels(32, 32)
     knobs = KNOBS._replace(beta=0.0, tv_weight=0.0)
     targets = targets_from(network, content, content, knobs)
-    args = Args(network.graphdef, network.params, targets, knobs)
+    args = Args(network, targets, knobs)
     value, gradient = jax.value_and_grad(objective)(content, args)
     _, elsewhere = jax.value_and_grad(objective)(1 - content, args)
     assert value == pytest.approx(0, abs=1e-6)
@@ -69,9 +73,7 @@ def test_content_gradient_is_zero_at_the_content_image(network, pixels):
 
 def test_terms_add_up(network, pixels):
     image, content, style = pixels(32, 32), pixels(32, 32), pixels(32, 32)
-    args = Args(
-        network.graphdef, network.params, targets_from(network, content, style, KNOBS), KNOBS
-    )
+    args = Args(network, targets_from(network, content, style, KNOBS), KNOBS)
     terms = breakdown(image, args)
     styles = sum(LAMBDAS[tap] * terms[f"style/{tap}"] for tap in LAMBDAS)
     assert terms["style"] == pytest.approx(float(styles), rel=1e-6)
@@ -86,6 +88,6 @@ def test_a_lambda_of_zero_switches_a_layer_off(network, pixels):
     for lambdas in (without, LAMBDAS | {"relu4_1": 0.0}):
         knobs = KNOBS._replace(style_lambdas=lambdas)
         targets = targets_from(network, content, style, knobs)
-        args = Args(network.graphdef, network.params, targets, knobs)
+        args = Args(network, targets, knobs)
         values.append(float(objective(image, args)))
     assert values[0] == pytest.approx(values[1], rel=1e-6)

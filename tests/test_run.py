@@ -85,7 +85,7 @@ def test_default_work_directory_is_a_new_folder_under_runs(tmp_path):
     assert out == f"runs/{folder.name}/painting.webp\n"
     with Image.open(folder / "painting.webp") as painting:
         assert painting.format == "WEBP"
-    assert not list((folder / "frames").iterdir())
+    assert not (folder / "frames").exists()
 
 
 def test_help_reads_well_and_is_quick():
@@ -107,7 +107,7 @@ def test_help_does_not_wait_for_jax():
 
 
 MISTAKES = {
-    "no config": ((), "--config configs/starry.py"),
+    "no config": ((), "configs/starry.py"),
     "missing config": (("--config", "none.py"), "none.py"),
     "unknown flag": ((*STARRY, "--wrkdir=x"), "workdir"),
     "unknown argument": ((*STARRY, "extra"), "extra"),
@@ -134,6 +134,16 @@ MISTAKES = {
         "holds vgg19",
     ),
     "broken config": (("--config", "broken.py"), "undefined"),
+    "wrong type in a config": (("--config", "type.py"), "steps"),
+    "no get_config": (("--config", "text.py"), "get_config"),
+    "no config returned": (("--config", "none_at_all.py"), "get_config must return"),
+    "a key too few": (("--config", "few.py"), "config.alpha is missing"),
+    "a folder as config": (("--config", "folder"), "folder"),
+    "a group of keys": ((*STARRY, "--config.optimizer=lbfgs"), "--config.optimizer.KEY=VALUE"),
+    "a url as picture": ((*STARRY, "--config.content=https://h/a.jpg"), "download"),
+    "a name too long": ((*STARRY, "--config.content=" + "x" * 300), "picture"),
+    "a reserved name": ((*STARRY, "--config.output=losses.png"), "losses.png"),
+    "a folder in use": ((*STARRY, "--workdir=."), "not empty"),
 }
 
 
@@ -150,6 +160,11 @@ def mistakes(tmp_path_factory):
     (folder / "bomb.png").write_bytes(png_header(60000, 60000))
     (folder / "corrupted.h5").write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(1000))
     (folder / "broken.py").write_text("def get_config():\n    return undefined\n")
+    start = "from nst_jax import config\ndef get_config():\n    c = config.default()\n"
+    (folder / "type.py").write_text(f"{start}    c.steps = '3'\n    return c\n")
+    (folder / "few.py").write_text(f"{start}    c.unlock()\n    del c.alpha\n    return c\n")
+    (folder / "none_at_all.py").write_text(f"{start}    return {{}}\n")
+    (folder / "text.py").write_text("hello = 1\n")
     return folder
 
 
@@ -187,18 +202,36 @@ def test_a_pickle_that_tries_to_run_code_is_refused_by_the_converter(tmp_path):
 
 
 def test_a_non_finite_loss_exits_with_1_and_keeps_the_last_good_picture(tmp_path):
-    _, err = command(*STARRY, "--config.beta=1e38", "--workdir", tmp_path / "w", code=1)
-    assert "at step 0" in err
-    _, err = command(
-        *STARRY,
-        "--config.optimizer.name=lbfgs",
-        "--config.alpha=1e33",
-        "--config.init.picture=style",
-        "--workdir",
-        tmp_path / "v",
-        code=1,
+    """Content weighs nothing at the photograph itself, and more than float32 holds one step on."""
+    workdir = tmp_path / "w"
+    _, err = command(*STARRY, "--config.alpha=3e37", "--workdir", workdir, code=1)
+    last = err.splitlines()[-1]
+    assert last.startswith("error: the loss is inf at step 1;")
+    assert last.endswith(f"the picture after 0 steps is {workdir / 'final.png'}")
+    first = images.read(workdir / "frames" / "000000.png")
+    np.testing.assert_array_equal(images.read(workdir / "final.png"), first)
+
+
+def test_a_loss_that_never_was_finite_leaves_nothing(tmp_path):
+    _, err = command(*STARRY, "--config.beta=3e38", "--workdir", tmp_path / "w", code=1)
+    assert "the loss is inf at step 0" in err
+    assert "picture" not in err
+    assert not (tmp_path / "w").exists()
+
+
+def test_an_interrupt_before_the_first_step_leaves_nothing(tmp_path):
+    process = subprocess.Popen(
+        [sys.executable, "-m", "nst_jax.run", *STARRY, "--workdir", str(tmp_path / "w")],
+        stderr=subprocess.PIPE,
+        text=True,
     )
-    assert "step" in err
+    while process.poll() is None and not (tmp_path / "w" / "config.json").exists():
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate()
+    assert process.returncode == 130
+    assert err == "error: interrupted\n"
+    assert not (tmp_path / "w").exists()
 
 
 def test_an_interrupt_keeps_the_picture_so_far_and_says_so(tmp_path):

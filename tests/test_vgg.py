@@ -2,11 +2,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import reference
 from conftest import STYLE_TAPS
 from flax import nnx
 from golden import SAMPLES, golden_picture
 
-from nst_jax import architecture, objective, transfer, weights
+from nst_jax import architecture, config, objective, transfer, weights
 from nst_jax.vgg import VGG
 
 
@@ -105,10 +106,25 @@ def test_nothing_but_the_image_is_learned(vgg19):
     grads = jax.grad(
         lambda params: objective.features(network._replace(params=params), image)["relu2_1"].sum()
     )(network.params)
-    kernels = [grads["convs"][name]["kernel"] for name in ("conv1_1", "conv2_1")]
-    assert not any(np.asarray(kernel[...]).any() for kernel in kernels)
+    assert not any(np.asarray(leaf).any() for leaf in jax.tree.leaves(grads))
 
 
 def test_sixteen_pixels_reach_relu5_1_and_no_fewer(vgg19):
     network = transfer.network_of(vgg19, STYLE_TAPS, "max")
     assert objective.features(network, jnp.zeros((16, 17, 3)))["relu5_1"].shape == (1, 1, 512)
+
+
+def test_vgg16_as_published_agrees_with_numpy(picture):
+    """torchvision's VGG-16, fetched like any user's, against the float64 reference."""
+    c = config.default()
+    c.arch = "vgg16"
+    vgg16 = transfer.load_weights(c)
+    taps = architecture.taps("vgg16")
+    image = picture(33, 35)
+    seen, _ = reference.forward(
+        image, vgg16.layers, np.float64(vgg16.mean), np.float64(vgg16.scale), "conv5_3"
+    )
+    found = objective.features(transfer.network_of(vgg16, taps, "max"), jnp.asarray(image))
+    assert vgg16.source_sha256.startswith("2ecbe4ce01168921")
+    for tap in taps:
+        np.testing.assert_allclose(found[tap], seen[tap], atol=1e-4 * np.abs(seen[tap]).max())

@@ -83,7 +83,7 @@ def forget_where_from(file):
         (misshape, r"conv2_1/bias is float32 \(3,\)"),
         (flip_a_number, "do not match their checksum"),
         (claim_another_network, "holds vgg16, but config.arch is vgg19"),
-        (forget_where_from, "not written by this project's converter"),
+        (forget_where_from, "not written by this version"),
     ],
 )
 def test_a_damaged_file_is_one_clear_line(converted, damage, message):

