@@ -25,5 +25,5 @@ def get_config(arg: str = "") -> config.Config:
     c.pooling = "average"
     c.tv_weight = 0.0
     c.optimizer.name = "lbfgs"
-    c.steps = 200
+    c.steps = 150
     return config.smoke(c) if options.smoke else c

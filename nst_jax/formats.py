@@ -209,6 +209,7 @@ class _Unpickler(pickle.Unpickler):
             return np.dtype(_TORCH_STORAGES[name])
         builders: dict[tuple[str, str], Any] = {
             ("collections", "OrderedDict"): OrderedDict,
+            ("torch._utils", "_rebuild_tensor"): _tensor,  # of 2017, as torchvision's VGGs
             ("torch._utils", "_rebuild_tensor_v2"): lambda *args: _tensor(*args[:4]),
             ("torch._utils", "_rebuild_parameter"): lambda tensor, *_: tensor,
             ("numpy.core.multiarray", "_reconstruct"): lambda *_: _PickledArray(),

@@ -57,13 +57,14 @@ def safetensors(path, layers):
 
 
 class _Tensor:
-    def __init__(self, key, array):
-        self.key, self.array = key, array
+    def __init__(self, key, array, rebuild):
+        self.key, self.array, self.rebuild = key, array, rebuild
 
     def __reduce__(self):
         strides = tuple(s // self.array.itemsize for s in self.array.strides)
-        rebuild = sys.modules["torch._utils"]._rebuild_tensor_v2
-        return rebuild, (_Storage(self), 0, self.array.shape, strides, False, OrderedDict())
+        view = (_Storage(self), 0, self.array.shape, strides)
+        more = (False, OrderedDict()) if self.rebuild == "_rebuild_tensor_v2" else ()
+        return getattr(sys.modules["torch._utils"], self.rebuild), view + more
 
 
 class _Storage:
@@ -89,24 +90,20 @@ def _torch_modules():
     """Stand-ins for what torch's pickles name."""
     torch, utils = types.ModuleType("torch"), types.ModuleType("torch._utils")
 
-    def _rebuild_tensor_v2():
-        raise AssertionError("only named, never called")
-
     for name in ("FloatStorage", "ByteStorage"):
         setattr(torch, name, type(name, (), {"__module__": "torch"}))
-    _rebuild_tensor_v2.__module__ = "torch._utils"
-    _rebuild_tensor_v2.__qualname__ = "_rebuild_tensor_v2"
-    utils._rebuild_tensor_v2 = _rebuild_tensor_v2
+    for name in ("_rebuild_tensor", "_rebuild_tensor_v2"):
+        setattr(utils, name, type(name, (), {"__module__": "torch._utils"}))
     return {"torch": torch, "torch._utils": utils}
 
 
-def torch(path, arrays, legacy=False):
+def torch(path, arrays, legacy=False, rebuild="_rebuild_tensor_v2"):
     """What torch.save(state_dict, path) writes; `legacy` as before torch 1.6."""
     known = {name: sys.modules.get(name) for name in ("torch", "torch._utils")}
     sys.modules.update(_torch_modules())
     try:
         tensors = OrderedDict(
-            (name, _Tensor(str(94000 + i) if legacy else str(i), array))
+            (name, _Tensor(str(94000 + i) if legacy else str(i), array, rebuild))
             for i, (name, array) in enumerate(arrays.items())
         )
         buffer = io.BytesIO()

@@ -22,6 +22,11 @@ WRITERS = {
         "pth",
         "torchvision",
     ),
+    "torch of 2017": (
+        lambda p, n: published.torch(p, published.torch_names(n), True, "_rebuild_tensor"),
+        "pth",
+        "torchvision",
+    ),
     "safetensors": (published.safetensors, "safetensors", "torchvision"),
     "matconvnet": (published.matconvnet, "mat", "caffe"),
     "matconvnet, before 2015": (lambda p, n: published.matconvnet(p, n, old=True), "mat", "caffe"),
