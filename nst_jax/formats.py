@@ -153,8 +153,7 @@ def _arrays(path: Path) -> dict[str, np.ndarray]:
     except UserError as error:
         raise UserError(f"{path}: {error}") from error
     except Exception as error:  # whatever a damaged file makes a parser raise is the file's fault
-        reason = " ".join(str(error).split())[:200]
-        raise UserError(f"{path}: damaged {container.title} file ({reason})") from error
+        raise UserError(f"{path}: damaged {container.title} file ({str(error)[:200]})") from error
 
 
 # HDF5, safetensors, MATLAB: the libraries' readers, flattened.

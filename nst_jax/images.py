@@ -63,7 +63,7 @@ def read(path: str | Path, size: int | None = None, smallest: int = 1) -> Pictur
     except UserError:
         raise
     except Exception as error:  # whatever a damaged file makes a decoder raise is the file's fault
-        raise UserError(f"cannot read picture {path}: {' '.join(str(error).split())}") from error
+        raise UserError(f"cannot read picture {path}: {error}") from error
     return prepare(image, size, smallest, str(path))
 
 

@@ -41,7 +41,9 @@ def create(workdir: str, name: str) -> Path:
             raise UserError(f"--workdir {path} is not empty; name another folder")
         (path / "metrics.jsonl").touch(exist_ok=False)
     except OSError as error:
-        raise UserError(f"cannot write to --workdir {workdir}: {error.strerror}") from error
+        raise UserError(
+            f"cannot write to --workdir {workdir or 'runs'}: {error.strerror}"
+        ) from error
     return path
 
 
@@ -123,13 +125,18 @@ def append_metrics(workdir: Path, progress: Progress, seconds: float):
 
 
 def plot_losses(workdir: Path):
-    """Draws metrics.jsonl as losses.png, on logarithmic axes, which leave out zeros."""
+    """Draws metrics.jsonl as losses.png, on logarithmic axes, which leave out zeros.
+
+    Raises:
+      UserError: the folder is gone or cannot be written.
+    """
     from matplotlib.figure import Figure  # half a second, only needed here
 
-    lines = (workdir / "metrics.jsonl").read_text().splitlines()
+    try:
+        lines = (workdir / "metrics.jsonl").read_text().splitlines()
+    except OSError as error:
+        raise UserError(f"cannot read --workdir {workdir}: {error.strerror}") from error
     rows = [json.loads(line) for line in lines]
-    if not rows:
-        return
     terms = [name for name in rows[0] if name not in ("step", "seconds")]
     groups = {
         "objective (total) and its terms before weights": [n for n in terms if "/" not in n],

@@ -145,8 +145,12 @@ def find(path: str, arch: str) -> Path:
     """
     if path:
         named = Path(path).expanduser()
-        if not os.path.isfile(named):  # noqa: PTH113  (Path.is_file raises for a name too long)
-            raise UserError(f"weights: no file {path}; leave --config.weights out to fetch them")
+        try:
+            named.stat()
+        except OSError:
+            raise UserError(
+                f"weights: no file {path}; leave --config.weights out to fetch them"
+            ) from None
         return named
     default = default_path(arch)
     if not default.exists():
@@ -240,9 +244,8 @@ def load(path: Path, arch: str) -> Weights:
             },
         )
     except (OSError, KeyError, RuntimeError, ValueError) as error:
-        reason = " ".join(str(error).split())
         raise UserError(
-            f"cannot read weights {path} ({reason}); delete it to fetch it again, or name another"
+            f"cannot read weights {path} ({error}); delete it to fetch it again, or name another"
         ) from error
 
 

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from nst_jax import weights
+from nst_jax import architecture, weights
 
 ROOT = Path(__file__).parents[1]
 STYLE_TAPS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
@@ -65,3 +65,9 @@ def compilations():
     jax.monitoring.register_event_duration_secs_listener(listen)
     yield seen
     jax.monitoring.unregister_event_duration_listener(listen)
+
+
+@pytest.fixture
+def small(monkeypatch):
+    """The real architectures with few channels, prime so that no two axes can be confused."""
+    monkeypatch.setattr(architecture, "WIDTHS", (2, 5, 7, 11, 13))

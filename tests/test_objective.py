@@ -6,7 +6,7 @@ import reference
 from conftest import STYLE_TAPS
 
 from nst_jax import transfer
-from nst_jax.objective import Args, Knobs, breakdown, objective, targets_from
+from nst_jax.objective import Args, Knobs, breakdown, features, objective, targets_from
 
 LAMBDAS = {"relu1_1": 0.5, "relu2_1": 0.1, "relu3_1": 0.3, "relu4_1": 0.002, "relu5_1": 0.7}
 TAPS = (*STYLE_TAPS, "relu4_2", "relu2_2")
@@ -44,6 +44,13 @@ def test_value_and_gradient_equal_numpys_in_float64(pooling, vgg19, pixels):
     assert terms["tv"] == pytest.approx(tv, rel=1e-4)
     difference = np.linalg.norm(gradient - slope) / np.linalg.norm(slope)
     assert difference < 1e-4
+
+
+def test_weights_baked_into_a_program_are_an_error(network):
+    """The guard that the whole suite runs under does fire."""
+    image = jnp.zeros((16, 16, 3))
+    with pytest.raises(UserWarning, match="constants were captured"):
+        jax.jit(lambda x: features(network, x)["relu5_1"])(image)
 
 
 def test_reference_gradient_is_the_slope_of_its_value(vgg19, rng, pixels):

@@ -51,6 +51,8 @@ def test_metrics_are_one_json_object_a_line_and_drawn(tmp_path):
 def test_a_folder_deleted_under_the_run_is_one_line(tmp_path):
     with pytest.raises(UserError, match="cannot write to --workdir"):
         outputs.append_metrics(tmp_path / "gone", Progress(0, None, {}), 0.0)
+    with pytest.raises(UserError, match="cannot read --workdir"):
+        outputs.plot_losses(tmp_path / "gone")
 
 
 def test_settings_say_what_it_ran_on(tmp_path, vgg19):

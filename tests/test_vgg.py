@@ -8,7 +8,7 @@ from flax import nnx
 from golden import SAMPLES, golden_picture
 
 from nst_jax import architecture, config, objective, transfer, weights
-from nst_jax.vgg import VGG
+from nst_jax.vgg import POOLINGS, VGG
 
 
 @pytest.fixture(scope="module")
@@ -63,8 +63,6 @@ def test_convolution_by_hand():
 
 @pytest.mark.parametrize("pooling", ["max", "average"])
 def test_pooling_by_hand(pooling):
-    from nst_jax.vgg import POOLINGS
-
     features = jnp.arange(15.0).reshape(1, 3, 5, 1)  # the odd last row and column are left out
     expected = {"max": [6, 8], "average": [3, 5]}[pooling]
     np.testing.assert_array_equal(POOLINGS[pooling](features).ravel(), expected)

@@ -8,16 +8,15 @@ import h5py
 import numpy as np
 import published
 import pytest
-from test_formats import network, small  # noqa: F401
 
 from nst_jax import architecture, files, weights
 from nst_jax.errors import UserError
 
 
 @pytest.fixture
-def converted(tmp_path, rng, small):  # noqa: ARG001, F811
+def converted(tmp_path, rng, small):
     """A small but whole converted file."""
-    published.safetensors(tmp_path / "net.safetensors", network(rng))
+    published.safetensors(tmp_path / "net.safetensors", published.network(rng))
     weights.convert(str(tmp_path / "net.safetensors"), tmp_path / "vgg19.h5", "vgg19")
     return tmp_path / "vgg19.h5"
 
@@ -168,7 +167,7 @@ def server(tmp_path):
 @pytest.mark.usefixtures("small")
 def test_a_download_is_checked_before_it_is_read(server, tmp_path, rng, monkeypatch, capsys):
     folder, url = server
-    published.safetensors(folder / "net.safetensors", network(rng))
+    published.safetensors(folder / "net.safetensors", published.network(rng))
     checksum = files.digest(folder / "net.safetensors", "md5")
     for stated, ok in ((checksum, True), (checksum[:8], True), ("0" * 32, False)):
         source = weights.Download(f"{url}/net.safetensors", "md5", stated)
