@@ -17,9 +17,7 @@ def get_config(arg: str = "") -> config.Config:
     do the same for the plain one.
     """
     options = config.parse_arg(arg, smoke=False)
-    c = config.default()
-    c.content = config.sample_photograph()
-    c.style = str(config.PICTURES / "starry.jpg")
+    c = config.sample()
     c.image_size = 512
     c.init.noise = 1.0
     c.pooling = "average"

@@ -14,9 +14,7 @@ from nst_jax import config
 def get_config(arg: str = "") -> config.Config:
     """The defaults, a photograph that matplotlib ships and the painting in images/."""
     options = config.parse_arg(arg, smoke=False)
-    c = config.default()
-    c.content = config.sample_photograph()
-    c.style = str(config.PICTURES / "starry.jpg")
+    c = config.sample()
     c.image_size = 320
     c.steps = 120
     c.save_every = 40

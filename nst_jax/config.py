@@ -5,21 +5,20 @@ rest of the package trusts what it returns and reads no key with a fallback.
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from ml_collections import ConfigDict, FrozenConfigDict
 
-from nst_jax import architecture, images
+from nst_jax import architecture, specs, writers
 from nst_jax.errors import UserError
 
 # A ConfigDict, or a FrozenConfigDict once validated: its keys are `default`'s, which type checkers
 # cannot see.
 Config = Any
 
-LARGEST = 3e38  # of a weight: about what float32 holds
 PICTURES = Path(__file__).parents[1] / "images"  # what the project's own configs paint with
 
 
@@ -27,30 +26,73 @@ def default() -> Config:
     """All keys with their default values; locked, so that a misspelt key is an error."""
     c = ConfigDict()
     c.content = ""  # content picture, a path; empty: none (texture synthesis)
-    c.style = ""  # style picture, a path; empty: none (content reconstruction)
-    c.image_size = 384  # longer side of the output in pixels; the style picture gets the same
+    c.style = ""  # style pictures, "a.jpg" or "a.jpg:3, b.jpg:1"; empty: none (reconstruction)
+    c.blend = "targets"  # several styles: mix their statistics ("targets") or "losses"
+    c.interpolate = 0  # paintings from the first style to the second, all at once; 0: one painting
+
+    # Sizes are longer sides, in pixels.
+    c.image_size = 384  # of the output
+    c.style_scale = 1.0  # of the style pictures, relative to the output, at every scale
+    c.style_size = 0  # of the style pictures, whatever the output's; 0: by style_scale
+    c.pyramid = ConfigDict()  # coarse to fine: paint small first, enlarge, go on
+    c.pyramid.min_size = 0  # smallest scale, at least; 0: only image_size
+    c.pyramid.factor = 2**0.5  # between two scales
+    c.pyramid.first_steps = 200  # optimiser steps at the smallest scale
+    c.pyramid.steps = 100  # at every scale between that and the last, which has `steps`
+
     c.init = ConfigDict()
-    c.init.picture = "content"  # where the pixels start: "content", "style" or a path; stretched
-    c.init.noise = 0.0  # share of uniform noise blended into it, 0 to 1 (1: noise alone)
+    # Where the pixels start: "content", "style" (stretched), "gray" (0.5), "mean" (the network's
+    # mean colour), "style_statistics" (noise of the styles' mean and deviation), or a path.
+    c.init.picture = "content"
+    c.init.noise = 0.0  # "uniform": share of it, 0 to 1 (1: noise alone); "normal": its deviation
+    c.init.noise_kind = "uniform"  # "uniform" is blended into the picture, "normal" added to it
 
     c.arch = "vgg19"  # "vgg19" or "vgg16"
     c.weights = ""  # converted weights, a path; empty: the project's own, fetched once
-    c.pooling = "max"  # "max" or "average"
+    # Rescale the network to a mean activation of 1 in every channel (Gatys et al. 2015) over these
+    # pictures: "content, style", paths, or both; empty: leave it as trained.
+    c.normalize_network = ""
+    c.pooling = "max"  # a key of POOLINGS
+    c.padding = "zero"  # beyond the edges; a key of PADDINGS; "circular" makes pictures that tile
 
     # J = alpha J_content + beta J_style + tv_weight TV
-    c.content_layers = "relu4_2:1"  # "layer:lambda, ..."; a missing lambda is 1
-    # These lambdas let each layer count about as much as the others, which no equal ones do.
-    c.style_layers = "relu1_1:100, relu2_1:1, relu3_1:0.3, relu4_1:0.003, relu5_1:1"
+    c.content_losses = "squared"  # "loss:weight(layers), ..." of CONTENT_LOSSES, summed
+    c.content_layers = ""  # "layer:lambda, ..." for losses without layers; empty: their own
+    c.style_losses = "gram"  # "loss:weight(layers), ..." of STYLE_LOSSES, summed
+    c.style_layers = ""  # "layer:lambda, ..." for losses without layers; empty: their own
+    c.tv_loss = "squared"  # total variation: a key of TV_LOSSES
     c.alpha = 1.0  # weight of content
     c.beta = 0.02  # weight of style
     c.tv_weight = 1e6  # weight of total variation
+    c.normalize_gradients = False  # every layer's gradient to L1 norm 1, before its lambda
+
+    # Regions: "sky=a.png, house=b.png" (grayscale masks) or one colour-coded picture.
+    c.guides = ConfigDict()
+    c.guides.content = ""  # where in the output
+    c.guides.style = ""  # where in the style pictures; ";" between those of several
+    c.guides.weights = ""  # "sky:2, house:0.5"; a region that is not named has 1
+    c.guides.propagation = "simple"  # to the layers: "simple", "inside" or "all"
+    c.guides.content_weight = ""  # grayscale picture: how much content counts where; empty: 1
+
+    c.color = ConfigDict()
+    c.color.mode = "style"  # a key of COLOR_MODES
+    c.color.space = "yuv"  # of "luminance" and "recombine": "yuv", "yiq" or "lab"
+    c.color.guided = False  # recolour the style region by region of the guides
 
     c.optimizer = ConfigDict()
-    c.optimizer.name = "adam"  # "adam" or "lbfgs"
-    c.optimizer.learning_rate = 0.04  # adam: pixel units a step (L-BFGS searches its own)
+    c.optimizer.name = "adam"  # "adam", "sgd" or "lbfgs"
+    c.optimizer.learning_rate = 0.04  # adam: pixel units a step (lbfgs: without line search)
+    c.optimizer.decay = 1.0  # what the learning rate is multiplied with at every step
+    c.optimizer.b1 = 0.9  # adam: decay of the mean gradient
+    # adam: decay of the mean squared gradient. 0.99 instead of the usual 0.999: the gradient of an
+    # image changes its scale within 100 steps.
+    c.optimizer.b2 = 0.99
+    c.optimizer.eps = 1e-8  # adam
     c.optimizer.memory = 10  # lbfgs: pairs of steps and gradients remembered
+    c.optimizer.line_search = True  # lbfgs: search the step length
+    c.optimizer.average = 0.0  # decay of a moving average of the iterates, 0 (none) to below 1
     c.steps = 200  # optimiser steps; one of L-BFGS evaluates the objective 1 to 20 times
-    c.seed = 0  # of the noise
+    c.seed = 0  # of the noise and of losses that draw
     # Of products in the network: "highest" (float32), "high" or "default", which are TF32 on NVIDIA
     # GPUs and 3 or 1 passes in bfloat16 on TPUs. CPUs compute in float32 whatever it says.
     c.precision = "highest"
@@ -58,7 +100,59 @@ def default() -> Config:
     c.log_every = 10  # steps between two log lines; the device runs that many in one dispatch
     c.save_every = 50  # steps between two pictures in frames/, a multiple of log_every; 0: none
     c.output = "final.png"  # file name in the work directory; .png, .jpg, .webp or .tif
+    c.bits = 8  # of a channel of the output: 8, or 16 (.png, .tif)
+    c.keep_alpha = False  # give the output the content picture's transparency
+    c.animation = ""  # file name for the frames as a film; .gif, .webp or .png; empty: none
     return c.lock()
+
+
+# Content loss -> its layers where a config names none.
+CONTENT_LOSSES = dict.fromkeys(
+    ("squared", "mse", "half_sum", "sum", "self_similarity", "amplify"), "relu4_2"
+)
+
+# Style loss -> its layers where a config names none. No equal lambdas suit the plain network. Those
+# of "gram" let each layer count about as much as the others; those of the other losses give each
+# layer the gradient with respect to the pixels that it has with "gram" halfway through a painting.
+STYLE_LOSSES = {
+    "gram": "relu1_1:100, relu2_1:1, relu3_1:0.3, relu4_1:0.003, relu5_1:1",
+    "gram_mse": "relu1_1:25, relu2_1:0.25, relu3_1:0.075, relu4_1:0.00075, relu5_1:0.25",
+    "gram_johnson": "relu1_1:1e5, relu2_1:4000, relu3_1:5000, relu4_1:200, relu5_1:65000",
+    "gram_keras": "relu1_1:0.22, relu2_1:0.009, relu3_1:0.011, relu4_1:0.00046, relu5_1:2.6",
+    "cross_gram": "relu1_1:6, relu2_1:0.3, relu3_1:0.02, relu4_1:0.03, relu5_1",
+    "mean_variance": "relu1_1:14000, relu2_1:2300, relu3_1:1300, relu4_1:220, relu5_1:1000",
+    "mmd_linear": "relu1_1:26000, relu2_1:3500, relu3_1:2300, relu4_1:350, relu5_1:3600",
+    "mmd_polynomial": "relu1_1:100, relu2_1:1, relu3_1:0.3, relu4_1:0.003, relu5_1:1",
+    "mmd_gaussian": "relu1_1:2e7, relu2_1:1e8, relu3_1:3e8, relu4_1:5e8, relu5_1:1.5e8",
+    "w2": "relu1_1:1e4, relu2_1:700, relu3_1:400, relu4_1:47, relu5_1:320",
+    "w2_crowsonkb": "relu1_1:1e4, relu2_1:660, relu3_1:340, relu4_1:44, relu5_1:310",
+    "sliced": "relu1_1:1e4, relu2_1:1200, relu3_1:800, relu4_1:130, relu5_1:900",
+    "histogram": "relu1_1:3400, relu2_1:460, relu3_1:480, relu4_1:140, relu5_1:840",
+    "remd": "relu1_1:5e6, relu2_1:6e6, relu3_1:1e7, relu4_1:4e7, relu5_1:1.2e7",
+    "mrf": "relu3_1:50, relu4_1:13",
+}
+KNOWN_LOSSES = {"content": CONTENT_LOSSES, "style": STYLE_LOSSES}
+TV_LOSSES = ("squared", "absolute", "nine_point", "power")
+POOLINGS = ("max", "average", "l2", "average_rescaled", "l2_rescaled")
+PADDINGS = ("zero", "reflect", "replicate", "circular", "replicate_first")
+COLOR_MODES = {
+    "style": "the style's colours",
+    "luminance": "paint in gray, then the content's chroma",
+    "recombine": "paint in colour, then the content's chroma",
+    "cholesky": "the style recoloured like the content before painting, linearly",
+    "pca": "likewise, by principal axes",
+    "symmetric": "likewise, by the least change",
+    "histogram": "likewise, with the content's whole histogram",
+}
+RECOLOURINGS = ("cholesky", "pca", "symmetric", "histogram")  # of the style, before painting
+
+
+def sample() -> Config:
+    """The defaults with pictures that are there: matplotlib's portrait, the painting in images/."""
+    c = default()
+    c.content = sample_photograph()
+    c.style = str(PICTURES / "starry.jpg")
+    return c
 
 
 def smoke(c: Config) -> Config:
@@ -67,6 +161,8 @@ def smoke(c: Config) -> Config:
     c.steps = 4
     c.log_every = 2
     c.save_every = 2
+    if c.pyramid.min_size:
+        c.pyramid.min_size, c.pyramid.first_steps, c.pyramid.steps = 40, 2, 2
     return c
 
 
@@ -104,63 +200,72 @@ def parse_arg(arg: str, **defaults: Any) -> Config:
 _BOOLS = {"True": True, "False": False}
 
 
-def parse_layers(spec: str, arch: str) -> dict[str, float]:
-    """Reads "relu1_1:0.2, relu2_1" as {"relu1_1": 0.2, "relu2_1": 1.0}.
-
-    Raises:
-      UserError: a layer that `arch` does not have, one named twice, or a lambda that is no number.
-    """
-    lambdas = {}
-    for word in filter(None, (word.strip() for word in spec.split(","))):
-        tap, colon, number = (part.strip() for part in word.partition(":"))
-        if tap not in architecture.taps(arch):
-            raise UserError(
-                f"unknown layer {tap!r}; {arch} has {', '.join(architecture.taps(arch))}"
-            )
-        if tap in lambdas:
-            raise UserError(f"layer {tap} is named twice")
-        try:
-            lambdas[tap] = float(number) if colon else 1.0
-        except ValueError:
-            raise UserError(f"layer {tap} has the lambda {number!r}; give a number") from None
-        if not _not_negative(lambdas[tap]):
-            raise UserError(f"layer {tap} has the lambda {number}; it must be 0 or more")
-    return lambdas
-
-
 def _not_negative(value: float) -> bool:
-    return 0 <= value <= LARGEST
+    return 0 <= value <= specs.LARGEST
 
 
 def _positive(value: float) -> bool:
-    return 0 < value <= LARGEST
+    return 0 < value <= specs.LARGEST
 
 
 def _one_of(*allowed: str) -> tuple[Callable[[Any], bool], str]:
     return lambda value: value in allowed, " or ".join(allowed)
 
 
+def _share(value: float) -> bool:
+    return 0 <= value < 1
+
+
+def _file_name(value: str, suffixes: Iterable[str]) -> bool:
+    named = value == Path(value).name != "losses.png"
+    return named and Path(value).suffix.lower() in suffixes
+
+
 # key -> (is the value allowed?, what is)
 RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "blend": _one_of("targets", "losses"),
+    "interpolate": (lambda v: v == 0 or 2 <= v <= 1000, "0, or 2 to 1000 paintings"),
     "image_size": (lambda v: 1 <= v <= 1 << 15, "1 to 32768 pixels"),
-    "init.picture": (bool, '"content", "style" or a path'),
+    "style_scale": (lambda v: 0.01 <= v <= 100, "0.01 to 100"),
+    "style_size": (lambda v: 0 <= v <= 1 << 15, "0 to 32768 pixels"),
+    "pyramid.min_size": (lambda v: 0 <= v <= 1 << 15, "0 to 32768 pixels"),
+    "pyramid.factor": (lambda v: 1.1 <= v <= 100, "1.1 to 100"),
+    "pyramid.first_steps": (lambda v: 1 <= v <= 10**7, "1 to 10 million"),
+    "pyramid.steps": (lambda v: 1 <= v <= 10**7, "1 to 10 million"),
+    "init.picture": (bool, '"content", "style", "gray", "mean", "style_statistics" or a path'),
     "init.noise": (lambda v: 0 <= v <= 1, "0 to 1"),
+    "init.noise_kind": _one_of("uniform", "normal"),
     "arch": _one_of(*architecture.DEPTHS),
-    "pooling": _one_of("max", "average"),
+    "pooling": _one_of(*POOLINGS),
+    "padding": _one_of(*PADDINGS),
+    "tv_loss": _one_of(*TV_LOSSES),
     "alpha": (_not_negative, "0 or more"),
     "beta": (_not_negative, "0 or more"),
     "tv_weight": (_not_negative, "0 or more"),
-    "optimizer.name": _one_of("adam", "lbfgs"),
+    "guides.propagation": _one_of("simple", "inside", "all"),
+    "color.mode": _one_of(*COLOR_MODES),
+    "color.space": _one_of("yuv", "yiq", "lab"),
+    "optimizer.name": _one_of("adam", "sgd", "lbfgs"),
     "optimizer.learning_rate": (_positive, "above 0"),
+    "optimizer.decay": (lambda v: 0 < v <= 1, "above 0, 1 at most"),
+    "optimizer.b1": (_share, "0 to below 1"),
+    "optimizer.b2": (_share, "0 to below 1"),
+    "optimizer.eps": (_positive, "above 0"),
     "optimizer.memory": (lambda v: 1 <= v <= 1000, "1 to 1000"),
+    "optimizer.average": (_share, "0 to below 1"),
     "steps": (lambda v: 1 <= v <= 10**7, "1 to 10 million"),
     "seed": (lambda v: 0 <= v < 1 << 32, "0 to 2^32 - 1"),
     "precision": _one_of("highest", "high", "default"),
     "log_every": (lambda v: 1 <= v <= 10**7, "1 to 10 million"),
     "save_every": (lambda v: v >= 0, "0 or more"),
     "output": (
-        lambda v: v == Path(v).name != "losses.png" and Path(v).suffix.lower() in images.WRITERS,
-        f"a file name, but not losses.png, ending in {', '.join(images.WRITERS)}",
+        lambda v: _file_name(v, writers.WRITERS),
+        f"a file name, but not losses.png, ending in {', '.join(writers.WRITERS)}",
+    ),
+    "bits": (lambda v: v in (8, 16), "8 or 16"),
+    "animation": (
+        lambda v: not v or _file_name(v, writers.ANIMATIONS),
+        f"empty, or a file name ending in {', '.join(writers.ANIMATIONS)}",
     ),
 }
 
@@ -193,29 +298,121 @@ def validate(c: Config) -> Config:
         value = actual[key]
         if not allows(value):
             raise UserError(f"config.{key} is {value!r}; it must be {allowed}")
-    if not c.content and not c.style:
-        raise UserError("config.content and config.style are both empty; name a picture")
-    for part in ("content", "style"):
+    for part, (excludes, text) in CONFLICTS.items():
+        if excludes(c):
+            raise UserError(f"config.{part} {text}")
+    _check_specs(c)
+    return FrozenConfigDict(c)
+
+
+# key -> (does it exclude another?, what to say after its name), in the order of asking.
+CONFLICTS: dict[str, tuple[Callable[[Config], bool], str]] = {
+    "content": (
+        lambda c: not c.content and not c.style,
+        "and config.style are both empty; name a picture",
+    ),
+    "save_every": (
+        lambda c: c.save_every % c.log_every != 0,
+        "must be a multiple of config.log_every; change one of them",
+    ),
+    "style_size": (
+        lambda c: c.style_size and c.style_scale != 1,
+        "and config.style_scale both say how large the style picture is; give one of them",
+    ),
+    "pyramid.min_size": (
+        lambda c: c.pyramid.min_size > c.image_size,
+        "is above config.image_size; the pyramid's smallest scale cannot be larger than its last",
+    ),
+    "interpolate": (
+        lambda c: c.interpolate and c.pyramid.min_size,
+        "and config.pyramid.min_size exclude each other; set one of them to 0",
+    ),
+    "normalize_gradients": (
+        lambda c: c.normalize_gradients and c.optimizer.name == "lbfgs",
+        "leaves no function whose slope L-BFGS could follow; choose config.optimizer.name=adam",
+    ),
+    "bits": (
+        lambda c: c.bits not in writers.DEPTHS[Path(c.output).suffix.lower()],
+        "is 16, which config.output cannot hold; name a .png or .tif file",
+    ),
+    "keep_alpha": (
+        lambda c: c.keep_alpha and Path(c.output).suffix.lower() not in writers.TRANSPARENT,
+        "asks for transparency, which config.output cannot hold; name a .png, .webp or .tif file",
+    ),
+    "animation": (
+        lambda c: c.animation and (not c.save_every or c.animation == c.output or c.interpolate),
+        "is a film of frames/: it needs config.save_every above 0, config.interpolate 0, and "
+        "a name other than config.output",
+    ),
+    "guides.content": (
+        lambda c: bool(c.guides.content) != bool(c.guides.style),
+        "and config.guides.style need each other: a region of the output and where its style is",
+    ),
+    "guides.weights": (
+        lambda c: c.guides.weights and not c.guides.content,
+        "weighs the regions of config.guides.content, which is empty",
+    ),
+    "color.guided": (
+        lambda c: c.color.guided and not (c.guides.content and c.color.mode in RECOLOURINGS),
+        f"needs config.guides, and config.color.mode one of {', '.join(RECOLOURINGS)}",
+    ),
+    "color.mode": (
+        lambda c: c.color.mode != "style" and not c.content,
+        "takes the colours of config.content, which is empty; name a picture",
+    ),
+    "guides.content_weight": (
+        lambda c: c.guides.content_weight and not c.content,
+        "weighs config.content, which is empty; name a picture",
+    ),
+}
+
+
+def losses(c: Config, part: str) -> dict[str, dict[str, float]]:
+    """The "content" or "style" losses of a config: loss -> tap -> lambda.
+
+    Raises:
+      UserError: what they are called or weighed by makes no sense.
+    """
+    return specs.parse_losses(c[f"{part}_losses"], c[f"{part}_layers"], KNOWN_LOSSES[part], c.arch)
+
+
+def _check_specs(c: Config):
+    """Checks the values that are written in the languages of `specs`."""
+    checks: dict[str, Callable[[], Any]] = {
+        "style": lambda: specs.parse_pictures(c.style),
+        "content_layers": lambda: specs.parse_layers(c.content_layers, c.arch),
+        "style_layers": lambda: specs.parse_layers(c.style_layers, c.arch),
+        "content_losses": lambda: losses(c, "content"),
+        "style_losses": lambda: losses(c, "style"),
+        "guides.weights": lambda: specs.parse_regions(c.guides.weights),
+    }
+    for key, check in checks.items():
         try:
-            lambdas = parse_layers(c[f"{part}_layers"], c.arch)
+            parsed = check()
         except UserError as error:
-            raise UserError(f"config.{part}_layers: {error}") from None
-        if c[part] and not lambdas:
+            raise UserError(f"config.{key}: {error}") from None
+        if key.endswith("losses") and c[part := key.partition("_")[0]] and not parsed:
             raise UserError(
-                f"config.{part}_layers is empty; name a layer such as relu4_2, "
+                f"config.{key} is empty; name one of {', '.join(KNOWN_LOSSES[part])}, "
                 f"or leave the picture out with --config.{part}="
             )
-        if not c[part] and c.init.picture == part and c.init.noise < 1:
+    cross = losses(c, "style").get("cross_gram", {"": 0, " ": 0})
+    if c.style and len(cross) < 2:
+        raise UserError(
+            "config.style_losses: cross_gram compares neighbouring layers; name two or more"
+        )
+    if c.interpolate and len(specs.parse_pictures(c.style)) < 2:
+        raise UserError(
+            "config.interpolate goes from the first style picture to the second; "
+            "name two with --config.style=A.jpg,B.jpg"
+        )
+    for part in ("content", "style"):
+        covered = c.init.noise == 1 and c.init.noise_kind == "uniform"
+        if not c[part] and c.init.picture in (part, f"{part}_statistics") and not covered:
             raise UserError(
-                f"config.init.picture is {part}, but config.{part} is empty; "
+                f"config.init.picture is {c.init.picture}, but config.{part} is empty; "
                 f"name a picture, or start from noise with --config.init.noise=1"
             )
-    if c.save_every % c.log_every:
-        raise UserError(
-            f"config.save_every is {c.save_every}; "
-            f"it must be a multiple of log_every, which is {c.log_every}"
-        )
-    return FrozenConfigDict(c)
 
 
 def explain(error: Exception) -> str:

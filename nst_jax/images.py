@@ -1,7 +1,8 @@
 """Picture files <-> arrays: float32 [height, width, 3], sRGB in [0, 1].
 
-The only room that knows uint8, EXIF, ICC profiles, alpha, resampling and file formats. Everything
-beyond it works in sRGB as stored, as the networks were trained.
+The only room that knows integers, EXIF, ICC profiles, alpha and resampling; how each format stores
+what it is given, `writers` knows. Everything beyond works in sRGB as stored, as the networks were
+trained.
 """
 
 import contextlib
@@ -9,19 +10,24 @@ import io
 import struct
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 from PIL import Image as PillowImage
-from PIL import ImageCms, ImageOps, PngImagePlugin
+from PIL import ImageCms, ImageFile, ImageOps
 
 from nst_jax import files
 from nst_jax.errors import UserError
+from nst_jax.writers import ANIMATIONS, DEPTHS, SRGB, TRANSPARENT, WRITERS
 
 Picture = Float[np.ndarray, "_ _ 3"]
+Plane = Float[np.ndarray, "_ _"]
+
+# How Pillow names the order of a 16-bit channel's bytes -> the other order's name: big, little,
+# the machine's own.
+_OTHER_ORDER = {"B": "L", "L": "B", "N": "B" if sys.byteorder == "little" else "L"}
 
 
 def read(path: str | Path, size: int | None = None, smallest: int = 1) -> Picture:
@@ -29,7 +35,7 @@ def read(path: str | Path, size: int | None = None, smallest: int = 1) -> Pictur
 
     EXIF orientation is obeyed, an embedded ICC profile converted to sRGB, transparency composited
     on white (a line on standard error says so), of an animation the first frame taken. Grayscale
-    keeps its 16 bits; colour is decoded to 8.
+    keeps its 16 bits, RGB(A) too unless its profile must be converted; all else is decoded to 8.
 
     Args:
       path: the file.
@@ -39,6 +45,32 @@ def read(path: str | Path, size: int | None = None, smallest: int = 1) -> Pictur
     Raises:
       UserError: missing, no picture, damaged, or too small.
     """
+    with _opening(path) as opened:
+        image = _decode(opened)
+    return prepare(image, size, smallest, str(path))
+
+
+def read_alpha(path: str | Path, shape: tuple[int, int]) -> Plane | None:
+    """Reads how opaque a picture file is: straight alpha in [0, 1], EXIF orientation obeyed.
+
+    Args:
+      path: the file.
+      shape: (height, width) to resample to.
+
+    Returns:
+      [height, width], or None if the file says nothing of transparency.
+
+    Raises:
+      UserError: missing, no picture, or damaged.
+    """
+    with _opening(path) as opened:
+        alpha = _decode_alpha(opened)
+    return None if alpha is None else _resample(alpha, shape)
+
+
+@contextlib.contextmanager
+def _opening(path: str | Path) -> Iterator[ImageFile.ImageFile]:
+    """Opens a picture file; whatever goes wrong until the block ends is one line for the user."""
     if "://" in str(path):
         raise UserError(f"pictures are read from files; download {path} first")
     path = Path(path).expanduser()
@@ -50,7 +82,7 @@ def read(path: str | Path, size: int | None = None, smallest: int = 1) -> Pictur
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow's remarks on odd metadata, and its own limit
             with PillowImage.open(path) as opened:
-                image = _decode(opened, path)
+                yield opened
     except FileNotFoundError:
         raise UserError(f"no picture {path}") from None
     except PillowImage.DecompressionBombError:
@@ -64,7 +96,6 @@ def read(path: str | Path, size: int | None = None, smallest: int = 1) -> Pictur
         raise
     except Exception as error:  # whatever a damaged file makes a decoder raise is the file's fault
         raise UserError(f"cannot read picture {path}: {error}") from error
-    return prepare(image, size, smallest, str(path))
 
 
 def prepare(image: np.ndarray, size: int | None, smallest: int, name: str) -> Picture:
@@ -114,36 +145,87 @@ def resize(image: Picture, shape: tuple[int, int]) -> Picture:
     """Resamples to (height, width): antialiased Lanczos in float32, clipped to [0, 1]."""
     if image.shape[:2] == shape:
         return image
+    return np.stack([_resample(channel, shape) for channel in np.moveaxis(image, -1, 0)], -1)
+
+
+def _resample(plane: Plane, shape: tuple[int, int]) -> Plane:
     height, width = shape
-    channels = [
-        PillowImage.fromarray(np.ascontiguousarray(channel)).resize(
-            (width, height), PillowImage.Resampling.LANCZOS
-        )
-        for channel in np.moveaxis(image, -1, 0)
-    ]
-    return np.clip(np.stack([np.asarray(channel) for channel in channels], -1), 0, 1)
+    resampled = PillowImage.fromarray(np.ascontiguousarray(plane, np.float32)).resize(
+        (width, height), PillowImage.Resampling.LANCZOS
+    )
+    return np.clip(np.asarray(resampled), 0, 1)
 
 
-def _decode(opened: PillowImage.Image, path: Path) -> Picture:
+def _decode(opened: ImageFile.ImageFile) -> Picture:
     """The pixels of an open file, in four moves: turn, widen, composite, convert colours."""
     profile = opened.info.get("icc_profile")
-    with contextlib.suppress(SyntaxError, ValueError, KeyError, struct.error):  # damaged EXIF
-        opened = ImageOps.exif_transpose(opened)
-    if opened.mode.startswith("I") or opened.mode == "F":  # 16-bit integers, floats in [0, 1]
-        gray = np.asarray(opened, np.float32) / (1 if opened.mode == "F" else 65535)
+    image = _turned(opened)
+    if image.mode.startswith("I") or image.mode == "F":  # 16-bit integers, floats in [0, 1]
+        gray = np.asarray(image, np.float32) / (1 if image.mode == "F" else 65535)
         return np.repeat(gray[..., None], 3, -1)
-    if opened.has_transparency_data:
-        print(f"{path}: transparency composited on white", file=sys.stderr)
-        opened = opened.convert("RGBA")
-        opened = PillowImage.alpha_composite(PillowImage.new("RGBA", opened.size, "white"), opened)
-    if opened.mode not in ("RGB", "L", "CMYK"):
-        opened = opened.convert("L" if opened.mode in ("1", "LA") else "RGB")
-    return np.asarray(_to_srgb(opened, profile), np.float32) / 255
+    if image.has_transparency_data:
+        print(f"{opened.filename}: transparency composited on white", file=sys.stderr)
+    deep = _deepened(image, opened) if profile in (None, SRGB) else None
+    if deep is not None:
+        colour, alpha = deep[..., :3], deep[..., 3:]
+        return colour * alpha + (1 - alpha) if alpha.size else colour
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        image = PillowImage.alpha_composite(PillowImage.new("RGBA", image.size, "white"), image)
+    if image.mode not in ("RGB", "L", "CMYK"):
+        image = image.convert("L" if image.mode in ("1", "LA") else "RGB")
+    return np.asarray(_to_srgb(image, profile), np.float32) / 255
+
+
+def _decode_alpha(opened: ImageFile.ImageFile) -> Plane | None:
+    image = _turned(opened)
+    if not image.has_transparency_data:
+        return None
+    deep = _deepened(image, opened)
+    if deep is not None:
+        return deep[..., 3]
+    return np.asarray(image.convert("RGBA").getchannel("A"), np.float32) / 255
+
+
+def _turned(opened: PillowImage.Image) -> PillowImage.Image:
+    with contextlib.suppress(SyntaxError, ValueError, KeyError, struct.error):  # damaged EXIF
+        return ImageOps.exif_transpose(opened)
+    return opened
+
+
+def _deepened(
+    image: PillowImage.Image, opened: ImageFile.ImageFile
+) -> Float[np.ndarray, "_ _ _"] | None:
+    """[h, w, 3 or 4] in [0, 1] where the file holds 16-bit RGB or RGBA; None where it does not.
+
+    Pillow has no such image: it decodes the high bytes, which are `image`, and leaves the low ones.
+    Asked to decode the file as if its bytes were in the other order, it leaves the high ones.
+    """
+    if opened.format not in ("PNG", "TIFF") or "transparency" in opened.info:
+        return None  # one colour named as transparent is Pillow's business
+    with PillowImage.open(opened.filename) as again:
+        tiles = [_swapped(tile) for tile in again.tile]
+        if not all(tiles):
+            return None
+        again.tile = [tile for tile in tiles if tile]
+        deep = np.asarray(image, np.float32) * 256
+        deep += np.asarray(_turned(again))
+    deep /= 65535  # in place: a large picture is gigabytes
+    return deep
+
+
+def _swapped(tile: ImageFile._Tile) -> ImageFile._Tile | None:
+    """A piece of a file of 16-bit RGB or RGBA as if in the other byte order; None of any other."""
+    mode, *rest = (tile.args,) if isinstance(tile.args, str) else tile.args or ("",)
+    if mode[:-1] not in ("RGB;16", "RGBA;16"):
+        return None
+    mode = mode[:-1] + _OTHER_ORDER[mode[-1]]
+    return tile._replace(args=(mode, *rest) if rest else mode)
 
 
 def _to_srgb(image: PillowImage.Image, profile: bytes | None) -> PillowImage.Image:
     """8-bit sRGB by the embedded profile; by Pillow's own formula without a usable one."""
-    if profile:
+    if profile and profile != SRGB:
         try:
             source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
             converted = ImageCms.profileToProfile(
@@ -156,50 +238,73 @@ def _to_srgb(image: PillowImage.Image, profile: bytes | None) -> PillowImage.Ima
     return image.convert("RGB")
 
 
-def _png(image: PillowImage.Image, path: Path, note: str):
-    info = PngImagePlugin.PngInfo()
-    info.add_itxt("nst_jax", note)
-    image.save(path, pnginfo=info)
+def write(path: Path, image: Picture, note: str = "", bits: int = 8, alpha: Plane | None = None):
+    """Writes a picture as sRGB, rounded and clipped, in the format of the suffix.
 
-
-def _exif(note: str) -> PillowImage.Exif:
-    exif = PillowImage.Exif()
-    exif[0x010E] = note  # ImageDescription
-    return exif
-
-
-def _jpeg(image: PillowImage.Image, path: Path, note: str):
-    image.save(path, quality=95, subsampling=0, exif=_exif(note))
-
-
-def _tiff(image: PillowImage.Image, path: Path, note: str):
-    image.save(path, compression="tiff_deflate", description=note)
-
-
-# Suffix -> how to save an 8-bit RGB image with a note (the config, as JSON) in its metadata.
-WRITERS: dict[str, Callable[[PillowImage.Image, Path, str], Any]] = {
-    ".png": _png,
-    ".jpg": _jpeg,
-    ".jpeg": _jpeg,
-    ".webp": lambda image, path, note: image.save(path, quality=95, exif=_exif(note)),
-    ".tif": _tiff,
-    ".tiff": _tiff,
-}
-
-
-def write(path: Path, image: Picture, note: str = ""):
-    """Writes a picture as 8-bit sRGB, rounded and clipped, in the format of the suffix.
+    The file says that it is sRGB, by an ICC profile. The same arguments give the same bytes.
 
     Args:
       path: where; the suffix is a key of `WRITERS`. Replaced in one step, never half-written.
       image: [h, w, 3]; values outside [0, 1] are clipped.
       note: text for the file's metadata.
+      bits: of a channel: 8, or 16 where `DEPTHS` has it for the suffix.
+      alpha: [h, w], how opaque each pixel is, clipped to [0, 1], for a suffix in `TRANSPARENT`.
+        Stored straight: the colours stay as they are. None writes no alpha.
 
     Raises:
-      UserError: a suffix that is not known, or a file that cannot be written.
+      UserError: a suffix that is not known or cannot hold this, or a file that cannot be written.
     """
-    if path.suffix.lower() not in WRITERS:
+    suffix = path.suffix.lower()
+    if suffix not in WRITERS:
         raise UserError(f"cannot write {path}: its name must end in {', '.join(WRITERS)}")
-    pixels = np.rint(np.clip(image, 0, 1) * 255).astype(np.uint8)
-    with files.replacing(path) as temporary:
-        WRITERS[path.suffix.lower()](PillowImage.fromarray(pixels), temporary, note)
+    if bits not in DEPTHS[suffix]:
+        able = [other for other, depths in DEPTHS.items() if bits in depths]
+        raise UserError(
+            f"cannot write {path} with {bits} bits a channel: {', '.join(able) or 'no suffix'} can"
+        )
+    if alpha is not None:
+        if suffix not in TRANSPARENT:
+            raise UserError(f"cannot write {path} with transparency: {', '.join(TRANSPARENT)} can")
+        image = np.concatenate([image, alpha[..., None]], -1)
+    with _saving(path) as temporary:
+        WRITERS[suffix][bits](_quantized(image, bits), temporary, note)
+
+
+def write_animation(path: Path, frames: Sequence[Picture], milliseconds: int, note: str = ""):
+    """Writes pictures as an animation that repeats for ever, in the format of the suffix.
+
+    Args:
+      path: where; the suffix is a key of `ANIMATIONS`. Replaced in one step, never half-written.
+      frames: [h, w, 3] each; all are resampled to the size of the last.
+      milliseconds: how long each is shown; the last stays a second longer. GIF counts in tens.
+      note: text for the file's metadata.
+
+    Raises:
+      UserError: a suffix that is not known, no frames, or a file that cannot be written.
+    """
+    suffix = path.suffix.lower()
+    if suffix not in ANIMATIONS:
+        raise UserError(f"cannot write {path}: its name must end in {', '.join(ANIMATIONS)}")
+    if not frames:
+        raise UserError(f"cannot write {path}: there are no frames")
+    shape = frames[-1].shape[:2]
+    images = [PillowImage.fromarray(_quantized(resize(frame, shape), 8)) for frame in frames]
+    durations = [milliseconds] * (len(images) - 1) + [milliseconds + 1000]
+    with _saving(path) as temporary:
+        ANIMATIONS[suffix](images, temporary, durations, note)
+
+
+def _quantized(image: Float[np.ndarray, "_ _ _"], bits: int) -> np.ndarray:
+    """[0, 1] -> integers of that many bits, clipped and rounded."""
+    most = (1 << bits) - 1
+    return np.rint(np.clip(image, 0, 1) * most).astype(np.uint8 if bits == 8 else np.uint16)
+
+
+@contextlib.contextmanager
+def _saving(path: Path) -> Iterator[Path]:
+    """`files.replacing`, where what a format cannot hold is one line for the user too."""
+    try:
+        with files.replacing(path) as temporary:
+            yield temporary
+    except (ValueError, OverflowError, RuntimeError, struct.error) as error:  # too wide, mostly
+        raise UserError(f"cannot write {path} (try another suffix): {error}") from error

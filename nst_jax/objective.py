@@ -1,13 +1,17 @@
 """What is minimised: J(image) = alpha J_content + beta J_style + tv_weight TV.
 
-J_content = sum over layers of lambda_l * content.distance, J_style = likewise with style.distance
-(Gatys et al. 2015, https://arxiv.org/abs/1508.06576, equations 5 and 7).
+J_content is a sum over content losses and layers, each with its lambda, J_style over style losses,
+layers and regions (Gatys et al. 2015, https://arxiv.org/abs/1508.06576, equations 5 and 7).
 
 Everything the objective needs comes through `Args`: the network's weights are arguments of the
 compiled program, never constants in it, and changing a knob compiles nothing.
 """
 
-from typing import NamedTuple
+import dataclasses
+import functools
+import itertools
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -15,9 +19,13 @@ from flax import nnx
 from jax import Array
 from jaxtyping import Float
 
-from nst_jax.losses import content, smoothness, style
+from nst_jax.losses.content import CONTENT
+from nst_jax.losses.smoothness import SMOOTHNESS
+from nst_jax.losses.style import STYLE
+from nst_jax.losses.view import View
 
 Image = Float[Array, "h w 3"]
+ByTap = dict[str, Any]  # arrays, by the tap they belong to
 
 
 class Network(NamedTuple):
@@ -28,25 +36,62 @@ class Network(NamedTuple):
 
 
 class Targets(NamedTuple):
-    """What the pictures ask for, by tap; computed once for a run."""
+    """What the pictures ask for; computed once for a run, or for a scale of it.
 
-    content: dict[str, Array]
-    style: dict[str, Array]
+    Attributes:
+      content: loss -> tap -> target.
+      style: loss -> tap -> region -> pairs (share, target). The region is "" without guides; there
+        are several pairs only where the losses of several style pictures are mixed.
+    """
+
+    content: dict[str, dict[str, Any]]
+    style: dict[str, dict[str, dict[str, tuple[tuple[Array, Any], ...]]]]
 
 
 class Knobs(NamedTuple):
     """Scalars that weigh the terms; traced, so that a change compiles nothing.
 
     Attributes:
-      alpha, beta, tv_weight: weights of content, style and total variation, >= 0.
-      content_lambdas, style_lambdas: weight of each layer by tap, >= 0; 0 switches a layer off.
+      alpha, beta: weights of content and style, >= 0.
+      content, style: loss -> tap -> lambda, >= 0; 0 switches a layer off.
+      smoothness: total variation -> weight, >= 0.
+      regions: weight of each region of the guides, >= 0.
     """
 
     alpha: float
     beta: float
-    tv_weight: float
-    content_lambdas: dict[str, float]
-    style_lambdas: dict[str, float]
+    content: dict[str, dict[str, float]]
+    style: dict[str, dict[str, float]]
+    smoothness: dict[str, float]
+    regions: dict[str, float]
+
+
+class Guides(NamedTuple):
+    """Where in the painting each loss looks.
+
+    Attributes:
+      content: tap -> how much each position's content counts; empty: all alike.
+      regions: region -> tap -> weights that sum to 1; {"": {}} without guides.
+    """
+
+    content: ByTap
+    regions: dict[str, ByTap]
+
+
+NO_GUIDES = Guides({}, {"": {}})
+
+
+@jax.tree_util.register_static
+@dataclasses.dataclass(frozen=True)
+class Kinds:
+    """What of the objective is part of the compiled program besides the losses' names.
+
+    Attributes:
+      normalize_gradients: every layer's gradient with respect to its activations gets L1 norm 1,
+        before its lambda (neural-style's -normalize_gradients).
+    """
+
+    normalize_gradients: bool = False
 
 
 class Args(NamedTuple):
@@ -55,57 +100,148 @@ class Args(NamedTuple):
     network: Network
     targets: Targets
     knobs: Knobs
+    guides: Guides
+    key: Array
+    kinds: Kinds
 
 
-def features(network: Network, image: Image) -> dict[str, Array]:
+def features(network: Network, image: Image) -> ByTap:
     """The network's taps for an image. Differentiable in the image only: the network is frozen."""
     params = jax.lax.stop_gradient(network.params)
     return nnx.merge(network.graphdef, params)(image)
 
 
-@jax.jit
+def _looks(loss: str, lambdas: dict[str, Any], taps: ByTap) -> Iterator[tuple[str, Any]]:
+    """What a style loss is given, by tap: its activations, or those of it and the next layer."""
+    names = sorted(lambdas, key=lambda tap: tap[4:])  # from shallow to deep
+    if STYLE[loss].neighbours == 1:
+        yield from ((tap, taps[tap]) for tap in names)
+    else:
+        yield from ((a, (taps[a], taps[b])) for a, b in itertools.pairwise(names))
+
+
+@functools.partial(jax.jit, static_argnames="blend")
 def targets_from(
     network: Network,
     content_image: Image | None,
-    style_image: Float[Array, "style_h style_w 3"] | None,
+    style_images: tuple[Array, ...],
     knobs: Knobs,
+    shares: Float[Array, " styles"],
+    regions: tuple[dict[str, ByTap], ...],
+    key: Array,
+    blend: str = "targets",
 ) -> Targets:
-    """The targets of a content and a style image, at the layers that `knobs` names.
+    """The targets of a content picture and of style pictures, at the layers that `knobs` names.
 
     Args:
       network: must have all those layers among its taps.
-      content_image, style_image: sRGB in [0, 1], of any two sizes; None where no layer needs it.
+      content_image: [h, w, 3] sRGB in [0, 1]; None where no layer needs it.
+      style_images: likewise, of any sizes.
+      knobs: for its losses and layers.
+      shares: how much each style picture counts; within a region they are scaled to sum to 1.
+      regions: of each style picture, as `Guides.regions`.
+      key: for losses that keep a random draw.
+      blend: "targets" mixes the style pictures' statistics, "losses" the distances from each.
     """
     content_taps = {} if content_image is None else features(network, content_image)
-    style_taps = {} if style_image is None else features(network, style_image)
+    style_taps = [features(network, image) for image in style_images]
+
+    def described(name: str, tap: str, region: str) -> tuple[tuple[Array, Any], ...]:
+        """Pairs (share, target) of the style pictures that have the region."""
+        pairs = []
+        for image, taps, share, own in zip(style_images, style_taps, shares, regions, strict=True):
+            if region in own:
+                view = View(own[region].get(tap), key, image.shape[0] * image.shape[1])
+                look = dict(_looks(name, knobs.style[name], taps))[tap]
+                pairs.append((share, STYLE[name].describe(look, view)))
+        loss, total = STYLE[name], sum(share for share, _ in pairs)
+        scaled = [share / total for share, _ in pairs]
+        descriptions = [description for _, description in pairs]
+        if len(pairs) == 1:
+            return ((jnp.float32(1), loss.finish(descriptions[0])),)
+        if blend == "targets":
+            return ((jnp.float32(1), loss.finish(loss.mix(descriptions, scaled))),)
+        return tuple(zip(scaled, map(loss.finish, descriptions), strict=True))
+
+    names = dict.fromkeys(region for own in regions for region in own)
     return Targets(
-        {tap: content.describe(content_taps[tap]) for tap in knobs.content_lambdas},
-        {tap: style.describe(style_taps[tap]) for tap in knobs.style_lambdas},
+        {loss: {tap: content_taps[tap] for tap in taps} for loss, taps in knobs.content.items()},
+        {
+            loss: {
+                tap: {region: described(loss, tap, region) for region in names}
+                for tap, _ in _looks(loss, lambdas, dict.fromkeys(lambdas, jnp.zeros(())))
+            }
+            for loss, lambdas in knobs.style.items()
+        },
     )
+
+
+def normalized_gradient(distance: Callable[[Any], Array], look: Any) -> Array:
+    """distance(look), with the gradient g / (|g|_1 + 1e-8) in place of g.
+
+    neural-style's -normalize_gradients, as its Lua original has it: at the layer, before the
+    weight, so that weights still count. Its value is no longer the integral of its gradient, which
+    a line search would need.
+    """
+    here = jax.lax.stop_gradient(look)
+    value, gradient = jax.value_and_grad(distance)(here)
+    norm = sum(jnp.sum(jnp.abs(part)) for part in jax.tree.leaves(gradient)) + 1e-8
+    slopes = jax.tree.map(lambda g, x, x0: jnp.sum(g / norm * (x - x0)), gradient, look, here)
+    return value + sum(jax.tree.leaves(slopes))
+
+
+def _layers(image: Image, args: Args) -> Iterator[tuple[str, Any, Array]]:
+    """(name, lambda, distance) of every single term on activations."""
+    taps = features(args.network, image)
+    pixels = image.shape[0] * image.shape[1]
+
+    def apply(distance: Callable[[Any], Array], look: Any) -> Array:
+        if args.kinds.normalize_gradients:
+            return normalized_gradient(distance, look)
+        return distance(look)
+
+    for name, by_tap in args.targets.content.items():
+        for tap, target in by_tap.items():
+            view = View(args.guides.content.get(tap), args.key, pixels)
+            distance = functools.partial(CONTENT[name], target=target, view=view)
+            yield f"content/{name}/{tap}", args.knobs.content[name][tap], apply(distance, taps[tap])
+
+    for name, by_tap in args.targets.style.items():
+        loss, lambdas = STYLE[name], args.knobs.style[name]
+        for tap, look in _looks(name, lambdas, taps):
+            for region, pairs in by_tap[tap].items():
+                view = View(args.guides.regions[region].get(tap), args.key, pixels)
+
+                def mixed(look, loss=loss, pairs=pairs, view=view) -> Array:
+                    if len(pairs) == 1:
+                        return loss.distance(look, pairs[0][1], view)
+                    return jnp.sum(
+                        jnp.stack([s * loss.distance(look, target, view) for s, target in pairs])
+                    )
+
+                weight = args.knobs.regions[region] * lambdas[tap]
+                suffix = f"/{region}" if region else ""
+                yield f"style/{name}/{tap}{suffix}", weight, apply(mixed, look)
 
 
 def breakdown(image: Image, args: Args) -> dict[str, Float[Array, ""]]:
     """Every term by name, and J as "total".
 
     "content", "style" and "tv" are J_content, J_style and TV, before alpha, beta and tv_weight;
-    "content/relu4_2" and the like are single layers before their lambda. So terms can be compared
-    between runs with different weights.
+    "style/gram/relu1_1" and the like are single layers before their lambda, with a region's name
+    at the end where there are guides. So terms can be compared between runs with other weights.
     """
-    knobs, targets = args.knobs, args.targets
-    taps = features(args.network, image)
-    contents = {t: content.distance(taps[t], target) for t, target in targets.content.items()}
-    styles = {t: style.distance(taps[t], target) for t, target in targets.style.items()}
-    zero = jnp.float32(0)
-    terms = {
-        "content": sum((knobs.content_lambdas[tap] * term for tap, term in contents.items()), zero),
-        "style": sum((knobs.style_lambdas[tap] * term for tap, term in styles.items()), zero),
-        "tv": smoothness.total_variation(image),
-    }
-    total = (
-        knobs.alpha * terms["content"] + knobs.beta * terms["style"] + knobs.tv_weight * terms["tv"]
-    )
-    layers = {f"content/{tap}": term for tap, term in contents.items()}
-    layers |= {f"style/{tap}": term for tap, term in styles.items()}
+    knobs = args.knobs
+    terms = {"content": jnp.float32(0), "style": jnp.float32(0), "tv": jnp.float32(0)}
+    layers = {}
+    for name, weight, distance in _layers(image, args):
+        part = name.partition("/")[0]
+        terms[part] = terms[part] + weight * distance
+        layers[name] = distance
+    total = knobs.alpha * terms["content"] + knobs.beta * terms["style"]
+    for name, weight in knobs.smoothness.items():
+        terms["tv"] = terms["tv"] + (variation := SMOOTHNESS[name](image))
+        total = total + weight * variation
     return {"total": total} | terms | layers
 
 

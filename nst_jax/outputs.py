@@ -5,6 +5,7 @@ frames/          pictures along the way, named by step
 metrics.jsonl    one JSON object a line: step, seconds since the first line (compilation is before
                  it), and every term of the objective
 losses.png       the same as curves
+final/           numbered paintings, and final.gif, instead of one, with config.interpolate
 config.json      the resolved config
 environment.json versions, device, git commit, weights
 """
@@ -25,6 +26,7 @@ from nst_jax import config, files, images, weights
 from nst_jax.errors import UserError
 from nst_jax.optimize import Progress
 
+FRAME_MILLISECONDS = 120
 PACKAGES = ("nst_jax", "jax", "jaxlib", "flax", "optax", "numpy", "pillow", "h5py")
 
 
@@ -95,14 +97,36 @@ def git_commit() -> str:
     return done.stdout.strip()
 
 
-def write_picture(path: Path, image: Any, c: config.Config):
-    """Writes an image, with the config in its metadata."""
-    images.write(path, np.asarray(image), json.dumps(c.to_dict(), sort_keys=True))
+def write_painting(workdir: Path, image: Any, c: config.Config, alpha: images.Plane | None) -> Path:
+    """Writes the painting, with the config in its metadata; returns its path.
+
+    Of several [n, h, w, 3], as `interpolate` makes them, each one in a folder, final/0001.png, and
+    a film of them, final.gif, whose path is returned.
+    """
+    path, image, note = workdir / c.output, np.asarray(image), _note(c)
+    if image.ndim == 3:
+        images.write(path, image, note, c.bits, alpha)
+        return path
+    for number, one in enumerate(image, start=1):
+        images.write(path.with_suffix("") / f"{number:04d}{path.suffix}", one, note, c.bits, alpha)
+    film = path.with_suffix(".gif")
+    images.write_animation(film, list(image), FRAME_MILLISECONDS, note)
+    return film
 
 
-def write_frame(workdir: Path, progress: Progress, c: config.Config):
+def write_frame(workdir: Path, step: int, image: images.Picture, c: config.Config):
     """Writes a picture along the way: frames/000040.png."""
-    write_picture(workdir / "frames" / f"{progress.step:06d}.png", progress.image, c)
+    images.write(workdir / "frames" / f"{step:06d}.png", image, _note(c))
+
+
+def animate(workdir: Path, c: config.Config):
+    """Writes the film of all frames that `animation` names."""
+    frames = [images.read(path) for path in sorted((workdir / "frames").glob("*.png"))]
+    images.write_animation(workdir / c.animation, frames, FRAME_MILLISECONDS, _note(c))
+
+
+def _note(c: config.Config) -> str:
+    return json.dumps(c.to_dict(), sort_keys=True)
 
 
 def discard(workdir: Path):

@@ -67,28 +67,32 @@ def run(c: config.Config, name: str, workdir: str) -> Path:
     """
     # JAX comes with these: --help need not wait for it. An interrupt would leave it half-imported.
     handler = signal.signal(signal.SIGINT, signal.SIG_DFL)
-    from nst_jax import outputs, transfer
+    from nst_jax import images, inputs, outputs, pyramid, transfer
     from nst_jax.optimize import NonFiniteLossError
 
     signal.signal(signal.SIGINT, handler)
 
-    pictures = transfer.read_pictures(c)
+    pictures = inputs.read(c)
+    alpha = images.read_alpha(c.content, pictures.shape) if c.keep_alpha else None
     loaded = transfer.load_weights(c)
-    kept, started = "", None
-    with tqdm(total=c.steps, unit="step", disable=not sys.stderr.isatty()) as bar:
+    kept, started, painting = "", None, None
+    total = sum(scale.steps for scale in pyramid.scales(c))
+    with tqdm(total=total, unit="step", disable=not sys.stderr.isatty()) as bar:
         folder = outputs.create(workdir, name)
-        painting = folder / c.output
         try:
             outputs.write_settings(folder, c, loaded)
             for progress in transfer.paint(c, pictures, loaded):
                 started = started or time.monotonic()
                 seconds = time.monotonic() - started
                 outputs.append_metrics(folder, progress, seconds)
-                outputs.write_picture(painting, progress.image, c)
+                image = inputs.finished(c, progress.image, pictures)
+                painting = outputs.write_painting(folder, image, c, alpha)
                 kept = f"; the picture after {progress.step} steps is {painting}"
-                if c.save_every and progress.step % c.save_every == 0:
-                    outputs.write_frame(folder, progress, c)
+                if c.save_every and progress.step % c.save_every == 0 and not c.interpolate:
+                    outputs.write_frame(folder, progress.step, image, c)
                 report(progress, seconds, bar)
+            if c.animation:
+                outputs.animate(folder, c)
         except KeyboardInterrupt:
             raise commands.StoppedError(f"interrupted{kept}", 130) from None
         except NonFiniteLossError as error:
@@ -105,6 +109,7 @@ def run(c: config.Config, name: str, workdir: str) -> Path:
                 outputs.plot_losses(folder)
             else:
                 outputs.discard(folder)
+    assert painting is not None, "an optimisation yields at least its start"
     return painting
 
 

@@ -1,12 +1,12 @@
-"""Style transfer, whole: a config and two pictures in, a painting out.
+"""Style transfer, whole: a config and its pictures in, a painting out.
 
 `stylize` is the Python API; `paint` is the engine behind it and behind the commands.
 """
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -14,65 +14,37 @@ import numpy as np
 from flax import nnx
 from jax import Array
 
-from nst_jax import architecture, config, images, weights
+from nst_jax import architecture, config, guides, images, inputs, pyramid, specs, weights
 from nst_jax.errors import UserError
-from nst_jax.objective import Args, Knobs, Network, targets_from
-from nst_jax.optimize import Progress, Settings, optimize
+from nst_jax.inputs import Pictures
+from nst_jax.objective import NO_GUIDES, Args, ByTap, Guides, Kinds, Knobs, Network, targets_from
+from nst_jax.optimize import Progress, Rates, Settings, initial_state, optimize
 from nst_jax.vgg import VGG
 
 
-class Pictures(NamedTuple):
-    """What a run starts from, [h, w, 3] each; `start` has the size of the output.
-
-    `content` and `style` are None where the config names none.
-    """
-
-    content: images.Picture | None
-    style: images.Picture | None
-    start: images.Picture
-
-
-def knobs_of(c: config.Config) -> Knobs:
-    """The objective's weights; a picture that is left out has no layers."""
+def knobs_of(c: config.Config, regions: Sequence[str] = ()) -> Knobs:
+    """The objective's weights; a picture that is left out has no losses."""
+    given = specs.parse_regions(c.guides.weights)
     return Knobs(
         c.alpha,
         c.beta,
-        c.tv_weight,
-        config.parse_layers(c.content_layers, c.arch) if c.content else {},
-        config.parse_layers(c.style_layers, c.arch) if c.style else {},
+        config.losses(c, "content") if c.content else {},
+        config.losses(c, "style") if c.style else {},
+        {c.tv_loss: c.tv_weight},
+        {name: given.get(name, 1.0) for name in regions or [""]},
     )
 
 
-def taps_of(c: config.Config) -> tuple[str, ...]:
-    """The taps that the objective needs."""
-    knobs = knobs_of(c)
-    return tuple(dict.fromkeys([*knobs.content_lambdas, *knobs.style_lambdas]))
+def settings_of(c: config.Config) -> Settings:
+    """What of the optimiser is compiled in."""
+    o = c.optimizer
+    return Settings(o.name, o.memory, o.line_search, c.precision)
 
 
-def read_pictures(c: config.Config, **given: np.ndarray) -> Pictures:
-    """Reads the pictures that a config names, resized for it.
-
-    Args:
-      c: a validated config.
-      **given: "content" and "style", where an array takes the place of the file.
-
-    Raises:
-      UserError: a file that is no picture, or a picture too small for the deepest layer.
-    """
-    smallest = architecture.smallest_size(taps_of(c))
-
-    def picture(part: str) -> images.Picture | None:
-        if part in given:
-            return images.prepare(given[part], c.image_size, smallest, part)
-        return images.read(c[part], c.image_size, smallest) if c[part] else None
-
-    content, style = picture("content"), picture("style")
-    reference = style if content is None else content
-    assert reference is not None, "validate asks for one of them"
-    named = {"content": content, "style": style}
-    start = named[c.init.picture] if c.init.picture in named else images.read(c.init.picture)
-    start = reference if start is None else start  # only below noise that covers it
-    return Pictures(content, style, images.resize(start, reference.shape[:2]))
+def rates_of(c: config.Config) -> Rates:
+    """The optimiser's numbers."""
+    o = c.optimizer
+    return Rates(o.learning_rate, o.decay, o.b1, o.b2, o.eps, o.average)
 
 
 def load_weights(c: config.Config) -> weights.Weights:
@@ -92,77 +64,251 @@ def _load(path: Path, arch: str, modified: int) -> weights.Weights:
 
 
 @functools.lru_cache(maxsize=2)
-def network_of(loaded: weights.Weights, taps: tuple[str, ...], pooling: str) -> Network:
+def network_of(
+    loaded: weights.Weights, taps: tuple[str, ...], pooling: str, padding: str = "zero"
+) -> Network:
     """The network on the device; kept, likewise."""
-    return Network(*nnx.split(VGG(loaded.layers, loaded.mean, loaded.scale, taps, pooling)))
+    vgg = VGG(loaded.layers, loaded.mean, loaded.scale, taps, pooling, padding)
+    return Network(*nnx.split(vgg))
 
 
-def start_image(picture: Array | np.ndarray, noise: float, seed: int) -> Array:
-    """(1 - noise) * picture + noise * u, with u uniform in [0, 1), seeded; float32."""
-    uniform = jax.random.uniform(jax.random.key(seed), picture.shape, jnp.float32)
-    return (1 - noise) * jnp.asarray(picture) + noise * uniform
+def _style_statistics(pictures: Pictures, mean: np.ndarray, key: Array) -> Array:
+    """Noise with the mean and deviation of the style pictures' colours, cut off at 0 and 1."""
+    del mean
+    pixels = np.concatenate([style.reshape(-1, 3) for style in pictures.styles])
+    noise = jax.random.normal(key, (*pictures.shape, 3))
+    return jnp.clip(pixels.mean(0) + pixels.std(0) * noise, 0, 1)
+
+
+def _content(pictures: Pictures, mean: np.ndarray, key: Array) -> np.ndarray:
+    """The photograph; black where there is none, below noise that covers it."""
+    del mean, key
+    return np.zeros((*pictures.shape, 3)) if pictures.content is None else pictures.content
+
+
+# init.picture -> (pictures, the network's mean colour, key) -> what broadcasts to the output.
+STARTS: dict[str, Callable[[Pictures, np.ndarray, Array], Any]] = {
+    "content": _content,
+    "style": lambda pictures, mean, key: images.resize(pictures.styles[0], pictures.shape),
+    "gray": lambda pictures, mean, key: 0.5,
+    "mean": lambda pictures, mean, key: mean,
+    "style_statistics": _style_statistics,
+}
+
+
+def start_image(c: config.Config, pictures: Pictures, mean: np.ndarray) -> Array:
+    """Where the pixels start: (1 - noise) * picture + noise * u, or picture + noise * n, clipped.
+
+    u is uniform in [0, 1), n standard normal, both seeded.
+
+    Args:
+      c: a validated config.
+      pictures: at the size to start with.
+      mean: [3] the network's mean colour.
+    """
+    key = jax.random.key(c.seed)
+    if pictures.start is None:
+        picture = STARTS[c.init.picture](pictures, mean, jax.random.fold_in(key, 1))
+    else:
+        picture = pictures.start
+    shape = (*pictures.shape, 3)
+    picture = jnp.broadcast_to(jnp.asarray(picture, jnp.float32), shape)
+    if c.init.noise_kind == "uniform":
+        noise = jax.random.uniform(key, shape, jnp.float32)
+        return (1 - c.init.noise) * picture + c.init.noise * noise
+    return jnp.clip(picture + c.init.noise * jax.random.normal(key, shape), 0, 1)
+
+
+def _by_tap(
+    c: config.Config, mask: guides.Mask, taps: Sequence[str], name: str, how: str
+) -> dict[str, np.ndarray]:
+    """A region's weights at each tap: the squared mask, scaled to sum to 1.
+
+    Gatys et al. 2017, section 4.1: features are multiplied with the guide, so that products are
+    with its square.
+
+    Raises:
+      UserError: nothing of it is left at a tap.
+    """
+    result = {}
+    for tap in taps:
+        squares = np.square(guides.propagate(mask, tap, c.arch, how).astype(np.float64))
+        if not squares.any():
+            raise UserError(
+                f"region {name!r} is too small for {tap} at {mask.shape[1]}x{mask.shape[0]} pixels"
+                + ": no position sees only it; choose config.guides.propagation=simple"
+                * (how == "inside")
+            )
+        result[tap] = np.float32(squares / squares.sum())
+    return result
+
+
+def guides_of(c: config.Config, pictures: Pictures) -> tuple[Guides, tuple[dict[str, ByTap], ...]]:
+    """The regions' weights at every tap, of the output and of each style picture.
+
+    Raises:
+      UserError: a region that is too small for a layer.
+    """
+    how = c.guides.propagation
+    content_taps, style_taps = (
+        list(dict.fromkeys(tap for lambdas in losses.values() for tap in lambdas))
+        for losses in (knobs_of(c).content, knobs_of(c).style)
+    )
+    weight: ByTap = {}
+    if pictures.content_weight is not None:
+        for tap in content_taps:
+            mask = guides.propagate(pictures.content_weight, tap, c.arch, "simple")
+            weight[tap] = jnp.asarray(mask)
+    if not pictures.regions:
+        return Guides(weight, NO_GUIDES.regions), (NO_GUIDES.regions,) * len(pictures.styles)
+    painting, *styles = (
+        {name: _by_tap(c, mask, style_taps, name, how) for name, mask in regions.items()}
+        for regions in (pictures.regions, *pictures.style_regions)
+    )
+    return Guides(weight, painting), tuple(styles)
 
 
 def paint(c: config.Config, pictures: Pictures, loaded: weights.Weights) -> Iterator[Progress]:
     """Paints: yields the picture and its losses every `log_every` steps, first the start itself.
 
+    Steps are counted through all scales; with `interpolate` the image is [paintings, h, w, 3].
+
     Args:
       c: a validated config.
-      pictures: as `read_pictures` gives them.
+      pictures: as `inputs.read` gives them.
       loaded: weights of `c.arch`.
 
     Raises:
       nst_jax.optimize.NonFiniteLossError: the last picture yielded is good.
+      UserError: a region is too small for a layer.
     """
-    network = network_of(loaded, taps_of(c), c.pooling)
-    knobs = knobs_of(c)
+    settings, rates = settings_of(c), rates_of(c)
+    taps = inputs.taps_of(c)
+    network = network_of(normalized(c, pictures, loaded), taps, c.pooling, c.padding)
+    state, done = None, 0
+    for scale in pyramid.scales(c):
+        sized = inputs.at(c, pictures, scale.size)
+        if state is None:
+            state = initial_state(settings, start_image(c, sized, loaded.mean))
+        else:
+            state = pyramid.enlarge(settings, state, sized.shape)
+        args = problem(c, sized, network)
+        if c.interpolate:
+            state = jax.tree.map(lambda leaf: jnp.stack([leaf] * c.interpolate), state)
+        steps = optimize(settings, state, args, rates, scale.steps, c.log_every)
+        first = True
+        while True:
+            try:
+                progress = next(steps)
+            except StopIteration as finished:
+                state = finished.value
+                break
+            if not (first and done):  # a later scale starts with what was just shown
+                yield progress._replace(step=done + progress.step)
+            first = False
+        done += scale.steps
+
+
+def problem(c: config.Config, pictures: Pictures, network: Network) -> Args:
+    """The objective's arguments for pictures of one size; with `interpolate`, targets for each.
+
+    Raises:
+      UserError: a region is too small for a layer.
+    """
+    own, style_regions = guides_of(c, pictures)
+    knobs = knobs_of(c, list(pictures.regions))
+    key = jax.random.fold_in(jax.random.key(c.seed), 2)
+
+    def targets(shares: Array):
+        styles = tuple(jnp.asarray(style) for style in pictures.styles)
+        return targets_from(
+            network, pictures.content, styles, knobs, shares, style_regions, key, c.blend
+        )
+
+    shares = jnp.array(list(specs.parse_pictures(c.style).values()), jnp.float32)
     with jax.default_matmul_precision(c.precision):
-        targets = targets_from(network, pictures.content, pictures.style, knobs)
-    return optimize(
-        Settings(c.optimizer.name, c.optimizer.memory, c.precision),
-        start_image(pictures.start, c.init.noise, c.seed),
-        Args(network, targets, knobs),
-        c.optimizer.learning_rate,
-        c.steps,
-        c.log_every,
-    )
+        if c.interpolate:
+            between = jnp.linspace(0, 1, c.interpolate)
+            rest = jnp.zeros((c.interpolate, len(shares) - 2))
+            paths = jnp.concatenate([jnp.stack([1 - between, between], 1), rest], 1)
+            found = jax.vmap(targets)(paths)
+        else:
+            found = targets(shares)
+    return Args(network, found, knobs, own, key, Kinds(c.normalize_gradients))
+
+
+def normalized(c: config.Config, pictures: Pictures, loaded: weights.Weights) -> weights.Weights:
+    """The weights, rescaled to a mean activation of 1 over the pictures that the config names.
+
+    Raises:
+      UserError: one of them is no picture, or the run has none of that name.
+    """
+    named: dict[str, list[Any]] = {
+        "content": [] if pictures.content is None else [pictures.content],
+        "style": [*pictures.styles],
+    }
+    seen = [
+        picture
+        for word in specs.words(c.normalize_network)
+        for picture in (named[word] if word in named else [images.read(word, c.image_size)])
+    ]
+    if not seen:
+        return loaded
+    rectified = tuple(tap for tap in architecture.taps(c.arch) if tap.startswith("relu"))
+    network = network_of(loaded, rectified, c.pooling, c.padding)
+    return weights.normalized(loaded, [_means(network, picture) for picture in seen])
+
+
+@jax.jit
+def _means(network: Network, image: Array) -> dict[str, Array]:
+    """Mean activation of every channel, by tap."""
+    seen = nnx.merge(*network)(image)
+    return {tap: activations.mean((0, 1)) for tap, activations in seen.items()}
+
+
+Given = str | Path | np.ndarray
 
 
 def stylize(
-    content: str | Path | np.ndarray | None,
-    style: str | Path | np.ndarray | None,
-    **overrides: Any,
+    content: Given | None, style: Given | Sequence[Given] | None, **overrides: Any
 ) -> images.Picture:
     """Paints `content` in the style of `style`.
 
     >>> picture = stylize("me.jpg", "painting.jpg", image_size=256, beta=2.0)
     >>> picture = stylize(photograph, painting, optimizer={"name": "lbfgs"}, steps=100)
+    >>> picture = stylize("me.jpg", ["night.jpg:3", "day.jpg:1"], blend="losses")
 
     Args:
       content, style: paths, or arrays [h, w, 3] with floats in [0, 1] or uint8. None leaves one
-        out: a texture without content, a reconstruction without style.
+        out: a texture without content, a reconstruction without style. Several styles are mixed.
       **overrides: keys of `nst_jax.config.default()`.
 
     Returns:
-      [h, w, 3] float32, sRGB in [0, 1], the longer side `image_size`.
+      [h, w, 3] float32, sRGB in [0, 1], the longer side `image_size`; with `interpolate`
+      [paintings, h, w, 3].
 
     Raises:
       UserError: an unknown key, a bad value, a picture or weights that cannot be used.
       nst_jax.optimize.NonFiniteLossError: the loss became NaN or infinite.
     """
     c = config.default()
-    given = {}
-    for part, picture in (("content", content), ("style", style)):
-        if isinstance(picture, str | Path):
-            c[part] = str(picture)
-        elif picture is not None:
-            c[part] = "an array"
-            given[part] = np.asarray(picture)
+    if style is None:
+        several = []
+    else:
+        several = [style] if isinstance(style, str | Path | np.ndarray) else [*style]
+    arrays = [np.asarray(one) if isinstance(one, np.ndarray) else None for one in several]
+    names = [
+        f"style array {k}" if isinstance(one, np.ndarray) else str(one)
+        for k, one in enumerate(several)
+    ]
+    c.style = ", ".join(names)
+    photograph = content if isinstance(content, np.ndarray) else None
+    c.content = "content array" if isinstance(content, np.ndarray) else str(content or "")
     try:
         c.update(overrides)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise UserError(config.explain(error)) from error
     frozen = config.validate(c)
-    pictures = read_pictures(frozen, **given)
+    pictures = inputs.read(frozen, photograph, arrays)
     *_, last = paint(frozen, pictures, load_weights(frozen))
-    return np.asarray(last.image)
+    return inputs.finished(frozen, np.asarray(last.image), pictures)

@@ -4,7 +4,9 @@ Simonyan & Zisserman, "Very Deep Convolutional Networks for Large-Scale Image Re
 (https://arxiv.org/abs/1409.1556).
 """
 
-from collections.abc import Mapping, Sequence
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from typing import cast
 
 import jax
 import jax.numpy as jnp
@@ -31,7 +33,8 @@ class VGG(nnx.Module):
       mean, scale: [3] the input convention of the weights: the first kernel sees
         (image - mean) * scale.
       taps: names of the activations to return; `architecture.taps` lists them.
-      pooling: "max" (as trained) or "average" (Gatys et al. 2015: smoother pictures).
+      pooling: a key of `POOLINGS`; "max" as trained.
+      padding: a key of `PADDINGS`; "zero" as trained.
     """
 
     def __init__(
@@ -41,10 +44,17 @@ class VGG(nnx.Module):
         scale: np.ndarray,
         taps: Sequence[str],
         pooling: str = "max",
+        padding: str = "zero",
     ):
         names = list(layers)
         deepest = max(names.index(conv(tap)) for tap in taps)
-        self.convs = nnx.Dict({name: Convolution(*layers[name]) for name in names[: deepest + 1]})
+        first, rest = PADDINGS[padding]
+        self.convs = nnx.Dict(
+            {
+                name: Convolution(*layers[name], first if name == names[0] else rest)
+                for name in names[: deepest + 1]
+            }
+        )
         self.mean = Frozen(jnp.asarray(mean))
         self.scale = Frozen(jnp.asarray(scale))
         self.taps = tuple(taps)
@@ -66,21 +76,42 @@ class VGG(nnx.Module):
 
 
 class Convolution(nnx.Module):
-    """A frozen 3x3 convolution with zero padding and stride 1, and its bias."""
+    """A frozen 3x3 convolution of stride 1 that keeps the size, and its bias.
 
-    def __init__(self, kernel: np.ndarray, bias: np.ndarray):
+    Args:
+      kernel, bias: [3, 3, in, out] and [out].
+      mode: what lies beyond the edge: "zero", or a mode of `jnp.pad`.
+    """
+
+    def __init__(self, kernel: np.ndarray, bias: np.ndarray, mode: str = "zero"):
         self.kernel = Frozen(jnp.asarray(kernel))
         self.backward_kernel = Frozen(jnp.asarray(kernel[::-1, ::-1].transpose(0, 1, 3, 2)))
         self.bias = Frozen(jnp.asarray(bias))
+        self.mode = mode
 
     def __call__(self, features: Float[Array, "1 h w i"]) -> Float[Array, "1 h w o"]:
         """features * kernel + bias."""
-        return _convolve(features, self.kernel[...], self.backward_kernel[...]) + self.bias[...]
+        zeros = 1
+        if self.mode != "zero":
+            features = jnp.pad(features, ((0, 0), (1, 1), (1, 1), (0, 0)), self.mode)
+            zeros = 0
+        kernels = self.kernel[...], self.backward_kernel[...]
+        return cast(Array, _convolve(features, *kernels, zeros)) + self.bias[...]
 
 
-@jax.custom_vjp
-def _convolve(features: Array, kernel: Array, backward_kernel: Array) -> Array:
-    """Convolution that is differentiable in its features only.
+# Name -> what lies beyond the edge of the picture at the first convolution, and at all others.
+PADDINGS = {
+    "zero": ("zero", "zero"),
+    "reflect": ("reflect", "reflect"),
+    "replicate": ("edge", "edge"),
+    "circular": ("wrap", "wrap"),  # a picture whose opposite edges meet: textures that tile
+    "replicate_first": ("edge", "zero"),  # crowsonkb's: fewer artefacts at the edges
+}
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(3,))
+def _convolve(features: Array, kernel: Array, backward_kernel: Array, zeros: int) -> Array:
+    """Convolution with `zeros` zeros around, differentiable in its features only.
 
     The gradient of a convolution is a convolution with the kernel reversed in space and transposed
     in channels. Autodiff reverses it at every call, which XLA does not fold inside a loop on CPU
@@ -89,17 +120,17 @@ def _convolve(features: Array, kernel: Array, backward_kernel: Array) -> Array:
     """
     del backward_kernel
     return jax.lax.conv_general_dilated(
-        features, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
+        features, kernel, (1, 1), [(zeros, zeros)] * 2, dimension_numbers=("NHWC", "HWIO", "NHWC")
     )
 
 
-def _convolve_forward(features: Array, kernel: Array, backward_kernel: Array):
-    return _convolve(features, kernel, backward_kernel), (kernel, backward_kernel)
+def _convolve_forward(features: Array, kernel: Array, backward_kernel: Array, zeros: int):
+    return _convolve(features, kernel, backward_kernel, zeros), (kernel, backward_kernel)
 
 
-def _convolve_backward(kernels: tuple[Array, Array], cotangent: Array):
+def _convolve_backward(zeros: int, kernels: tuple[Array, Array], cotangent: Array):
     kernel, backward_kernel = kernels
-    return _convolve(cotangent, backward_kernel, kernel), None, None
+    return _convolve(cotangent, backward_kernel, kernel, 2 - zeros), None, None
 
 
 _convolve.defvjp(_convolve_forward, _convolve_backward)
@@ -125,4 +156,19 @@ def _average_pool(features: Array) -> Array:
     return (a + b + c + d) / 4
 
 
-POOLINGS = {"max": _max_pool, "average": _average_pool}
+def _l2_pool(features: Array) -> Array:
+    """Root of the mean square; where all are 0 the gradient is 0."""
+    mean = _average_pool(jnp.square(features))
+    positive = mean > 0
+    return jnp.where(positive, jnp.sqrt(jnp.where(positive, mean, 1)), 0)
+
+
+POOLINGS: dict[str, Callable[[Array], Array]] = {
+    "max": _max_pool,
+    "average": _average_pool,  # Gatys et al. 2015: smoother pictures
+    "l2": _l2_pool,
+    # Rescaled so that activations keep about the size that they have with "max", as in
+    # crowsonkb/style-transfer-pytorch (whose L2 pooling, before its 0.78, is the root of the sum).
+    "average_rescaled": lambda features: 2 * _average_pool(features),
+    "l2_rescaled": lambda features: 0.78 * 2 * _l2_pool(features),
+}

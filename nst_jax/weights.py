@@ -22,6 +22,7 @@ import tarfile
 import tempfile
 import urllib.request
 import zipfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ import numpy as np
 from tqdm import tqdm
 
 from nst_jax import files, formats
-from nst_jax.architecture import conv_shapes
+from nst_jax.architecture import conv_shapes, relu
 from nst_jax.errors import UserError
 
 FORMAT = 1
@@ -247,6 +248,28 @@ def load(path: Path, arch: str) -> Weights:
         raise UserError(
             f"cannot read weights {path} ({error}); delete it to fetch it again, or name another"
         ) from error
+
+
+def normalized(weights: Weights, means: Sequence[Mapping[str, Any]]) -> Weights:
+    """The network with a mean activation of 1 in every channel, over pictures and positions.
+
+    Kernels and biases are divided by the channel's mean after its ReLU, and multiplied by that of
+    the channels they take in; pooling and ReLU scale with their input, so nothing else changes.
+    A channel that never responds is left as it is. Gatys et al. 2015
+    (https://arxiv.org/abs/1505.07376), section 2.
+
+    Args:
+      weights: a network as trained.
+      means: of each picture, the mean activations [channels] of every "relu..." tap.
+    """
+    layers: formats.Layers = {}
+    before = np.ones(3, np.float32)
+    for name, (kernel, bias) in weights.layers.items():
+        after = np.mean([np.asarray(mean[relu(name)]) for mean in means], 0)
+        after = np.where(after > 0, after, 1).astype(np.float32)
+        layers[name] = kernel * before[:, None] / after, bias / after
+        before = after
+    return dataclasses.replace(weights, layers=layers)
 
 
 def _read_layers(file: h5py.File, path: Path, arch: str) -> formats.Layers:

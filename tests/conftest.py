@@ -11,9 +11,43 @@ import numpy as np
 import pytest
 
 from nst_jax import architecture, weights
+from nst_jax.objective import NO_GUIDES, Args, Guides, Kinds, Knobs, Network, targets_from
 
 ROOT = Path(__file__).parents[1]
 STYLE_TAPS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
+
+
+def knobs_for(content=None, style=None, alpha=1.0, beta=1.0, tv=0.0, regions=("",)) -> Knobs:
+    """Knobs of the losses "squared" and "gram" by {tap: lambda}, and of squared variation."""
+    return Knobs(
+        alpha,
+        beta,
+        {"squared": content} if content else {},
+        {"gram": style} if style else {},
+        {"squared": tv},
+        dict.fromkeys(regions, 1.0),
+    )
+
+
+def args_for(
+    network: Network,
+    content,
+    styles,
+    knobs: Knobs,
+    shares=(1.0,),
+    guides: Guides = NO_GUIDES,
+    style_regions=None,
+    blend="targets",
+    kinds=None,
+    key=None,
+) -> Args:
+    """The objective's arguments for pictures; `styles` is one or several."""
+    styles = tuple(styles) if isinstance(styles, list | tuple) else (styles,)
+    key = jax.random.key(0) if key is None else key
+    regions = ({"": {}},) * len(styles) if style_regions is None else style_regions
+    shares = jnp.asarray(shares, jnp.float32)
+    targets = targets_from(network, content, styles, knobs, shares, regions, key, blend)
+    return Args(network, targets, knobs, guides, key, kinds or Kinds())
 
 
 @pytest.fixture(scope="session")

@@ -3,21 +3,32 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.optimize
-from conftest import STYLE_TAPS
+from conftest import STYLE_TAPS, args_for, knobs_for
 
 from nst_jax import optimize, transfer
-from nst_jax.objective import Args, Knobs, targets_from
-from nst_jax.optimize import NonFiniteLossError, Settings
+from nst_jax.objective import Args
+from nst_jax.optimize import NonFiniteLossError, Rates, Settings, initial_state
 
-KNOBS = Knobs(1.0, 0.02, 1e5, {"relu2_2": 1.0}, {"relu1_1": 100.0, "relu2_1": 1.0})
-ADAM, LBFGS = Settings("adam", 10, "highest"), Settings("lbfgs", 10, "highest")
+KNOBS = knobs_for({"relu2_2": 1.0}, {"relu1_1": 100.0, "relu2_1": 1.0}, beta=0.02, tv=1e5)
+ADAM, SGD, LBFGS = (Settings(name) for name in ("adam", "sgd", "lbfgs"))
+
+advance = jax.jit(optimize.step, static_argnames="settings")
+value, gradient = jax.jit(optimize.objective), jax.jit(jax.grad(optimize.objective))
 
 
 @pytest.fixture
-def args(vgg19, pixels) -> Args:
-    network = transfer.network_of(vgg19, ("relu1_1", "relu2_1", "relu2_2"), "max")
-    targets = targets_from(network, pixels(16, 18), pixels(20, 16), KNOBS)
-    return Args(network, targets, KNOBS)
+def network(vgg19):
+    return transfer.network_of(vgg19, ("relu1_1", "relu2_1", "relu2_2"), "max")
+
+
+@pytest.fixture
+def args(network, pixels) -> Args:
+    return args_for(network, pixels(16, 18), pixels(20, 16), KNOBS)
+
+
+def run(settings, start, args, rates, steps, every):
+    """The loop from a start."""
+    return optimize.optimize(settings, initial_state(settings, start), args, rates, steps, every)
 
 
 @pytest.fixture
@@ -33,39 +44,48 @@ def quadratic(monkeypatch):
 
 
 @pytest.mark.usefixtures("quadratic")
-@pytest.mark.parametrize(("settings", "steps"), [(ADAM, 1500), (LBFGS, 40)])
-def test_reaches_the_minimum_of_a_quadratic(args, settings, steps):
+@pytest.mark.parametrize(
+    ("settings", "rate", "steps"),
+    [
+        (ADAM, 0.01, 1500),
+        (LBFGS, 0.01, 40),  # the line search makes no use of it
+        (SGD, 0.03, 200),
+        (Settings("lbfgs", line_search=False), 0.5, 100),
+    ],
+)
+def test_reaches_the_minimum_of_a_quadratic(args, settings, rate, steps):
     image = jnp.asarray(np.random.default_rng(1).random((3, 3, 3)), jnp.float32)
-    state = optimize.initial_state(settings, image)
-    advance = jax.jit(lambda i, s: optimize.step(settings, i, s, args, 0.01)[:2])
+    state = initial_state(settings, image)
+    one = jax.jit(lambda state: optimize.step(settings, state, args, Rates(rate))[0])
     for _ in range(steps):
-        image, state = advance(image, state)
-    np.testing.assert_allclose(image, 0.3, atol=1e-3)
+        state = one(state)
+    np.testing.assert_allclose(state.image, 0.3, atol=1e-3)
     scales = np.linspace(1, 30, 27)
     found = scipy.optimize.minimize(lambda x: (scales * (x - 0.3) ** 2).sum(), np.zeros(27))
-    np.testing.assert_allclose(image.ravel(), found.x, atol=1e-3)
+    np.testing.assert_allclose(state.image.ravel(), found.x, atol=1e-3)
 
 
 def test_adams_first_step_has_the_length_of_the_learning_rate(args, pixels):
     """Adam's first update is the learning rate times the gradient's sign (Kingma & Ba, 2.1)."""
     image = pixels(16, 18) * 0.8 + 0.1
-    moved, *_ = optimize.step(ADAM, image, optimize.initial_state(ADAM, image), args, 0.01)
-    grad = jax.grad(optimize.objective)(image, args)
-    np.testing.assert_allclose(moved, image - 0.01 * jnp.sign(grad), atol=1e-5)
+    moved, _ = advance(ADAM, initial_state(ADAM, image), args, Rates(0.01))
+    grad = gradient(image, args)
+    np.testing.assert_allclose(moved.image, image - 0.01 * jnp.sign(grad), atol=1e-5)
 
 
 @pytest.mark.parametrize("settings", [ADAM, LBFGS])
 def test_the_loop_equals_single_steps(settings, args, pixels):
     start = pixels(16, 18)
-    seen = list(optimize.optimize(settings, start, args, 0.03, steps=7, every=3))
+    rates = Rates(0.03)
+    seen = list(run(settings, start, args, rates, steps=7, every=3))
     assert [progress.step for progress in seen] == [0, 3, 6, 7]
     np.testing.assert_array_equal(seen[0].image, start)
-    image, state = start, optimize.initial_state(settings, start)
-    advance = jax.jit(optimize.step, static_argnames="settings")
+    state = initial_state(settings, start)
     for _ in range(7):
-        image, state, _ = advance(settings, image, state, args, 0.03)
+        state, _ = advance(settings, state, args, rates)
     # Compiled together and apart, sums round apart; L-BFGS magnifies it with every line search.
-    np.testing.assert_allclose(seen[-1].image, image, atol=2e-2 if settings is LBFGS else 2e-3)
+    atol = 2e-2 if settings is LBFGS else 2e-3
+    np.testing.assert_allclose(seen[-1].image, state.image, atol=atol)
     losses = [progress.terms["total"] for progress in seen]
     assert losses == sorted(losses, reverse=True)
 
@@ -73,39 +93,38 @@ def test_the_loop_equals_single_steps(settings, args, pixels):
 @pytest.mark.parametrize("settings", [ADAM, LBFGS])
 def test_the_loss_is_that_of_a_picture_that_can_be_saved(settings, args, pixels):
     start = pixels(16, 18).round()  # black and white: half of all gradients point out of the range
-    *_, last = optimize.optimize(settings, start, args, 0.5, steps=4, every=4)
+    *_, last = run(settings, start, args, Rates(0.5), steps=4, every=3)
     assert 0 <= last.image.min() < last.image.max() <= 1
-    clipped = optimize.objective(jnp.clip(last.image, 0, 1), args)
+    clipped = value(jnp.clip(last.image, 0, 1), args)
     assert last.terms["total"] == pytest.approx(float(clipped), rel=1e-5)
 
 
 @pytest.mark.parametrize("settings", [ADAM, LBFGS])
-def test_other_weights_and_rates_compile_nothing(settings, args, pixels, compilations):
-    start = pixels(16, 18)
-
-    def run(args, learning_rate, steps):
-        list(optimize.optimize(settings, start, args, learning_rate, steps, every=2))
-
-    jax.clear_caches()
-    run(args, 0.02, 4)
+def test_other_weights_and_rates_compile_nothing(settings, network, pixels, compilations):
+    start = pixels(18, 16)
+    args = args_for(network, pixels(18, 16), pixels(20, 16), KNOBS)
+    compilations.clear()
+    list(run(settings, start, args, Rates(0.02), 4, 2))
     assert compilations, "the counter counts"
     compilations.clear()
-    knobs = Knobs(3.0, 0.5, 0.0, {"relu2_2": 0.4}, {"relu1_1": 0.0, "relu2_1": 7.0})
-    run(args._replace(knobs=knobs), 0.05, 6)
+    knobs = knobs_for({"relu2_2": 0.4}, {"relu1_1": 0.0, "relu2_1": 7.0}, 3.0, 0.5)
+    knobs = knobs._replace(regions={"": 0.3})
+    rates = Rates(0.05, decay=0.9, b1=0.5, b2=0.7, eps=1e-3, average=0.6)
+    list(run(settings, start, args._replace(knobs=knobs), rates, 6, 2))
     assert not compilations
 
 
 @pytest.mark.parametrize("settings", [ADAM, LBFGS])
 def test_the_device_never_waits_for_the_host(settings, args, pixels):
     """Nothing goes to the device once the steps have begun, and only whole chunks come back."""
-    steps = optimize.optimize(settings, pixels(16, 18), args, 0.02, steps=6, every=2)
+    steps = run(settings, pixels(16, 18), args, Rates(0.02), steps=7, every=3)
     assert next(steps).step == 0
     with jax.transfer_guard_host_to_device("disallow"):
-        assert [progress.step for progress in steps] == [2, 4, 6]
+        assert [progress.step for progress in steps] == [3, 6, 7]
 
 
 def test_a_non_finite_loss_names_its_step_and_spares_what_came_before(args, pixels):
-    steps = optimize.optimize(ADAM, pixels(16, 18), args, float("nan"), steps=9, every=3)
+    steps = run(ADAM, pixels(16, 18), args, Rates(float("nan")), steps=9, every=3)
     first = next(steps)
     assert first.step == 0
     with pytest.raises(NonFiniteLossError, match="nan at step 1;") as caught:
@@ -119,10 +138,7 @@ def test_style_taps_are_all_used(vgg19, pixels):
     network = transfer.network_of(vgg19, STYLE_TAPS, "max")
     lambdas = dict.fromkeys(STYLE_TAPS, 0.0)
     image = pixels(32, 32)
-    targets = targets_from(
-        network, None, pixels(32, 32), KNOBS._replace(content_lambdas={}, style_lambdas=lambdas)
-    )
+    args = args_for(network, None, pixels(32, 32), knobs_for(style=lambdas, alpha=0.0))
     for tap in STYLE_TAPS:
-        knobs = Knobs(0.0, 1.0, 0.0, {}, lambdas | {tap: 1.0})
-        args = Args(network, targets, knobs)
-        assert jnp.abs(jax.grad(optimize.objective)(image, args)).max() > 0
+        knobs = knobs_for(style=lambdas | {tap: 1.0}, alpha=0.0)
+        assert jnp.abs(gradient(image, args._replace(knobs=knobs))).max() > 0

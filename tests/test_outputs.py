@@ -30,7 +30,7 @@ def test_a_folder_that_cannot_be_written(tmp_path):
 
 def test_metrics_are_one_json_object_a_line_and_drawn(tmp_path):
     for step, total in ((0, 9.0), (10, 3.0)):
-        terms = {"total": total, "content": 0.0, "style": 2.0, "tv": 0.1, "style/relu1_1": 2.0}
+        terms = {"total": total, "content": 0.0, "style": 2.0, "tv": 0.1, "style/gram/relu1_1": 2.0}
         outputs.append_metrics(tmp_path, Progress(step, None, terms), step * 0.12346)
     rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     assert rows[1] == {
@@ -40,7 +40,7 @@ def test_metrics_are_one_json_object_a_line_and_drawn(tmp_path):
         "content": 0.0,
         "style": 2.0,
         "tv": 0.1,
-        "style/relu1_1": 2.0,
+        "style/gram/relu1_1": 2.0,
     }
     outputs.plot_losses(tmp_path)
     with Image.open(tmp_path / "losses.png") as plot:

@@ -29,7 +29,7 @@ def clone(tmp_path, picture):
 
 def at_smoke_size(word: str) -> str:
     """configs/x.py -> configs/x.py:smoke, configs/x.py:relu3_1 -> configs/x.py:relu3_1,smoke."""
-    if not re.match(r"configs/\w+\.py", word) or word.endswith("smoke"):
+    if not re.match(r"configs/(presets/)?\w+\.py", word) or word.endswith("smoke"):
         return word
     return f"{word},smoke" if ":" in word else f"{word}:smoke"
 
@@ -71,8 +71,8 @@ def test_python_snippet(clone, monkeypatch):
 def test_every_link_and_every_config_exists():
     for target in re.findall(r"\]\(([^)]+)\)", README):
         assert target.startswith("https://") or (ROOT / target).exists(), target
-    for path in (ROOT / "configs").glob("*.py"):
-        assert f"configs/{path.name}" in README
+    for path in (ROOT / "configs").rglob("*.py"):
+        assert f"({path.relative_to(ROOT)})" in README
 
 
 def test_every_dependency_is_accounted_for():

@@ -50,7 +50,13 @@ def test_leaves_everything_in_the_work_directory(smoke):
     workdir, out, err = smoke
     assert out == f"{workdir / 'final.png'}\n"
     assert "step 4/4" in err
-    for term in ("total", "content/relu4_2", "style/relu1_1", "style/relu5_1", "tv"):
+    for term in (
+        "total",
+        "content/squared/relu4_2",
+        "style/gram/relu1_1",
+        "style/gram/relu5_1",
+        "tv",
+    ):
         assert f"{term} " in err
     rows = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
     assert [row["step"] for row in rows] == [0, 2, 4]
@@ -115,7 +121,7 @@ MISTAKES = {
     "unknown config key": ((*STARRY, "--config.betta=1"), 'Did you mean "beta"'),
     "wrong type": ((*STARRY, "--config.steps=many"), "many"),
     "negative size": ((*STARRY, "--config.image_size=-5"), "image_size"),
-    "empty layer list": ((*STARRY, "--config.style_layers="), "style_layers is empty"),
+    "empty loss list": ((*STARRY, "--config.style_losses="), "style_losses is empty"),
     "unknown layer": ((*STARRY, "--config.style_layers=relu6_1"), "relu5_1"),
     "zero iterations": ((*STARRY, "--config.steps=0"), "steps"),
     "missing picture": ((*STARRY, "--config.content=none.jpg"), "none.jpg"),

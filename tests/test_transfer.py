@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 import nst_jax
-from nst_jax import config, images, optimize, transfer, weights
+from nst_jax import config, images, inputs, optimize, transfer, weights
 from nst_jax.errors import UserError
 
 FAST = {
@@ -16,6 +16,7 @@ FAST = {
     "log_every": 1,
     "save_every": 0,
 }
+MEAN = np.float32([0.5, 0.4, 0.3])
 
 
 @pytest.fixture
@@ -56,7 +57,7 @@ def test_every_optimiser_and_pooling_lowers_the_loss(pair, vgg19, name, pooling)
     c.content, c.style = map(str, pair)
     c.update(FAST | {"pooling": pooling, "optimizer": {"name": name}, "steps": 4})
     c = config.validate(c)
-    first, *_, last = transfer.paint(c, transfer.read_pictures(c), vgg19)
+    first, *_, last = transfer.paint(c, inputs.read(c), vgg19)
     assert (first.step, last.step) == (0, 4)
     assert last.terms["total"] < 0.8 * first.terms["total"]
 
@@ -89,17 +90,61 @@ def test_starts(pair, picture, tmp_path):
         str(tmp_path / "third.png"): images.resize(third, (20, 32)),
     }.items():
         c.init.picture = name
-        start = transfer.read_pictures(config.validate(c)).start
+        frozen = config.validate(c)
+        start = transfer.start_image(frozen, inputs.read(frozen), MEAN)
         np.testing.assert_array_equal(start, expected)
 
 
+def start_of(picture, /, **init):
+    """Where a run from an array starts, with keys of `init`."""
+    c = config.default()
+    c.content, c.image_size = "array", max(picture.shape)
+    c.init.update(init)
+    frozen = config.validate(c)
+    return np.asarray(transfer.start_image(frozen, inputs.read(frozen, picture), MEAN))
+
+
 def test_noise_is_blended_in_by_its_share():
-    picture = np.full((8, 9, 3), 0.5, np.float32)
-    np.testing.assert_array_equal(transfer.start_image(picture, 0.0, 1), picture)
-    noise = np.asarray(transfer.start_image(picture, 1.0, 1))
-    assert 0 <= noise.min() < 0.1 < 0.9 < noise.max() <= 1
-    half = transfer.start_image(picture, 0.5, 1)
+    picture = np.full((40, 45, 3), 0.5, np.float32)
+    np.testing.assert_array_equal(start_of(picture), picture)
+    noise = start_of(picture, noise=1.0)
+    assert 0 <= noise.min() < 0.01 < 0.99 < noise.max() <= 1
+    assert noise.mean() == pytest.approx(1 / 2, abs=0.02)
+    assert noise.std() == pytest.approx(12**-0.5, abs=0.01)  # of a uniform distribution
+    half = start_of(picture, noise=0.5)
     np.testing.assert_allclose(half, (picture + noise) / 2, atol=1e-6)
+
+
+def test_normal_noise_is_added_and_cut_off():
+    """4.6 % of a normal distribution are more than two deviations from its mean."""
+    picture = np.full((40, 45, 3), 0.5, np.float32)
+    picture[0] = 1
+    noisy = start_of(picture, noise=0.25, noise_kind="normal")
+    assert 0 == noisy.min() < noisy.max() == 1
+    assert ((noisy[1:] == 0) | (noisy[1:] == 1)).mean() == pytest.approx(0.0455, abs=0.01)
+    assert (noisy[0] == 1).mean() == pytest.approx(0.5, abs=0.15)
+    little = start_of(picture, noise=0.05, noise_kind="normal")
+    assert (little - picture)[1:].mean() == pytest.approx(0, abs=0.003)
+    assert (little - picture)[1:].std() == pytest.approx(0.05, abs=0.002)
+
+
+def test_starts_that_are_made_of_numbers(picture):
+    """Gray, the network's mean, and noise with the statistics of both style pictures' pixels."""
+    c = config.default()
+    c.content, c.style, c.image_size, c.init.picture = "array", "a, b:3", 64, "style_statistics"
+    frozen = config.validate(c)
+    styles = [0.4 + 0.1 * picture(50, 64), 0.3 + 0.2 * picture(64, 20)]
+    pictures = inputs.read(frozen, picture(60, 64), styles)
+    start = np.asarray(transfer.start_image(frozen, pictures, MEAN))
+    pixels = np.concatenate([style.reshape(-1, 3) for style in pictures.styles])
+    assert start.shape == (60, 64, 3)
+    np.testing.assert_allclose(start.mean((0, 1)), pixels.mean(0), atol=0.005)
+    np.testing.assert_allclose(start.std((0, 1)), pixels.std(0), rtol=0.05)
+    neighbours = np.corrcoef(start[:, 1:].ravel(), start[:, :-1].ravel())[0, 1]
+    assert neighbours < 0.3  # noise: what is left comes from the channels' means
+    for name, expected in (("gray", 0.5), ("mean", MEAN)):
+        start = start_of(picture(8, 9), picture=name)
+        np.testing.assert_array_equal(start, np.broadcast_to(expected, (8, 9, 3)))
 
 
 @pytest.mark.parametrize(
@@ -141,7 +186,7 @@ def test_precision_is_in_the_compiled_program(pair, vgg19, name, carried):
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(optimize, "chunk", spy)
-        list(transfer.paint(frozen, transfer.read_pictures(frozen), vgg19))
+        list(transfer.paint(frozen, inputs.read(frozen), vgg19))
     convolutions = [
         line for line in seen["program"].splitlines() if "stablehlo.convolution" in line
     ]

@@ -8,7 +8,7 @@ from flax import nnx
 from golden import SAMPLES, golden_picture
 
 from nst_jax import architecture, config, objective, transfer, weights
-from nst_jax.vgg import POOLINGS, VGG
+from nst_jax.vgg import PADDINGS, POOLINGS, VGG
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +39,7 @@ def test_relu_is_the_positive_part_of_conv(all_taps):
         )
 
 
-def tiny(rng, taps, pooling="max", depth=16) -> VGG:
+def tiny(rng, taps, pooling="max", padding="zero", depth=16) -> VGG:
     """VGG-19 with two to four channels a layer and seeded weights."""
     layers, channels = {}, 3
     for name in list(architecture.conv_shapes("vgg19"))[:depth]:
@@ -47,7 +47,7 @@ def tiny(rng, taps, pooling="max", depth=16) -> VGG:
         kernel = rng.normal(size=(3, 3, channels, width)) / 3
         layers[name] = np.float32(kernel), np.float32(rng.normal(size=width))
         channels = width
-    return VGG(layers, *weights.FAMILIES["torchvision"], taps, pooling)
+    return VGG(layers, *weights.FAMILIES["torchvision"], taps, pooling, padding)
 
 
 def test_convolution_by_hand():
@@ -61,11 +61,117 @@ def test_convolution_by_hand():
     np.testing.assert_array_equal(vgg(image)["conv1_1"][..., 0], expected)
 
 
-@pytest.mark.parametrize("pooling", ["max", "average"])
-def test_pooling_by_hand(pooling):
+@pytest.mark.parametrize(
+    ("pooling", "expected"),
+    [
+        ("max", [6, 8]),
+        ("average", [3, 5]),
+        ("l2", [15.5**0.5, 31.5**0.5]),  # (0 + 1 + 25 + 36) / 4 and (4 + 9 + 49 + 64) / 4
+        ("average_rescaled", [6, 10]),
+        ("l2_rescaled", [0.78 * 62**0.5, 0.78 * 126**0.5]),
+    ],
+)
+def test_pooling_by_hand(pooling, expected):
     features = jnp.arange(15.0).reshape(1, 3, 5, 1)  # the odd last row and column are left out
-    expected = {"max": [6, 8], "average": [3, 5]}[pooling]
-    np.testing.assert_array_equal(POOLINGS[pooling](features).ravel(), expected)
+    np.testing.assert_allclose(POOLINGS[pooling](features).ravel(), expected, rtol=1e-6)
+
+
+def test_every_pooling_has_its_case_above():
+    (mark,) = test_pooling_by_hand.pytestmark
+    assert {name for name, _ in mark.args[1]} == set(POOLINGS) == set(config.POOLINGS)
+
+
+@pytest.mark.parametrize("pooling", ["l2", "l2_rescaled"])
+def test_the_gradient_of_l2_pooling_is_zero_where_all_are_zero(pooling):
+    """Elsewhere it is x / (4 y), y the root of the mean square, times 0.78 * 2 if rescaled."""
+    features = jnp.zeros((1, 2, 4, 1)).at[0, :, 2:, 0].set(jnp.array([[1.0, 0.0], [2.0, 2.0]]))
+    slope = jax.grad(lambda x: POOLINGS[pooling](x).sum())(features)[0, ..., 0]
+    expected = np.array([[0, 0, 1, 0], [0, 0, 2, 2]]) / (4 * 1.5)  # y = (1 + 4 + 4) / 4 under root
+    np.testing.assert_allclose(slope, (1.56 if "rescaled" in pooling else 1) * expected, rtol=1e-6)
+
+
+MODES = {  # of np.pad and jnp.pad, at the first convolution and at the others
+    "zero": ("constant", "constant"),
+    "reflect": ("reflect", "reflect"),
+    "replicate": ("edge", "edge"),
+    "circular": ("wrap", "wrap"),
+    "replicate_first": ("edge", "constant"),
+}
+
+
+@pytest.mark.parametrize("padding", PADDINGS)
+def test_padding_is_numpys_and_the_gradient_that_of_plain_autodiff(padding, rng):
+    vgg = tiny(rng, ["conv1_1", "conv1_2", "conv2_2"], "average", padding)
+    image, slope = (jnp.asarray(rng.random((10, 13, n)), jnp.float32) for n in (3, 4))
+    layers = {
+        name: (np.asarray(layer.kernel[...]), np.asarray(layer.bias[...]))
+        for name, layer in vgg.convs.items()
+    }
+
+    def mode(name):
+        return MODES[padding][name != "conv1_1"]
+
+    # Values, by NumPy alone: a sum over the nine positions of the kernel.
+    x, seen = (np.float64(image) - vgg.mean[...]) * vgg.scale[...], {}
+    for name in ("conv1_1", "conv1_2"):
+        kernel, bias = layers[name]
+        height, width, _ = x.shape
+        padded = np.pad(x, ((1, 1), (1, 1), (0, 0)), mode(name))
+        seen[name] = bias + sum(
+            padded[i : i + height, j : j + width] @ kernel[i, j] for i in range(3) for j in range(3)
+        )
+        x = np.maximum(seen[name], 0)
+
+    # Gradients, by lax's own.
+    def plain(image):
+        x = ((image - vgg.mean[...]) * vgg.scale[...])[None]
+        for name, (kernel, bias) in layers.items():
+            x = jax.nn.relu(x) if name != "conv1_1" else x
+            if name == "conv2_1":
+                x = x[:, :10, :12].reshape(1, 5, 2, 6, 2, -1).mean((2, 4))
+            x = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)), mode(name))
+            x = bias + jax.lax.conv_general_dilated(
+                x, kernel, (1, 1), "VALID", dimension_numbers=("NHWC", "HWIO", "NHWC")
+            )
+        return x[0]
+
+    ours = jax.jit(vgg)(image)
+    for name, expected in seen.items():
+        np.testing.assert_allclose(ours[name], expected, rtol=1e-4, atol=1e-4)
+    cotangent = slope[:5, :6, : layers["conv2_2"][1].size]
+    gradients = [
+        jax.jit(jax.grad(lambda image, f=f: jnp.vdot(cotangent, f(image))))(image)
+        for f in (lambda image: vgg(image)["conv2_2"], plain)
+    ]
+    atol = 1e-5 * float(jnp.abs(gradients[1]).max())
+    np.testing.assert_allclose(*gradients, atol=atol)
+    assert all((gradients[0][edge] != 0).any() for edge in (0, -1))
+
+
+def test_padding_has_all_that_a_config_may_name():
+    assert set(MODES) == set(PADDINGS) == set(config.PADDINGS)
+
+
+@pytest.mark.parametrize(("tap", "stride"), [("conv1_2", 1), ("relu2_2", 2), ("relu3_1", 4)])
+def test_circular_padding_has_no_edges(tap, stride, rng):
+    """A picture shifted around by one position of a tap shifts the tap by one position."""
+    image = jnp.asarray(rng.random((16, 24, 3)), jnp.float32)
+    shifted = jnp.roll(image, (stride, 2 * stride), (0, 1))
+    differences = {}
+    for padding in ("circular", "zero"):
+        vgg = jax.jit(tiny(np.random.default_rng(4), [tap], "max", padding))
+        expected = jnp.roll(vgg(image)[tap], (1, 2), (0, 1))
+        differences[padding] = jnp.abs(vgg(shifted)[tap] - expected).max() / expected.max()
+    assert differences["circular"] < 1e-5
+    assert differences["zero"] > 1e-2
+
+
+@pytest.mark.parametrize("padding", PADDINGS)
+def test_every_padding_works_down_to_one_position(padding, rng):
+    vgg = jax.jit(tiny(rng, ["relu5_1"], "l2", padding))
+    deepest = vgg(jnp.asarray(rng.random((16, 17, 3)), jnp.float32))["relu5_1"]
+    assert deepest.shape[:2] == (1, 1)
+    assert jnp.isfinite(deepest).all()
 
 
 @pytest.mark.parametrize("pooling", ["max", "average"])

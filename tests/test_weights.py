@@ -5,11 +5,12 @@ import sys
 import threading
 
 import h5py
+import jax
 import numpy as np
 import published
 import pytest
 
-from nst_jax import architecture, files, weights
+from nst_jax import architecture, config, files, images, inputs, objective, transfer, weights
 from nst_jax.errors import UserError
 
 
@@ -191,3 +192,64 @@ def test_every_source_says_how_to_check_it():
         for source in sources.values():
             checksum = source.sha256 if isinstance(source, weights.Package) else source.checksum
             assert len(checksum) >= 8
+
+
+def random_weights(rng) -> weights.Weights:
+    """A VGG-19 with four channels a layer; channel 2 of conv2_1 answers to bright pictures only."""
+    layers, channels = {}, 3
+    for name in architecture.conv_shapes("vgg19"):
+        kernel = rng.normal(size=(3, 3, channels, 4)) / 4
+        layers[name] = np.float32(kernel), np.float32(rng.uniform(0.2, 1, 4))
+        channels = 4
+    layers["conv2_1"][0][..., 2] = 1
+    layers["conv2_1"][1][2] = -100
+    family = "torchvision"
+    return weights.Weights("vgg19", layers, *weights.FAMILIES[family], family, "", "", "")
+
+
+@pytest.mark.parametrize("pooling", ["max", "average", "l2"])
+def test_normalized_activations_have_the_mean_one(pooling, rng, picture, tmp_path):
+    c = config.default()
+    c.content, c.style, c.pooling, c.image_size = "content", "a, b", pooling, 40
+    images.write(tmp_path / "other.png", picture(40, 30))
+    c.normalize_network = f"content, style, {tmp_path / 'other.png'}"
+    frozen = config.validate(c)
+    given = [0.7 * picture(32, 40), 0.7 * picture(40, 34), 0.7 * picture(33, 40)]
+    pictures = inputs.read(frozen, given[0], given[1:])
+    seen = [*given, images.read(tmp_path / "other.png")]
+    loaded = random_weights(rng)
+    taps = tuple(architecture.conv_shapes("vgg19"))
+    look = jax.jit(objective.features)
+
+    def activations(loaded, picture):
+        return look(transfer.network_of(loaded, taps, pooling), picture)
+
+    normalized = transfer.normalized(frozen, pictures, loaded)
+    before, after = ([activations(w, x) for x in seen] for w in (loaded, normalized))
+    for tap in taps:
+        means = np.mean([np.maximum(x[tap], 0).mean((0, 1), dtype=np.float64) for x in before], 0)
+        dead = means == 0
+        scaled = np.mean([np.maximum(x[tap], 0).mean((0, 1), dtype=np.float64) for x in after], 0)
+        np.testing.assert_allclose(scaled[~dead], 1, atol=1e-3)
+        assert (~dead).any()
+        for old, new in zip(before, after, strict=True):
+            expected = old[tap] / np.where(dead, 1, means)
+            np.testing.assert_allclose(new[tap], expected, atol=1e-3 * np.abs(expected).max())
+        if tap == "conv2_1":
+            assert dead.tolist() == [False, False, True, False]
+    bright = np.ones((40, 40, 3), np.float32)
+    old, new = (activations(w, bright)["conv2_1"][..., 2] for w in (loaded, normalized))
+    np.testing.assert_allclose(new, old, rtol=1e-3)  # the channel that was dead, where it is not
+
+
+def test_a_network_that_is_not_to_be_normalized_is_left_alone(rng, picture):
+    c = config.default()
+    c.content, c.image_size = "content", 40
+    loaded = random_weights(rng)
+    pictures = inputs.read(config.validate(c), picture(40, 40))
+    assert transfer.normalized(c, pictures, loaded) is loaded
+    c.normalize_network = "style"
+    assert transfer.normalized(c, pictures, loaded) is loaded
+    c.normalize_network = "none.jpg"
+    with pytest.raises(UserError, match="no picture none.jpg"):
+        transfer.normalized(c, pictures, loaded)

@@ -1,0 +1,29 @@
+"""Gatys' notebook of 2016 (leongatys/PytorchNeuralStyleTransfer), its first stage.
+
+  python -m nst_jax.run --config configs/presets/gatys2016.py
+
+There the shorter side is 512, and a second stage repeats it at 800, as gatys2017.py does at 1024.
+
+2 CPU cores: about TIME minutes. GPU, TPU: not measured.
+Loss: LOSS.
+"""
+
+from nst_jax import config
+
+
+def get_config(arg: str = "") -> config.Config:
+    """MSE of relu4_2 + 1000 / n_C^2 x MSE of G / (n_H n_W) at five layers."""
+    options = config.parse_arg(arg, smoke=False)
+    c = config.sample()
+    c.image_size = 512
+    c.content_losses = "mse"
+    c.style_losses = "gram_johnson"  # which divides by n_C^2
+    c.style_layers = "relu1_1, relu2_1, relu3_1, relu4_1, relu5_1"
+    c.beta = 1000.0
+    c.tv_weight = 0.0
+    c.optimizer.name = "lbfgs"
+    c.optimizer.line_search = False
+    c.optimizer.learning_rate = 1.0
+    c.optimizer.memory = 100
+    c.steps = 500
+    return config.smoke(c) if options.smoke else c

@@ -1,0 +1,33 @@
+"""Gatys et al. 2017 (leongatys/NeuralImageSynthesis): 512 pixels, then 1024.
+
+  python -m nst_jax.run --config configs/presets/gatys2017.py
+
+"Controlling Perceptual Factors in Neural Style Transfer" (https://arxiv.org/abs/1611.07865). There
+sizes are square roots of areas, and pooling keeps an odd last row, which here is left out.
+
+2 CPU cores: about TIME minutes. GPU, TPU: not measured.
+Loss: LOSS.
+"""
+
+from nst_jax import config
+
+
+def get_config(arg: str = "") -> config.Config:
+    """The notebook's objective of 2016 at two scales."""
+    options = config.parse_arg(arg, smoke=False)
+    c = config.sample()
+    c.image_size = 1024
+    c.pyramid.min_size = 512
+    c.pyramid.factor = 2.0
+    c.pyramid.first_steps = 500
+    c.content_losses = "mse"
+    c.style_losses = "gram_johnson"  # which divides by n_C^2
+    c.style_layers = "relu1_1, relu2_1, relu3_1, relu4_1, relu5_1"
+    c.beta = 1000.0
+    c.tv_weight = 0.0
+    c.optimizer.name = "lbfgs"
+    c.optimizer.line_search = False
+    c.optimizer.learning_rate = 1.0
+    c.optimizer.memory = 100
+    c.steps = 200
+    return config.smoke(c) if options.smoke else c

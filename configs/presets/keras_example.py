@@ -1,0 +1,30 @@
+"""The Keras example (keras-io, neural_style_transfer.py).
+
+  python -m nst_jax.run --config configs/presets/keras_example.py
+
+There the picture has 400 rows and the style picture is stretched to its size.
+
+2 CPU cores: about TIME minutes. GPU, TPU: not measured.
+Loss: LOSS.
+"""
+
+from nst_jax import config
+
+
+def get_config(arg: str = "") -> config.Config:
+    """Sums instead of means; Gram terms over 4 x 3^2 x (the picture's pixels)^2."""
+    options = config.parse_arg(arg, smoke=False)
+    c = config.sample()
+    c.image_size = 400
+    c.content_losses = "sum(relu5_2)"
+    c.style_losses = "gram_keras"
+    c.style_layers = "relu1_1, relu2_1, relu3_1, relu4_1, relu5_1"
+    c.alpha = 2.5e-8
+    c.beta = 1e-6 / 5
+    c.tv_loss = "power"
+    c.tv_weight = 1e-6 * 255**2.5  # there of pixels in 0 to 255
+    c.optimizer.name = "sgd"
+    c.optimizer.learning_rate = 100 / 255**2  # likewise
+    c.optimizer.decay = 0.96**0.01
+    c.steps = 4000
+    return config.smoke(c) if options.smoke else c

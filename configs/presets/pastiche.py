@@ -1,0 +1,30 @@
+"""pastiche 1.6 with its defaults.
+
+  python -m nst_jax.run --config configs/presets/pastiche.py
+
+There the picture has 500 x 500 pixels' area, whatever its aspect.
+
+2 CPU cores: about TIME minutes. GPU, TPU: not measured.
+Loss: LOSS.
+"""
+
+from nst_jax import config
+
+
+def get_config(arg: str = "") -> config.Config:
+    """0.01 x MSE + 10 / n_C^2 x MSE of G / (n_H n_W): a hundredth of gatys2016.py."""
+    options = config.parse_arg(arg, smoke=False)
+    c = config.sample()
+    c.image_size = 512
+    c.content_losses = "mse"
+    c.style_losses = "gram_johnson"  # which divides by n_C^2
+    c.style_layers = "relu1_1, relu2_1, relu3_1, relu4_1, relu5_1"
+    c.alpha = 0.01
+    c.beta = 10.0
+    c.tv_weight = 0.0
+    c.optimizer.name = "lbfgs"
+    c.optimizer.line_search = False
+    c.optimizer.learning_rate = 1.0
+    c.optimizer.memory = 100
+    c.steps = 1000
+    return config.smoke(c) if options.smoke else c

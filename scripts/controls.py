@@ -1,0 +1,194 @@
+"""Draws the pictures of docs/controls.md: what each control does, on one pair of pictures.
+
+python scripts/controls.py --families pooling,padding
+python scripts/controls.py
+
+2 CPU cores: about half a minute a painting, 25 minutes for all. Other GPUs and TPUs: not measured.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+from absl import flags
+from PIL import Image as PillowImage
+from PIL import ImageDraw, ImageFilter
+
+from nst_jax import commands, config, images, sheets
+from nst_jax.errors import UserError
+
+_FAMILIES = flags.DEFINE_list("families", [], "Which sheets to draw; all if empty.")
+_FOLDER = flags.DEFINE_string("folder", "docs/images", "Where to write them, as FAMILY.jpg.")
+_SIZE = flags.DEFINE_integer("size", 176, "Longer side of a painting.", lower_bound=32)
+_STEPS = flags.DEFINE_integer("steps", 70, "Steps of a painting.", lower_bound=1)
+
+CONTENT = config.sample_photograph()
+STYLE = str(config.PICTURES / "starry.jpg")
+FIGURE = [(0.30, 0.20), (0.36, 0.08), (0.5, 0.04), (0.66, 0.08), (0.72, 0.20), (0.70, 0.45)]
+FIGURE += [(0.64, 0.56), (0.70, 0.62), (0.90, 0.70), (1, 0.80), (1, 1), (0, 1), (0, 0.80)]
+FIGURE += [(0.08, 0.72), (0.32, 0.62), (0.38, 0.56), (0.31, 0.45)]
+
+
+def pixels(path: str) -> images.Picture:
+    """A picture as it is."""
+    return images.read(path)
+
+
+def warm() -> images.Picture:
+    """A second style: the painting in images/ with red and blue exchanged."""
+    return np.ascontiguousarray(pixels(STYLE)[..., ::-1])
+
+
+def masks(folder: Path) -> dict[str, Any]:
+    """Guides for the portrait: the figure, drawn by hand, and what is behind it."""
+    width, height = 256, 300
+    figure = PillowImage.new("L", (width, height))
+    outline = [(x * width, y * height) for x, y in FIGURE]
+    ImageDraw.Draw(figure).polygon(outline, fill=255)
+    figure = figure.filter(ImageFilter.GaussianBlur(4))
+    figure.save(folder / "figure.png")
+    PillowImage.eval(figure, lambda value: 255 - value).save(folder / "behind.png")
+    return {"content": f"figure={folder}/figure.png, behind={folder}/behind.png"}
+
+
+Paint = Callable[..., images.Picture]
+Cells = dict[str, images.Picture]
+
+
+def _varied(changes: dict[str, dict[str, Any]]) -> Callable[[Paint, Path], Cells]:
+    """A family whose paintings differ by keys of the config alone."""
+    return lambda paint, folder: {label: paint(**keys) for label, keys in changes.items()}
+
+
+def _named(key: str, names: Any, **others: Any) -> Callable[[Paint, Path], Cells]:
+    """A family with one painting for each value of a key."""
+    return _varied({str(name): {key: name} | others for name in names})
+
+
+def _guides(paint: Paint, folder: Path) -> Cells:
+    """Regions, each with a style picture of its own, and where content counts."""
+    guides = masks(folder) | {"style": "figure=; behind="}
+    two = [warm(), pixels(STYLE)]
+    cells = {"no guides": paint(style=two)}
+    for how in ("simple", "all"):
+        given = guides | {"propagation": how}
+        cells[how] = paint(style=two, guides=given)
+    cells["figure x 0.1"] = paint(style=two, guides=guides | {"weights": "figure:0.1"})
+    cells["content_weight"] = paint(guides={"content_weight": f"{folder}/figure.png"})
+    return cells
+
+
+def _blends(paint: Paint, _: Path) -> Cells:
+    """Two styles mixed, and a sequence between them."""
+    several = paint(style=[pixels(STYLE), warm()], interpolate=4)
+    cells = {f"interpolate {k + 1} of 4": one for k, one in enumerate(several)}
+    for blend in ("targets", "losses"):
+        cells[f"half and half, {blend}"] = paint(style=[pixels(STYLE), warm()], blend=blend)
+    return cells
+
+
+def _padding(paint: Paint, _: Path) -> Cells:
+    """Textures, tiled 2 x 2: only circular padding leaves no seam."""
+    cells = {}
+    for name in config.PADDINGS:
+        texture = paint(
+            content=None, padding=name, init={"noise": 1.0}, image_size=112, tv_weight=1e5
+        )
+        cells[name] = np.tile(texture, (2, 2, 1))
+    return cells
+
+
+# The style picture's wide aspect makes wide textures; everything else is a portrait.
+FAMILIES: dict[str, Callable[[Paint, Path], Cells]] = {
+    "style_losses": _named("style_losses", [*config.STYLE_LOSSES]),
+    "content_losses": _varied(
+        {
+            "squared": {},
+            "self_similarity": {
+                "content_losses": "self_similarity",
+                "alpha": 1e6,
+            },
+            "squared(relu2_2)": {"content_losses": "squared(relu2_2)"},
+            "squared(relu5_2)": {"content_losses": "squared(relu5_2)", "alpha": 100.0},
+            "gram + mrf": {"style_losses": "gram, mrf"},
+        }
+    ),
+    "color": _varied({name: {"color": {"mode": name}} for name in config.COLOR_MODES}),
+    "style_scale": _named("style_scale", [0.25, 0.5, 1.0, 2.0, 4.0]),
+    "pyramid": _varied(
+        {
+            "off": {},
+            "from 88": {"pyramid": {"min_size": 88, "first_steps": 100, "steps": 50}, "steps": 40},
+            "from 44": {"pyramid": {"min_size": 44, "first_steps": 100, "steps": 50}, "steps": 40},
+            "average 0.95": {"optimizer": {"average": 0.95}},
+        }
+    ),
+    "pooling": _named("pooling", config.POOLINGS),
+    "padding": _padding,
+    "guides": _guides,
+    "blends": _blends,
+    "network": _varied(
+        {
+            "as trained": {},
+            "normalize_network": {
+                "normalize_network": "content, style",
+                "style_layers": "relu1_1, relu2_1, relu3_1, relu4_1, relu5_1",
+                "alpha": 1.0,
+                "beta": 1e3,
+                "tv_weight": 1.0,
+            },
+            "normalize_gradients": {
+                "normalize_gradients": True,
+                "content_losses": "squared(relu4_2:1)",
+                "style_layers": "relu1_1, relu2_1, relu3_1, relu4_1, relu5_1",
+                "alpha": 1.0,
+                "beta": 1.0,
+                "tv_weight": 1.0,
+            },
+        }
+    ),
+}
+
+
+def main():
+    """Draws the chosen sheets and prints their paths."""
+    from nst_jax import stylize
+
+    unknown = set(_FAMILIES.value) - set(FAMILIES)
+    if unknown:
+        raise UserError(f"--families {sorted(unknown)}; there are {', '.join(FAMILIES)}")
+
+    def paint(content: Any = CONTENT, style: Any = STYLE, **keys: Any) -> images.Picture:
+        common = {"image_size": _SIZE.value, "steps": _STEPS.value, "log_every": _STEPS.value}
+        return stylize(content, style, **(common | {"save_every": 0} | keys))
+
+    with TemporaryDirectory() as folder:
+        for name in _FAMILIES.value or FAMILIES:
+            cells = FAMILIES[name](paint, Path(folder))
+            path = Path(_FOLDER.value) / f"{name}.jpg"
+            images.write(path, sheet(cells))
+            print(path, flush=True)
+
+
+def sheet(cells: Cells, columns: int = 5) -> images.Picture:
+    """The paintings with their labels, five in a row."""
+    labels, pictures = [*cells], [*cells.values()]
+    rows = []
+    for start in range(0, len(labels), columns):
+        some = slice(start, start + columns)
+        blank = [None] * (columns - len(labels[some])) if start else []
+        filler = [""] * len(blank)
+        rows.append(
+            sheets.sheet([[*pictures[some], *blank]], [""], [*labels[some], *filler], height=176)
+        )
+    width = max(row.shape[1] for row in rows)
+    padded = [
+        np.pad(row, ((0, 0), (0, width - row.shape[1]), (0, 0)), constant_values=1) for row in rows
+    ]
+    return np.concatenate(padded)
+
+
+if __name__ == "__main__":
+    commands.start(main)
