@@ -12,10 +12,13 @@ from nst_jax import config
 
 
 def get_config(arg: str = "") -> config.Config:
-    """The defaults, a photograph that matplotlib ships and the painting in images/."""
+    """Coarse to fine, with a photograph that matplotlib ships and the painting in images/."""
     options = config.parse_arg(arg, smoke=False)
     c = config.sample()
     c.image_size = 320
-    c.steps = 120
-    c.save_every = 40
+    c.alpha = 2.0
+    c.pyramid.min_size = 160  # 160, 226, 320: strokes larger than one scale makes them
+    c.pyramid.first_steps = 80
+    c.pyramid.steps = 50
+    c.steps = 60
     return config.smoke(c) if options.smoke else c

@@ -1,13 +1,16 @@
 """Pictures beside and below each other, with labels: sheets for figures and documentation."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 from PIL import Image as PillowImage
 from PIL import ImageDraw, ImageFont
 
 from nst_jax import images
+from nst_jax.errors import UserError
 from nst_jax.images import Picture
+from nst_jax.writers import WRITERS
 
 
 def sheet(
@@ -66,6 +69,17 @@ def sheet(
                 x = x0 + k * (widest + gap) + (widest - width) // 2
                 result[y : y + height, x : x + width] = images.resize(picture, (height, width))
     return result
+
+
+def destination(path: str) -> Path:
+    """Where a sheet shall be written, checked before minutes of work.
+
+    Raises:
+      UserError: a suffix that `images.write` does not know.
+    """
+    if Path(path).suffix.lower() not in WRITERS:
+        raise UserError(f"cannot write {path}: its name must end in {', '.join(WRITERS)}")
+    return Path(path)
 
 
 def _width(picture: Picture, height: int) -> int:

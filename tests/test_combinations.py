@@ -3,6 +3,7 @@
 Also the other side of that: what is not chosen leaves nothing behind in the compiled program.
 """
 
+import functools
 import itertools
 import random
 import re
@@ -55,7 +56,7 @@ def cover(missing: set[tuple], candidates: Callable[[dict[str, str]], Iterable[R
     return rows
 
 
-def covering_array(seed: int = 0, tries: int = 50) -> list[Row]:
+def covering_array(seed: int = 0, tries: int = 200) -> list[Row]:
     """Combinations among which every two values of different keys meet: first of all that is
     compiled, among random candidates; then these programs with the colour modes.
     """
@@ -100,6 +101,15 @@ def files(tmp_path_factory):
     return folder
 
 
+@pytest.fixture
+def quickly_compiled():
+    """Without most of the compiler's optimisations, which take twice the time here."""
+    before = jax.config.read("jax_disable_most_optimizations")
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", before)
+
+
 def configured(files, *row: str, **more) -> config.Config:
     """A validated config of one combination; of the defaults where none is given."""
     c = config.default()
@@ -120,13 +130,12 @@ def configured(files, *row: str, **more) -> config.Config:
 
 
 def problem_of(c, vgg19):
-    """The arguments of `optimize.chunk`, but for how many steps, and the pictures."""
+    """The pictures of a config, where they start, and the objective's arguments as yet to make."""
     pictures = inputs.read(c)
-    network = transfer.network_of(vgg19, inputs.taps_of(c), c.pooling, c.padding)
+    loaded = transfer.normalized(c, pictures, vgg19)
+    network = transfer.network_of(loaded, inputs.taps_of(c), c.pooling, c.padding)
     start = transfer.start_image(c, pictures, vgg19.mean)
-    settings, args = transfer.settings_of(c), transfer.problem(c, pictures, network)
-    state = optimize.initial_state(settings, start)
-    return settings, state, args, transfer.rates_of(c), pictures, np.asarray(start)
+    return pictures, start, functools.partial(transfer.problem, c, pictures, network)
 
 
 def test_every_pair_of_choices_occurs():
@@ -140,25 +149,120 @@ def test_every_pair_of_choices_occurs():
 
 
 @pytest.mark.parametrize("row", COMBINATIONS, ids="-".join)
-def test_any_two_choices_paint_together(row, files, vgg19):
+def test_any_two_choices_paint_together(row, files, vgg19, quickly_compiled):
     """Three steps: all terms finite, the picture within its range, and another than before.
 
     In one dispatch, as `optimize` does after the start; that alone would compile a second program.
     """
     c = configured(files, *row)
-    settings, state, args, rates, pictures, start = problem_of(c, vgg19)
-    state, image, terms, values = optimize.chunk(settings, c.steps, state, args, rates)
+    pictures, start, make_args = problem_of(c, vgg19)
+    settings, rates = transfer.settings_of(c), transfer.rates_of(c)
+    state, image, terms, values = optimize.chunk(
+        settings, c.steps, optimize.initial_state(settings, start), make_args(), rates
+    )
     assert np.isfinite(values).all()
     assert len(values) == state.step == 3
     assert all(np.isfinite(value) for value in terms.values()), terms
     assert terms["style"] > 0
-    regions = {"": 1} if c.guides.content == "" else {"/left": 1, "/right": 1}
-    assert {name for name in terms if name.startswith("style/")} == {
-        f"style/{c.style_losses}/{'relu1_1' if c.style_losses == 'cross_gram' else 'relu2_1'}{suffix}"
-        for suffix in regions
-    }
+    regions = ("/left", "/right") if c.guides.content else ("",)
+    tap = "relu1_1" if c.style_losses == "cross_gram" else "relu2_1"  # the first of the pair
+    expected = {f"style/{c.style_losses}/{tap}{region}" for region in regions}
+    assert {name for name in terms if name.startswith("style/")} == expected
     painting = inputs.finished(c, image, pictures)
     for result in (np.asarray(image), painting):
         assert result.shape == (64, 56, 3)
         assert 0 <= result.min() < result.max() <= 1
     assert np.abs(image - start).max() > 1e-3
+
+
+# ---- what is off
+
+
+def program_of(c, vgg19) -> str:
+    """One step as it is handed to the compiler. It takes shapes alone: nothing is compiled."""
+    _, start, make_args = problem_of(c, vgg19)
+    settings = transfer.settings_of(c)
+    state = jax.eval_shape(functools.partial(optimize.initial_state, settings), start)
+    step = jax.jit(optimize.step, static_argnames="settings")
+    lowered = step.lower(settings, state, jax.eval_shape(make_args), transfer.rates_of(c))
+    return lowered.as_text()
+
+
+def operations(program: str) -> Counter:
+    """How often each operation occurs; "threefry" is JAX's random number generator."""
+    return Counter(re.findall(r"(?<=stablehlo\.)\w+|threefry", program))
+
+
+DEFAULT_LAYERS = {"content_layers": "", "style_layers": ""}
+ADDED = {  # by what is on: to one step of the defaults
+    "style_losses=sliced": {"sort", "gather", "threefry", "iota"},
+    "style_losses=histogram": {"sort", "gather", "threefry", "iota"},
+    "style_losses=mrf": {"gather", "threefry", "iota"},
+    "content_losses=self_similarity": {"gather", "threefry", "iota", "abs"},
+    "style_losses=w2": {"iota"},
+    "normalize_gradients": {"abs"},
+    "tv_loss=absolute": {"abs"},
+    "padding=reflect": {"reverse"},
+    "optimizer.name=lbfgs": {"while"},
+}
+
+
+@pytest.fixture(scope="module")
+def default_program(files, vgg19) -> str:
+    return program_of(configured(files, **DEFAULT_LAYERS), vgg19)
+
+
+def test_a_default_step_computes_what_it_must_and_no_more(default_program):
+    """26 convolutions: 13 up to conv5_1, there and back. A Gram matrix takes a product, its
+    gradient two. Nothing draws, sorts, looks up, loops, or takes a norm of a gradient.
+    """
+    seen = operations(default_program)
+    assert seen["convolution"] == 26
+    assert seen["dot_general"] == 3 * 5
+    assert not seen.keys() & set().union(*ADDED.values(), {"rng", "rng_bit_generator", "scatter"})
+
+
+@pytest.mark.parametrize("choice", ADDED)
+def test_what_is_on_is_seen_in_the_program(choice, files, vgg19, default_program):
+    """So that the test before would fail if it were on."""
+    key, _, value = choice.partition("=")
+    c = configured(files, **DEFAULT_LAYERS, **{key: value or True})
+    assert operations(program_of(c, vgg19)).keys() >= ADDED[choice]
+
+
+def test_guides_take_products_of_their_own(files, vgg19):
+    """Two regions at one layer: a Gram matrix each, with its gradient, and one more weighting."""
+    plain, guided = (
+        operations(program_of(configured(files, *row), vgg19))
+        for row in ((), ("gram", "max", "zero", "adam", "simple"))
+    )
+    assert (plain["dot_general"], guided["dot_general"]) == (3, 6)
+    assert guided["multiply"] > plain["multiply"]
+
+
+@pytest.mark.parametrize(
+    "numbers",
+    [
+        {"alpha": 2.0, "beta": 0.5, "tv_weight": 3.0, "seed": 7, "steps": 9},
+        {"style_losses": "gram:3", "content_losses": "squared:0.5"},
+        {"optimizer.average": 0.9, "optimizer.decay": 0.99, "optimizer.learning_rate": 0.1},
+        {"guides.propagation": "inside", "blend": "losses"},
+        {"color.mode": "luminance", "color.space": "lab"},
+        {"init.picture": "gray", "init.noise": 0.5},
+        {"normalize_network": "content, style"},
+        {"style_scale": 0.5, "bits": 16},
+    ],
+    ids=lambda numbers: ",".join(numbers),
+)
+def test_what_is_a_number_or_a_picture_leaves_the_program_alone(
+    numbers, files, vgg19, default_program
+):
+    assert program_of(configured(files, **DEFAULT_LAYERS, **numbers), vgg19) == default_program
+
+
+def test_styles_whose_statistics_are_mixed_cost_a_step_no_more(files, vgg19, default_program):
+    both = f"{files}/style.png:3, {files}/content.png"
+    c = configured(files, style=both, **DEFAULT_LAYERS)
+    assert program_of(c, vgg19) == default_program
+    each = configured(files, style=both, blend="losses", **DEFAULT_LAYERS)
+    assert operations(program_of(each, vgg19))["dot_general"] == 2 * 3 * 5

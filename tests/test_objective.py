@@ -6,7 +6,16 @@ import reference
 from conftest import STYLE_TAPS, args_for, knobs_for
 
 from nst_jax import transfer
-from nst_jax.objective import breakdown, features, objective
+from nst_jax.guides import receptive_field
+from nst_jax.losses.smoothness import SMOOTHNESS
+from nst_jax.objective import (
+    Guides,
+    Kinds,
+    breakdown,
+    features,
+    normalized_gradient,
+    objective,
+)
 
 LAMBDAS = {"relu1_1": 0.5, "relu2_1": 0.1, "relu3_1": 0.3, "relu4_1": 0.002, "relu5_1": 0.7}
 TAPS = (*STYLE_TAPS, "relu4_2", "relu2_2")
@@ -91,3 +100,252 @@ def test_a_lambda_of_zero_switches_a_layer_off(network, pixels):
         knobs = KNOBS._replace(style={"gram": lambdas})
         values.append(float(slope_of(image, args_for(network, content, style, knobs))[0]))
     assert values[0] == pytest.approx(values[1], rel=1e-6)
+
+
+SHALLOW = ("relu1_1", "relu2_1", "relu2_2")
+STYLE, WANTED = {"relu1_1": 0.5, "relu2_1": 0.1}, {"relu2_2": 0.8}
+SMALL = knobs_for(WANTED, STYLE, beta=0.05, tv=1e3)
+
+
+@pytest.fixture(scope="module")
+def shallow(vgg19):
+    return transfer.network_of(vgg19, SHALLOW, "max")
+
+
+def at_taps(mask) -> dict[str, jnp.ndarray]:
+    """Weights that sum to 1 at the style taps, from a mask [h, w]: its even pixels, scaled."""
+    masks = {"relu1_1": mask, "relu2_1": mask[::2, ::2], "relu2_2": mask[::2, ::2]}
+    return {tap: jnp.asarray(m / m.sum(), jnp.float32) for tap, m in masks.items()}
+
+
+def half(height, width, column):
+    """1 to the left of a column."""
+    return np.float32(np.arange(width) < column) * np.ones((height, 1), np.float32)
+
+
+def same(one, other):
+    """Two results of `slope_of` agree."""
+    assert one[0] == pytest.approx(float(other[0]), rel=1e-5)
+    scale = float(jnp.abs(other[1]).max())
+    np.testing.assert_allclose(one[1], other[1], atol=1e-5 * scale)
+
+
+def test_guides_of_ones_change_nothing(shallow, pixels):
+    image, content, style = pixels(16, 18), pixels(16, 18), pixels(20, 14)
+    losses = {"gram": STYLE, "mmd_polynomial": STYLE}
+    plain = args_for(shallow, content, style, SMALL._replace(style=losses))
+    guided = args_for(
+        shallow,
+        content,
+        style,
+        SMALL._replace(style=losses, regions={"all": 1.0}),
+        guides=Guides({"relu2_2": jnp.ones((8, 9))}, {"all": at_taps(np.ones((16, 18)))}),
+        style_regions=({"all": at_taps(np.ones((20, 14)))},),
+    )
+    same(slope_of(image, guided), slope_of(image, plain))
+
+
+@pytest.fixture
+def two_regions(shallow, pixels):
+    """Image, arguments: the left two thirds and the right third, each with half of the style."""
+    image, content, style = pixels(16, 36), pixels(16, 36), pixels(16, 24)
+    left, own = half(16, 36, 24), half(16, 24, 12)
+    args = args_for(
+        shallow,
+        content,
+        style,
+        knobs_for(style=STYLE | {"relu2_2": 0.3}, alpha=0.0, regions=("left", "right")),
+        guides=Guides({}, {"left": at_taps(left), "right": at_taps(1 - left)}),
+        style_regions=({"left": at_taps(own), "right": at_taps(1 - own)},),
+    )
+    return image, args
+
+
+def weighing(args, **regions):
+    """The arguments with other weights of the regions."""
+    return args._replace(knobs=args.knobs._replace(regions=regions))
+
+
+def test_a_region_has_no_slope_where_it_does_not_see(two_regions):
+    image, args = two_regions
+    _, gradient = slope_of(image, weighing(args, left=1.0, right=0.0))
+    stride, _, last = receptive_field("relu2_2", "vgg19")
+    seen = stride * (24 // 2 - 1) + last  # by the last position of the region
+    assert seen < 33
+    assert (gradient[:, seen + 1 :] == 0).all()
+    assert (gradient[:, seen] != 0).any()
+    _, gradient = slope_of(image, weighing(args, left=0.0, right=1.0))
+    _, first, _ = receptive_field("relu2_2", "vgg19")
+    assert (gradient[:, : 24 + first] == 0).all()
+    assert (gradient[:, 24 + first] != 0).any()
+
+
+def test_regions_add_up_with_their_weights(two_regions):
+    image, args = two_regions
+    both, left, right = (
+        slope_of(image, weighing(args, left=a, right=b)) for a, b in ((2, 0.5), (1, 0), (0, 1))
+    )
+    same(both, (2 * left[0] + 0.5 * right[0], 2 * left[1] + 0.5 * right[1]))
+    terms = terms_of(image, weighing(args, left=2.0, right=0.5))
+    lambdas = STYLE | {"relu2_2": 0.3}
+    assert {name for name in terms if "/" in name} == {
+        f"style/gram/{tap}/{region}" for tap in lambdas for region in ("left", "right")
+    }
+    by_hand = sum(
+        weight * lambdas[tap] * terms[f"style/gram/{tap}/{region}"]
+        for tap in lambdas
+        for region, weight in (("left", 2), ("right", 0.5))
+    )
+    assert terms["style"] == pytest.approx(float(by_hand), rel=1e-5)
+
+
+def test_a_guided_gram_target_is_that_of_the_cut_out_piece(shallow, pixels):
+    """Gatys et al. 2017, equation 4: of a region's positions alone, as if it were the picture."""
+    style = pixels(16, 24)
+    seen = np.float64(jax.jit(features)(shallow, style)["relu1_1"])
+    piece = seen[:, :10].reshape(-1, 64)
+    knobs = knobs_for(style={"relu1_1": 1.0}, regions=("left",))
+    regions = ({"left": at_taps(half(16, 24, 10))},)
+    args = args_for(shallow, None, style, knobs, style_regions=regions)
+    ((share, target),) = args.targets.style["gram"]["relu1_1"]["left"]
+    assert share == 1
+    np.testing.assert_allclose(target, piece.T @ piece / len(piece), rtol=1e-4)
+
+
+def test_content_counts_where_its_weight_says(shallow, pixels):
+    image, content = pixels(16, 36), pixels(16, 36)
+    knobs = knobs_for(WANTED)
+    weight = half(8, 18, 12)
+    args = args_for(shallow, content, (), knobs, (), Guides({"relu2_2": jnp.asarray(weight)}, {}))
+    value, gradient = slope_of(image, args)
+    _, _, last = receptive_field("relu2_2", "vgg19")
+    assert (gradient[:, 2 * 11 + last + 1 :] == 0).all()
+    assert (gradient[:, 2 * 11 + last] != 0).any()
+    now, wanted = (np.float64(jax.jit(features)(shallow, x)["relu2_2"]) for x in (image, content))
+    squares = (now - wanted)[:, :12] ** 2
+    assert value == pytest.approx(0.8 * squares.sum() / (4 * now.size), rel=1e-4)
+    whole = args._replace(guides=Guides({"relu2_2": jnp.ones((8, 18))}, {}))
+    same(slope_of(image, whole), slope_of(image, args._replace(guides=Guides({}, {}))))
+
+
+@pytest.mark.parametrize("blend", ["targets", "losses"])
+def test_a_style_of_share_zero_does_not_count(blend, shallow, pixels):
+    image, content, styles = pixels(16, 18), pixels(16, 18), [pixels(20, 14), pixels(16, 16)]
+    alone = slope_of(image, args_for(shallow, content, styles[0], SMALL))
+    for pair, shares in ((styles, (1, 0)), (styles[::-1], (0, 1))):
+        same(slope_of(image, args_for(shallow, content, pair, SMALL, shares, blend=blend)), alone)
+
+
+def test_mixed_losses_are_the_mean_of_the_objectives(shallow, pixels):
+    image, content, styles = pixels(16, 18), pixels(16, 18), [pixels(20, 14), pixels(16, 16)]
+    knobs = SMALL._replace(style={"gram": STYLE, "mmd_linear": {"relu2_1": 3.0}})
+    mixed = args_for(shallow, content, styles, knobs, (0.3, 0.7), blend="losses")
+    first, second = (slope_of(image, args_for(shallow, content, s, knobs)) for s in styles)
+    same(
+        slope_of(image, mixed),
+        (0.3 * first[0] + 0.7 * second[0], 0.3 * first[1] + 0.7 * second[1]),
+    )
+
+
+def test_mixed_targets_are_the_mean_of_the_grams(shallow, pixels):
+    styles = [pixels(20, 14), pixels(16, 16)]
+    args = args_for(shallow, None, styles, SMALL._replace(content={}), (0.3, 0.7))
+    for tap in STYLE:
+        grams = []
+        for style in styles:
+            a = np.float64(jax.jit(features)(shallow, style)[tap])
+            a = a.reshape(-1, a.shape[-1])
+            grams.append(a.T @ a / len(a))
+        ((share, target),) = args.targets.style["gram"][tap][""]
+        assert share == 1
+        np.testing.assert_allclose(target, 0.3 * grams[0] + 0.7 * grams[1], rtol=1e-4, atol=1e-4)
+
+
+def test_a_region_takes_the_styles_that_have_it(shallow, pixels):
+    """Of three styles with shares 0.2, 0.3, 0.5, the last two have the region: 0.375, 0.625."""
+    styles = [pixels(16, 16), pixels(16, 18), pixels(20, 16)]
+    knobs = knobs_for(style={"relu1_1": 1.0}, regions=("a", "b"))
+    regions = [{"b": at_taps(half(*styles[0].shape[:2], 8))}]
+    regions += [{"a": at_taps(half(*style.shape[:2], 8))} for style in styles[1:]]
+    shares, found = (0.2, 0.3, 0.5), {}
+    for blend in ("targets", "losses"):
+        args = args_for(
+            shallow, None, styles, knobs, shares, style_regions=tuple(regions), blend=blend
+        )
+        found[blend] = args.targets.style["gram"]["relu1_1"]
+    (_, mixed), *none = found["targets"]["a"]
+    one, other = found["losses"]["a"]
+    assert not none
+    assert (float(one[0]), float(other[0])) == pytest.approx((0.375, 0.625))
+    np.testing.assert_allclose(mixed, 0.375 * one[1] + 0.625 * other[1], rtol=1e-5)
+    assert [float(share) for share, _ in found["losses"]["b"]] == [1]
+
+
+def test_losses_add_up(shallow, pixels):
+    """ "mse" is four times "squared", "gram_mse" four times "gram"."""
+    image, content, style = pixels(16, 18), pixels(16, 18), pixels(20, 14)
+    double = {tap: 2 * value for tap, value in STYLE.items()}
+    several = SMALL._replace(
+        content={"squared": WANTED, "mse": {"relu2_2": 1.6}},
+        style={"gram": STYLE, "gram_mse": double},
+        smoothness={"squared": 400.0, "absolute": 0.0},
+    )
+    ninefold = SMALL._replace(alpha=9.0, beta=0.45, smoothness={"squared": 400.0})
+    same(
+        slope_of(image, args_for(shallow, content, style, several)),
+        slope_of(image, args_for(shallow, content, style, ninefold)),
+    )
+    terms = terms_of(image, args_for(shallow, content, style, several))
+    assert {name for name in terms if "/" in name} == {
+        "content/squared/relu2_2",
+        "content/mse/relu2_2",
+        *(f"style/{loss}/{tap}" for loss in ("gram", "gram_mse") for tap in STYLE),
+    }
+
+
+def test_a_normalized_gradient_keeps_its_direction_and_has_length_one(rng):
+    x, y = (jnp.asarray(rng.normal(size=(3, n)), jnp.float32) for n in (4, 5))
+
+    def distance(pair):
+        return jnp.sum(pair[0] ** 4) + 3 * jnp.sum(jnp.sin(pair[1]))
+
+    value, gradient = jax.value_and_grad(lambda pair: normalized_gradient(distance, pair))((x, y))
+    assert value == pytest.approx(float(distance((x, y))))
+    expected = 4 * np.float64(x) ** 3, 3 * np.cos(np.float64(y))
+    norm = sum(np.abs(part).sum() for part in expected)
+    for ours, part in zip(gradient, expected, strict=True):
+        np.testing.assert_allclose(ours, part / norm, rtol=1e-4, atol=1e-7)
+    assert sum(float(jnp.abs(part).sum()) for part in gradient) == pytest.approx(1, rel=1e-5)
+
+
+def test_normalized_gradients_weigh_layers_by_their_lambdas_alone(shallow, pixels):
+    """At each layer the gradient is scaled before the network's: its L1 norm is lambda."""
+    image, content, style = pixels(16, 18), pixels(16, 18), pixels(20, 14)
+    plain = args_for(shallow, content, style, SMALL)
+    args = plain._replace(kinds=Kinds(normalize_gradients=True))
+    (value, gradient), (expected, _) = slope_of(image, args), slope_of(image, plain)
+    assert value == pytest.approx(float(expected), rel=1e-5)
+    taps, pull = jax.vjp(lambda x: features(shallow, x), image)
+    wanted = {tap: np.zeros(seen.shape) for tap, seen in taps.items()}
+    target = np.float64(features(shallow, content)["relu2_2"])
+    wanted["relu2_2"] = 0.8 * normalized(np.float64(taps["relu2_2"]) - target)
+    for tap, weight in STYLE.items():
+        a = np.float64(taps[tap])
+        flat = a.reshape(-1, a.shape[-1])
+        ((_, gram),) = plain.targets.style["gram"][tap][""]
+        slope = flat @ (flat.T @ flat / len(flat) - np.float64(gram))
+        wanted[tap] = 0.05 * weight * normalized(slope).reshape(a.shape)
+    (slope,) = pull({tap: jnp.asarray(part, jnp.float32) for tap, part in wanted.items()})
+    smoothness = jax.grad(lambda x: SMOOTHNESS["squared"](x))(image)
+    slope = slope + 1e3 * smoothness
+    np.testing.assert_allclose(gradient, slope, atol=1e-4 * float(jnp.abs(slope).max()))
+
+
+def normalized(gradient):
+    return gradient / np.abs(gradient).sum()
+
+
+def test_a_normalized_gradient_of_nothing_is_nothing():
+    zeros = jnp.zeros((2, 2, 3))
+    gradient = jax.grad(lambda x: normalized_gradient(lambda y: jnp.sum(y**2), x))(zeros)
+    assert jnp.abs(gradient).max() == 0

@@ -142,3 +142,124 @@ def test_style_taps_are_all_used(vgg19, pixels):
     for tap in STYLE_TAPS:
         knobs = knobs_for(style=lambdas | {tap: 1.0}, alpha=0.0)
         assert jnp.abs(gradient(image, args._replace(knobs=knobs))).max() > 0
+
+
+@pytest.mark.usefixtures("quadratic")
+def test_adam_equals_numpys(args):
+    """Kingma & Ba 2015, algorithm 1, for three steps, with a learning rate that decays."""
+    rates = Rates(0.02, decay=0.5, b1=0.7, b2=0.8, eps=0.3)
+    x = np.random.default_rng(1).uniform(0.2, 0.8, (3, 3, 3))
+    state = initial_state(ADAM, jnp.asarray(x, jnp.float32))
+    m = v = 0.0
+    for t in range(1, 4):
+        g = 2 * np.linspace(1, 30, 27).reshape(3, 3, 3) * (x - 0.3)
+        m, v = 0.7 * m + 0.3 * g, 0.8 * v + 0.2 * g**2
+        step = (m / (1 - 0.7**t)) / (np.sqrt(v / (1 - 0.8**t)) + 0.3)
+        x = x - 0.02 * 0.5 ** (t - 1) * step
+        state, _ = optimize.step(ADAM, state, args, rates)
+        np.testing.assert_allclose(state.image, x, atol=1e-6)
+    assert int(state.step) == 3
+
+
+@pytest.mark.usefixtures("quadratic")
+@pytest.mark.parametrize("decay", [1.0, 0.25])
+def test_sgd_steps_along_the_gradient(args, decay):
+    x = np.random.default_rng(1).uniform(0.2, 0.8, (3, 3, 3))
+    state = initial_state(SGD, jnp.asarray(x, jnp.float32))
+    for t in range(3):
+        x = x - 0.01 * decay**t * 2 * np.linspace(1, 30, 27).reshape(3, 3, 3) * (x - 0.3)
+        state, _ = optimize.step(SGD, state, args, Rates(0.01, decay=decay))
+        np.testing.assert_allclose(state.image, x, atol=1e-6)
+
+
+@pytest.mark.usefixtures("quadratic")
+def test_lbfgs_without_line_search_is_scaled_by_the_learning_rate(args):
+    """Its first step goes along the gradient; later ones lower the objective one after another."""
+    x = np.random.default_rng(1).uniform(0.2, 0.8, (3, 3, 3))
+    start, slope = (
+        jnp.asarray(x, jnp.float32),
+        2 * np.linspace(1, 30, 27).reshape(x.shape) * (x - 0.3),
+    )
+    settings, values, moves = Settings("lbfgs", line_search=False), [], []
+    for rate in (0.1, 0.2):
+        state, _ = optimize.step(settings, initial_state(settings, start), args, Rates(rate))
+        moves.append(np.asarray(state.image) - x)
+    np.testing.assert_allclose(moves[1], 2 * moves[0], atol=1e-6)
+    cosine = -(moves[0] * slope).sum() / np.linalg.norm(moves[0]) / np.linalg.norm(slope)
+    assert cosine == pytest.approx(1, abs=1e-5)
+    state = initial_state(settings, start)
+    one = jax.jit(lambda state: optimize.step(settings, state, args, Rates(0.5)))
+    for _ in range(12):
+        state, value = one(state)
+        values.append(float(value))
+    assert values == sorted(values, reverse=True)
+    assert values[-1] < 1e-2 * values[0]
+
+
+@pytest.mark.parametrize("decay", [0.0, 0.6, 0.99])
+def test_the_average_is_that_of_all_iterates_with_the_start(decay, args, pixels):
+    """Weights decay^(t - i) of x_0 .. x_t, scaled to sum to 1; none of it feeds back."""
+    start, rates = pixels(16, 18), Rates(0.05, average=decay)
+    state, iterates = initial_state(ADAM, start), [np.float64(start)]
+    for t in range(1, 6):
+        state, average, terms, _ = optimize.chunk(ADAM, 1, state, args, rates)
+        iterates.append(np.float64(state.image))
+        powers = decay ** np.arange(t, -1, -1.0)
+        expected = np.tensordot(powers / powers.sum(), np.stack(iterates), 1)
+        np.testing.assert_allclose(average, expected, atol=1e-6)
+    assert float(terms["total"]) == pytest.approx(float(value(average, args)), rel=1e-4)
+    *_, last = run(ADAM, start, args, rates, steps=7, every=3)
+    *_, plain = run(ADAM, start, args, rates._replace(average=0.0), steps=7, every=3)
+    assert (np.abs(last.image - plain.image).max() > 1e-3) == (decay > 0)
+    np.testing.assert_allclose(iterates[-1], after(5, start, args, rates), atol=1e-5)
+
+
+def after(steps, start, args, rates):
+    """The iterate of Adam without an average."""
+    state = initial_state(ADAM, start)
+    for _ in range(steps):
+        state, _ = advance(ADAM, state, args, rates._replace(average=0.0))
+    return state.image
+
+
+def test_two_paintings_at_once_equal_two_runs(network, pixels):
+    """A batch has targets of its own for each image, as an interpolation between styles does."""
+    starts, content = [pixels(16, 18), pixels(16, 18)], pixels(16, 18)
+    each = [args_for(network, content, pixels(20, 16), KNOBS) for _ in starts]
+    states = [initial_state(ADAM, start) for start in starts]
+    state = jax.tree.map(lambda *leaves: jnp.stack(leaves), *states)
+    targets = jax.tree.map(lambda *leaves: jnp.stack(leaves), *(args.targets for args in each))
+    both = list(
+        optimize.optimize(ADAM, state, each[0]._replace(targets=targets), Rates(0.03), 4, 3)
+    )
+    singly = [list(run(ADAM, *one, Rates(0.03), 4, 3)) for one in zip(starts, each, strict=True)]
+    assert [progress.step for progress in both] == [0, 3, 4]
+    for place, progress in enumerate(both):
+        for image, one in zip(progress.image, singly, strict=True):
+            np.testing.assert_allclose(image, one[place].image, atol=1e-5)
+        mean = np.mean([one[place].terms["total"] for one in singly])
+        assert progress.terms["total"] == pytest.approx(mean, rel=1e-4)
+
+
+def test_other_shares_of_the_styles_compile_nothing(network, pixels, compilations):
+    start, content, styles = pixels(16, 22), pixels(16, 22), [pixels(20, 16), pixels(16, 16)]
+    seen = []
+    for shares in ((0.2, 0.8), (0.5, 0.5)):
+        seen.append(len(compilations))
+        args = args_for(network, content, styles, KNOBS, shares, blend="losses")
+        list(run(SGD, start, args, Rates(1e-6), 2, 1))
+    seen.append(len(compilations))
+    assert seen[1] > seen[0]
+    assert seen[2] == seen[1]
+
+
+def test_random_numbers_are_new_at_every_step_but_not_for_lbfgs(args):
+    """L-BFGS compares gradients of different steps, which must be of one function."""
+    for settings, count in ((ADAM, 3), (SGD, 3), (LBFGS, 1)):
+        keys = {
+            tuple(
+                jax.random.key_data(optimize.args_at(settings, args, jnp.int32(step)).key).tolist()
+            )
+            for step in range(3)
+        }
+        assert len(keys) == count

@@ -1,9 +1,10 @@
 import json
 
+import numpy as np
 import pytest
 from PIL import Image
 
-from nst_jax import config, files, outputs
+from nst_jax import config, files, images, outputs
 from nst_jax.errors import UserError
 from nst_jax.optimize import Progress
 
@@ -77,3 +78,56 @@ def test_replacing_leaves_the_old_file_when_the_block_fails(tmp_path):
     with files.replacing(path) as temporary:
         temporary.write_text("new")
     assert path.read_text() == "new"
+
+
+def configured(**values):
+    c = config.default()
+    c.content = c.style = "array"
+    c.update(values)
+    return config.validate(c)
+
+
+def test_a_painting_is_written_as_the_config_says(tmp_path, picture):
+    painting, alpha = picture(9, 12), picture(9, 12)[..., 0]
+    c = configured(output="mine.tif", bits=16, keep_alpha=True)
+    path = outputs.write_painting(tmp_path, painting, c, alpha)
+    assert path == tmp_path / "mine.tif"
+    np.testing.assert_allclose(images.read_alpha(path, (9, 12)), alpha, atol=1 / 65535)
+    outputs.write_painting(tmp_path, painting, configured(output="deep.png", bits=16), None)
+    shallow = outputs.write_painting(tmp_path, painting, configured(output="8.png"), None)
+    np.testing.assert_allclose(images.read(tmp_path / "deep.png"), painting, atol=0.51 / 65535)
+    error = np.abs(images.read(shallow) - painting).max()
+    assert 1e-3 < error < 0.51 / 255
+    with Image.open(shallow) as written:
+        assert json.loads(written.info["nst_jax"])["output"] == "8.png"
+
+
+def test_several_paintings_are_numbered_and_a_film(tmp_path, picture):
+    paintings = np.stack([picture(9, 12) for _ in range(3)])
+    film = outputs.write_painting(tmp_path, paintings, configured(output="all.png"), None)
+    assert film == tmp_path / "all.gif"
+    assert {path.name for path in tmp_path.iterdir()} == {"all", "all.gif"}
+    for number, painting in enumerate(paintings, 1):
+        written = images.read(tmp_path / "all" / f"{number:04d}.png")
+        np.testing.assert_allclose(written, painting, atol=0.51 / 255)
+    with Image.open(film) as opened:
+        assert (opened.n_frames, opened.size, opened.info["duration"]) == (3, (12, 9), 120)
+
+
+@pytest.mark.parametrize("name", ["film.gif", "film.webp", "film.png"])
+def test_frames_of_every_scale_become_a_film_in_order(name, tmp_path):
+    """Frames of one gray each, the first of half the size; step 1000 after step 40."""
+    c = configured(animation=name)
+    for step, side in ((0, 8), (40, 16), (1000, 16)):
+        outputs.write_frame(tmp_path, step, np.full((side, side, 3), step / 1000, np.float32), c)
+    assert sorted(path.name for path in (tmp_path / "frames").iterdir()) == [
+        "000000.png",
+        "000040.png",
+        "001000.png",
+    ]
+    outputs.animate(tmp_path, c)
+    with Image.open(tmp_path / name) as film:
+        assert (film.n_frames, film.size) == (3, (16, 16))
+        for frame, expected in enumerate((0, 10.2, 255)):
+            film.seek(frame)
+            assert np.asarray(film.convert("L")).mean() == pytest.approx(expected, abs=3)

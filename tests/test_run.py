@@ -21,7 +21,8 @@ from test_images import jpeg, png_header
 
 from nst_jax import images
 
-STARRY = ("--config", f"{ROOT}/configs/starry.py:smoke")
+# At one scale, to compile less; the README's commands run it whole.
+STARRY = ("--config", f"{ROOT}/configs/starry.py:smoke", "--config.pyramid.min_size=0")
 
 
 def command(*arguments, code=0, cwd=None):
@@ -150,6 +151,22 @@ MISTAKES = {
     "a name too long": ((*STARRY, "--config.content=" + "x" * 300), "picture"),
     "a reserved name": ((*STARRY, "--config.output=losses.png"), "losses.png"),
     "a folder in use": ((*STARRY, "--workdir=."), "not empty"),
+    "two sizes of the style": (
+        (*STARRY, "--config.style_size=64", "--config.style_scale=2"),
+        "config.style_size and config.style_scale",
+    ),
+    "16 bits in a jpeg": (
+        (*STARRY, "--config.bits=16", "--config.output=final.jpg"),
+        "config.bits is 16, which config.output",
+    ),
+    "a region without a partner": (
+        (*STARRY, "--config.guides.content=sky=", "--config.guides.style=sea="),
+        "'sky' of config.guides.content has no partner in config.guides.style; it has sea",
+    ),
+    "transparency of no picture": (
+        (*STARRY, "--config.content=", "--config.init.picture=gray", "--config.keep_alpha"),
+        "config.content",
+    ),
 }
 
 
@@ -283,3 +300,81 @@ def test_on_a_terminal_a_bar_shows_the_loss_and_the_time_left(tmp_path):
     assert "loss=" in text
     assert "step/s" in text or "s/step" in text
     assert "step 4/4 " not in text
+
+
+@pytest.fixture(scope="module")
+def cutout(tmp_path_factory):
+    """A photograph whose left half is transparent, and two style pictures."""
+    folder = tmp_path_factory.mktemp("cutout")
+    y, x = np.mgrid[:48, :64]
+    waves = np.uint8(127 + 120 * np.sin(x[..., None] / [3, 5, 7] + y[..., None] / 4))
+    alpha = np.uint8(255 * (x >= 32))[..., None]
+    Image.fromarray(np.concatenate([waves, alpha], -1)).save(folder / "content.png")
+    Image.fromarray(waves[::-1]).save(folder / "first.png")
+    Image.fromarray(255 - waves[:, ::-1]).save(folder / "second.png")
+    return folder
+
+
+SHALLOW = (
+    "--config.content_layers=relu2_1",
+    "--config.style_layers=relu1_1, relu2_1",
+)
+
+
+def test_16_bits_transparency_a_film_and_scales_in_one_command(cutout, tmp_path):
+    """Scales of 45 and 64: 2 steps and 4."""
+    workdir = tmp_path / "w"
+    out, err = command(
+        *STARRY,
+        *SHALLOW,
+        f"--config.content={cutout}/content.png",
+        f"--config.style={cutout}/first.png:3, {cutout}/second.png",
+        "--config.bits=16",
+        "--config.keep_alpha",
+        "--config.animation=film.webp",
+        "--config.pyramid.min_size=45",
+        "--config.pyramid.first_steps=2",
+        "--config.color.mode=recombine",
+        "--workdir",
+        workdir,
+    )
+    assert out == f"{workdir / 'final.png'}\n"
+    assert "step 6/6" in err
+    header = (workdir / "final.png").read_bytes()[16:26]
+    assert struct.unpack(">IIBB", header) == (64, 48, 16, 6)  # 16 bits, colour with alpha
+    alpha = images.read_alpha(workdir / "final.png", (48, 64))
+    np.testing.assert_array_equal(alpha[:, :30], 0)
+    np.testing.assert_array_equal(alpha[:, 34:], 1)
+    rows = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in rows] == [0, 2, 4, 6]
+    assert len(list((workdir / "frames").iterdir())) == 4
+    with Image.open(workdir / "film.webp") as film:
+        assert (film.format, film.n_frames, film.size) == ("WEBP", 4, (64, 48))
+    with Image.open(workdir / "frames" / "000000.png") as frame:
+        assert frame.size == (45, 34)
+
+
+def test_paintings_between_two_styles_are_numbered_and_a_film(cutout, tmp_path):
+    workdir = tmp_path / "w"
+    out, err = command(
+        *STARRY,
+        *SHALLOW,
+        f"--config.content={cutout}/content.png",
+        f"--config.style={cutout}/first.png, {cutout}/second.png",
+        "--config.interpolate=3",
+        "--workdir",
+        workdir,
+    )
+    assert out == f"{workdir / 'final.gif'}\n"
+    assert "step 4/4" in err
+    assert sorted(path.name for path in (workdir / "final").iterdir()) == [
+        "0001.png",
+        "0002.png",
+        "0003.png",
+    ]
+    first, middle, last = (images.read(path) for path in sorted((workdir / "final").iterdir()))
+    assert first.shape == middle.shape == last.shape == (48, 64, 3)
+    assert np.abs(first - last).max() > np.abs(first - middle).max() > 0.02
+    with Image.open(workdir / "final.gif") as film:
+        assert (film.n_frames, film.size) == (3, (64, 48))
+    assert not (workdir / "frames").exists()

@@ -201,3 +201,58 @@ def test_other_weights_by_their_path(pair, tmp_path, vgg19):
     weights._save(dataclasses.replace(other, sha256=digest), tmp_path / "mine.h5")
     painting = nst_jax.stylize(*pair, weights=str(tmp_path / "mine.h5"), **FAST)
     assert np.abs(painting - nst_jax.stylize(*pair, **FAST)).max() > 0.01
+
+
+@pytest.fixture
+def two_styles(pair, tmp_path, picture):
+    """The pair, and another style picture."""
+    images.write(tmp_path / "other.png", picture(40, 40))
+    return *pair, tmp_path / "other.png"
+
+
+@pytest.mark.parametrize("blend", ["targets", "losses"])
+@pytest.mark.parametrize("name", ["adam", "lbfgs"])
+def test_interpolation_ends_at_the_single_styles(two_styles, blend, name):
+    """Compiled as a batch and alone, sums round apart; L-BFGS magnifies it."""
+    content, first, second = two_styles
+    options = FAST | {"blend": blend, "optimizer": {"name": name}, "steps": 2}
+    between = nst_jax.stylize(content, [first, second], interpolate=3, **options)
+    assert between.shape == (3, 20, 32, 3)
+    ends = [nst_jax.stylize(content, style, **options) for style in (first, second)]
+    half = nst_jax.stylize(content, [first, second], **options)
+    for ours, expected in zip(between, (ends[0], half, ends[1]), strict=True):
+        np.testing.assert_allclose(ours, expected, atol=2e-2 if name == "lbfgs" else 2e-3)
+    assert np.abs(ends[0] - ends[1]).max() > 0.02
+
+
+def test_the_weights_of_several_styles_are_shares(two_styles):
+    content, first, second = two_styles
+    alone = nst_jax.stylize(content, first, **FAST)
+    for blend in ("targets", "losses"):
+        weighted = nst_jax.stylize(content, [f"{first}:3", f"{second}:0"], blend=blend, **FAST)
+        np.testing.assert_allclose(weighted, alone, atol=2e-3)
+    twice = nst_jax.stylize(content, [f"{first}:1", f"{second}:1"], **FAST)
+    again = nst_jax.stylize(content, [f"{first}:7", f"{second}:7"], **FAST)
+    np.testing.assert_array_equal(twice, again)
+    assert np.abs(twice - alone).max() > 0.01
+
+
+def test_three_styles_of_which_the_last_is_beside_the_path(two_styles, picture):
+    content, first, second = two_styles
+    options = FAST | {"interpolate": 2}
+    three = nst_jax.stylize(content, [first, second, picture(30, 40)], **options)
+    np.testing.assert_allclose(
+        three, nst_jax.stylize(content, [first, second], **options), atol=2e-3
+    )
+
+
+def test_a_region_too_small_for_a_layer_is_one_line(pair, vgg19, tmp_path):
+    mask = np.zeros((20, 32, 3), np.float32)
+    mask[8:12, 8:12] = 1
+    images.write(tmp_path / "dot.png", mask)
+    guides = {"content": f"dot={tmp_path}/dot.png", "style": "dot=", "propagation": "inside"}
+    message = r"^region 'dot' is too small for relu2_1 at 32x20 pixels: no .*simple$"
+    with pytest.raises(UserError, match=message):
+        nst_jax.stylize(*pair, guides=guides, **FAST)
+    guides["propagation"] = "simple"
+    assert np.isfinite(nst_jax.stylize(*pair, guides=guides, **FAST)).all()

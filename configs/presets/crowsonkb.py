@@ -7,8 +7,8 @@ weights/convert_vgg19.py --source torchvision --output weights/torchvision.h5 an
 --config.weights=weights/torchvision.h5. It never enlarges the style picture, which here has the
 output's size.
 
-2 CPU cores: about TIME minutes. GPU, TPU: not measured.
-Loss: LOSS.
+2 CPU cores: about 40 minutes, reckoned from the time of one step. GPU, TPU: not measured.
+Loss: 2.79e4 at the start at the first scale with the default weights; the end is not measured.
 """
 
 from nst_jax import config

@@ -6,8 +6,8 @@ Equal lambdas suit a network rescaled to a mean activation of 1, which
 --config.normalize_network="content, style" makes; in the plain one relu4_1 outweighs the others a
 hundredfold and more.
 
-2 CPU cores: about TIME minutes. GPU, TPU: not measured.
-Loss: LOSS.
+2 CPU cores: about 13 minutes, reckoned from the time of one step. GPU, TPU: not measured.
+Loss: 2.23e10 at the start with the default weights; the end is not measured.
 """
 
 from nst_jax import config

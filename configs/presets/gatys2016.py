@@ -4,8 +4,8 @@
 
 There the shorter side is 512, and a second stage repeats it at 800, as gatys2017.py does at 1024.
 
-2 CPU cores: about TIME minutes. GPU, TPU: not measured.
-Loss: LOSS.
+2 CPU cores: about 12 minutes, reckoned from the time of one step. GPU, TPU: not measured.
+Loss: 1.33e9 at the start with the default weights; the end is not measured.
 """
 
 from nst_jax import config

@@ -5,8 +5,8 @@
 "Controlling Perceptual Factors in Neural Style Transfer" (https://arxiv.org/abs/1611.07865). There
 sizes are square roots of areas, and pooling keeps an odd last row, which here is left out.
 
-2 CPU cores: about TIME minutes. GPU, TPU: not measured.
-Loss: LOSS.
+2 CPU cores: about 32 minutes, reckoned from the time of one step. GPU, TPU: not measured.
+Loss: 1.33e9 at the start at the first scale with the default weights; the end is not measured.
 """
 
 from nst_jax import config

@@ -4,8 +4,8 @@
 
 There the picture has 400 rows and the style picture is stretched to its size.
 
-2 CPU cores: about TIME minutes. GPU, TPU: not measured.
-Loss: LOSS.
+2 CPU cores: about 70 minutes, reckoned from the time of one step. GPU, TPU: not measured.
+Loss: 1.35e5 at the start with the default weights; the end is not measured.
 """
 
 from nst_jax import config

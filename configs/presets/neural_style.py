@@ -5,8 +5,8 @@
 jcjohnson's original has squared total variation in its gradient only. Both see pixels of 0 to 256,
 0.4 % more contrast than here. Their Adam has --config.optimizer.learning_rate=0.0039 (1 / 256).
 
-2 CPU cores: about TIME minutes. GPU, TPU: not measured.
-Loss: LOSS.
+2 CPU cores: about 25 minutes, reckoned from the time of one step. GPU, TPU: not measured.
+Loss: 2.14e8 at the start with the default weights; the end is not measured.
 """
 
 from nst_jax import config

@@ -4,8 +4,8 @@
 
 There the picture has 500 x 500 pixels' area, whatever its aspect.
 
-2 CPU cores: about TIME minutes. GPU, TPU: not measured.
-Loss: LOSS.
+2 CPU cores: about 25 minutes, reckoned from the time of one step. GPU, TPU: not measured.
+Loss: 1.33e7 at the start with the default weights; the end is not measured.
 """
 
 from nst_jax import config

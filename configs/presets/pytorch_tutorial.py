@@ -6,8 +6,8 @@ Its weights suit torchvision's network: convert it with
 weights/convert_vgg19.py --source torchvision --output weights/torchvision.h5 and add
 --config.weights=weights/torchvision.h5. There the shorter side is 512 (128 without a GPU).
 
-2 CPU cores: about TIME minutes. GPU, TPU: not measured.
-Loss: LOSS.
+2 CPU cores: about 5 minutes, reckoned from the time of one step. GPU, TPU: not measured.
+Loss: 7.29e11 at the start with the default weights; the end is not measured.
 """
 
 from nst_jax import config

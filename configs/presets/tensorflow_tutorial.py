@@ -4,8 +4,8 @@
 
 Its Adam adds epsilon before the bias correction, ours after it: larger steps here at first.
 
-2 CPU cores: about TIME minutes. GPU, TPU: not measured.
-Loss: LOSS.
+2 CPU cores: about 25 minutes, reckoned from the time of one step. GPU, TPU: not measured.
+Loss: 6.82e8 at the start with the default weights; the end is not measured.
 """
 
 from nst_jax import config
