@@ -336,8 +336,12 @@ CONFLICTS: dict[str, tuple[Callable[[Config], bool], str]] = {
         "is 16, which config.output cannot hold; name a .png or .tif file",
     ),
     "keep_alpha": (
-        lambda c: c.keep_alpha and Path(c.output).suffix.lower() not in writers.TRANSPARENT,
-        "asks for transparency, which config.output cannot hold; name a .png, .webp or .tif file",
+        lambda c: (
+            c.keep_alpha
+            and not (c.content and Path(c.output).suffix.lower() in writers.TRANSPARENT)
+        ),
+        "needs a config.content to take the transparency from, and a config.output that can hold "
+        "it: a .png, .webp or .tif file",
     ),
     "animation": (
         lambda c: c.animation and (not c.save_every or c.animation == c.output or c.interpolate),

@@ -155,7 +155,8 @@ def targets_from(
                 look = dict(_looks(name, knobs.style[name], taps))[tap]
                 pairs.append((share, STYLE[name].describe(look, view)))
         loss, total = STYLE[name], sum(share for share, _ in pairs)
-        scaled = [share / total for share, _ in pairs]
+        # Where all that have the region count nothing, they count alike.
+        scaled = [jnp.where(total > 0, share / total, 1 / len(pairs)) for share, _ in pairs]
         descriptions = [description for _, description in pairs]
         if len(pairs) == 1:
             return ((jnp.float32(1), loss.finish(descriptions[0])),)

@@ -17,6 +17,8 @@ from jaxtyping import Float
 
 from nst_jax.objective import Args, Image, Targets, breakdown, in_order, objective
 
+Images = Float[Array, "*paintings h w 3"]
+
 
 class Settings(NamedTuple):
     """What of the optimiser is part of the compiled program: a change compiles anew.
@@ -189,7 +191,7 @@ def step(settings: Settings, state: State, args: Args, rates: Rates) -> tuple[St
 @functools.partial(jax.jit, static_argnames=("settings", "count"), donate_argnames="state")
 def chunk(
     settings: Settings, count: int, state: State, args: Args, rates: Rates
-) -> tuple[State, Image, dict[str, Array], Float[Array, "count ..."]]:
+) -> tuple[State, Images, dict[str, Array], Float[Array, "count ..."]]:
     """`count` steps in one dispatch; of images [n, h, w, 3], each with targets of its own, at once.
 
     Returns:

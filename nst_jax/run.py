@@ -73,7 +73,6 @@ def run(c: config.Config, name: str, workdir: str) -> Path:
     signal.signal(signal.SIGINT, handler)
 
     pictures = inputs.read(c)
-    alpha = images.read_alpha(c.content, pictures.shape) if c.keep_alpha else None
     loaded = transfer.load_weights(c)
     kept, started, painting = "", None, None
     total = sum(scale.steps for scale in pyramid.scales(c))
@@ -86,6 +85,8 @@ def run(c: config.Config, name: str, workdir: str) -> Path:
                 seconds = time.monotonic() - started
                 outputs.append_metrics(folder, progress, seconds)
                 image = inputs.finished(c, progress.image, pictures)
+                shape = image.shape[-3:-1]
+                alpha = images.read_alpha(c.content, shape) if c.keep_alpha else None
                 painting = outputs.write_painting(folder, image, c, alpha)
                 kept = f"; the picture after {progress.step} steps is {painting}"
                 if c.save_every and progress.step % c.save_every == 0 and not c.interpolate:

@@ -129,7 +129,8 @@ def parse_regions(spec: str) -> dict[str, float]:
     """
     weights = {}
     for word in words(spec):
-        name, _, text = (part.strip() for part in word.rpartition(":"))
+        name, colon, text = (part.strip() for part in word.rpartition(":"))
+        name, text = (name, text) if colon else (text, "")
         if name in weights:
             raise UserError(f"region {name!r} is named twice")
         weights[name] = number(text, f"region {name!r} has the weight")

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from jax import Array
+from jaxtyping import Float
 
 from nst_jax import architecture, config, guides, images, inputs, pyramid, specs, weights
 from nst_jax.errors import UserError
@@ -271,7 +272,7 @@ Given = str | Path | np.ndarray
 
 def stylize(
     content: Given | None, style: Given | Sequence[Given] | None, **overrides: Any
-) -> images.Picture:
+) -> Float[np.ndarray, "*paintings _ _ 3"]:
     """Paints `content` in the style of `style`.
 
     >>> picture = stylize("me.jpg", "painting.jpg", image_size=256, beta=2.0)

@@ -6,7 +6,7 @@ Gatys et al. 2015 (https://arxiv.org/abs/1508.06576), figure 3: downwards more a
 layers, to the right more weight on content. The middle of the bottom row has the default weights.
 All start from the same random pixels. A row compiles once: weights are no part of the program.
 
-2 CPU cores: about TIME_AB for the defaults.
+Time on 2 CPU cores: not measured.
 """
 
 from pathlib import Path

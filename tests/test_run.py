@@ -252,7 +252,7 @@ def test_an_interrupt_before_the_first_step_leaves_nothing(tmp_path):
         time.sleep(0.02)
     process.send_signal(signal.SIGINT)
     _, err = process.communicate()
-    assert process.returncode == 130
+    assert process.returncode == 130, err
     assert err == "error: interrupted\n"
     assert not (tmp_path / "w").exists()
 

@@ -1,3 +1,4 @@
+import contextlib
 import dataclasses
 
 import numpy as np
@@ -256,3 +257,25 @@ def test_a_region_too_small_for_a_layer_is_one_line(pair, vgg19, tmp_path):
         nst_jax.stylize(*pair, guides=guides, **FAST)
     guides["propagation"] = "simple"
     assert np.isfinite(nst_jax.stylize(*pair, guides=guides, **FAST)).all()
+
+
+def test_two_styles_in_one_string_are_those_of_a_list(two_styles):
+    content, first, second = two_styles
+    listed = nst_jax.stylize(content, [f"{first}:3", f"{second}:1"], **FAST)
+    in_one = nst_jax.stylize(content, f"{first}:3, {second}:1", **FAST)
+    np.testing.assert_array_equal(in_one, listed)
+
+
+@pytest.mark.parametrize("size", [{"style_scale": 0.5}, {"style_scale": 2.0}, {"style_size": 48}])
+def test_a_texture_has_the_outputs_size_whatever_the_styles(pair, size):
+    options = FAST | size | {"init": {"noise": 1.0}}
+    assert nst_jax.stylize(None, pair[1], **options).shape == (32, 19, 3)
+
+
+def test_a_region_whose_styles_have_no_share_is_no_nan(two_styles, picture):
+    """It may be painted, or refused in one line."""
+    content, first, second = two_styles
+    styles = [f"{first}:0", f"{second}:0", picture(30, 40)]
+    guides = {"content": "sky=, ground=", "style": "sky=; sky=; ground="}
+    with contextlib.suppress(UserError):
+        assert np.isfinite(nst_jax.stylize(content, styles, guides=guides, **FAST)).all()
