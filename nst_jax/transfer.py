@@ -310,6 +310,7 @@ def stylize(
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise UserError(config.explain(error)) from error
     frozen = config.validate(c)
-    pictures = inputs.read(frozen, photograph, arrays)
+    given = arrays if any(array is not None for array in arrays) else None
+    pictures = inputs.read(frozen, photograph, given)
     *_, last = paint(frozen, pictures, load_weights(frozen))
     return inputs.finished(frozen, np.asarray(last.image), pictures)
