@@ -21,6 +21,7 @@ class Pictures(NamedTuple):
       regions: of the output, by name; empty without guides.
       style_regions: likewise of each style picture.
       content_weight: how much content counts where, if that differs.
+      size: the output's longer side; 0: the first picture's.
     """
 
     content: Picture | None
@@ -30,12 +31,13 @@ class Pictures(NamedTuple):
     regions: dict[str, guides.Mask]
     style_regions: tuple[dict[str, guides.Mask], ...]
     content_weight: guides.Mask | None
+    size: int = 0
 
     @property
     def shape(self) -> tuple[int, int]:
-        """(height, width) of the output: the content's, or the first style's without content."""
+        """(height, width) of the output, with the content's aspect, or else the first style's."""
         height, width, _ = (self.styles[0] if self.content is None else self.content).shape
-        return height, width
+        return images.fit((height, width), self.size or max(height, width))
 
 
 def taps_of(c: config.Config) -> tuple[str, ...]:
@@ -87,7 +89,9 @@ def read(
         for path, given in zip(paths, styles or [None] * len(paths), strict=True)
     )
     named = ("content", "style", "gray", "mean", "style_statistics")
-    pictures = Pictures(photograph, paintings, None, None, {}, ({},) * len(paths), None)
+    pictures = Pictures(
+        photograph, paintings, None, None, {}, ({},) * len(paths), None, c.image_size
+    )
     shape = pictures.shape
     start = None if c.init.picture in named else images.read(c.init.picture)
     pictures = pictures._replace(
@@ -184,6 +188,7 @@ def at(c: config.Config, pictures: Pictures, size: int) -> Pictures:
         masks(pictures.regions, shape),
         style_regions,
         None if weight is None else guides.resize(weight, shape),
+        size,
     )
 
 
