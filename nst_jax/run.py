@@ -13,6 +13,7 @@ Exit codes: 0 painted; 1 the loss became NaN or infinite; 2 a mistake in a flag,
 
 import signal
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -66,11 +67,17 @@ def run(c: config.Config, name: str, workdir: str) -> Path:
       commands.StoppedError: interrupted, or not finite; names the last good picture, if any.
     """
     # JAX comes with these: --help need not wait for it. An interrupt would leave it half-imported.
-    handler = signal.signal(signal.SIGINT, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     from nst_jax import images, inputs, outputs, pyramid, transfer
     from nst_jax.optimize import NonFiniteLossError
 
-    signal.signal(signal.SIGINT, handler)
+    interrupted = threading.Event()
+
+    def interrupt(*_):
+        interrupted.set()  # remembered: raised within JAX's garbage collection, the error is lost
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGINT, interrupt)
 
     pictures = inputs.read(c)
     loaded = transfer.load_weights(c)
@@ -81,6 +88,8 @@ def run(c: config.Config, name: str, workdir: str) -> Path:
         try:
             outputs.write_settings(folder, c, loaded)
             for progress in transfer.paint(c, pictures, loaded):
+                if interrupted.is_set():
+                    raise KeyboardInterrupt
                 started = started or time.monotonic()
                 seconds = time.monotonic() - started
                 outputs.append_metrics(folder, progress, seconds)

@@ -9,8 +9,6 @@ All start from the same random pixels. A row compiles once: weights are no part 
 Time on 2 CPU cores: not measured.
 """
 
-from pathlib import Path
-
 from absl import flags
 
 from nst_jax import commands, config, images, sheets, specs
@@ -30,6 +28,7 @@ _OUTPUT = flags.DEFINE_string("output", "grid.png", "Picture to write.")
 
 def main():
     """Reads ratios and pictures first, so that a mistake is told at once."""
+    output = sheets.destination(_OUTPUT.value)
     ratios = [specs.number(ratio, "--ratios has") for ratio in _RATIOS.value]
     if not ratios or min(ratios) <= 0:
         raise UserError("--ratios: expected numbers above 0")
@@ -41,8 +40,8 @@ def main():
         rows.append([painting(content, style, prefix, ratio) for ratio in ratios])
     labels = ["relu1_1", *(f"to relu{k}_1" for k in range(2, len(layers) + 1))]
     columns = [f"alpha/beta {ratio:g}" for ratio in ratios]
-    images.write(Path(_OUTPUT.value), sheets.sheet(rows, labels, columns, height=_SIZE.value))
-    print(_OUTPUT.value)
+    images.write(output, sheets.sheet(rows, labels, columns, height=_SIZE.value))
+    print(output)
 
 
 def painting(

@@ -9,8 +9,6 @@ the Gram matrices of more and more layers. The originals are in the first column
 2 CPU cores, busy: 1.4 minutes with --size 96 --steps 30; the defaults are not measured.
 """
 
-from pathlib import Path
-
 from absl import flags
 
 from nst_jax import architecture, commands, config, images, sheets, specs
@@ -30,6 +28,7 @@ _OUTPUT = flags.DEFINE_string("output", "reconstructions.png", "Picture to write
 
 def main():
     """Reads the pictures first, so that a wrong path is told at once."""
+    output = sheets.destination(_OUTPUT.value)
     originals = [images.read(path, _SIZE.value) for path in (_CONTENT.value, _STYLE.value)]
     taps = CONTENT_TAPS[: _BLOCKS.value]
     prefixes = style_prefixes()[: _BLOCKS.value]
@@ -38,8 +37,8 @@ def main():
     columns = ["original"] + [f"block {architecture.block(tap)}" for tap in taps]
     labels = ["content\nof reluN_2", "style of relu1_1\nto reluN_1"]
     rows = [[originals[0], *upper], [originals[1], *lower]]
-    images.write(Path(_OUTPUT.value), sheets.sheet(rows, labels, columns, height=_SIZE.value))
-    print(_OUTPUT.value)
+    images.write(output, sheets.sheet(rows, labels, columns, height=_SIZE.value))
+    print(output)
 
 
 def style_prefixes() -> list[str]:

@@ -1,6 +1,7 @@
 """Each preset's objective against an independent NumPy computation of its program's."""
 
 import dialects
+import jax
 import pytest
 from conftest import ROOT
 from test_config import load
@@ -25,7 +26,7 @@ def test_weighted_terms_equal_the_programs(name, vgg19, pixels):
     pictures = inputs.Pictures(content, (style,), None, None, {}, ({},), None)
     network = transfer.network_of(vgg19, inputs.taps_of(c), c.pooling, c.padding)
     args = transfer.problem(c, pictures, network)
-    terms = breakdown(image, args)
+    terms = jax.jit(breakdown)(image, args)
     expected = getattr(dialects, name)(image, content, style, vgg19)
     assert c.alpha * terms["content"] == pytest.approx(expected["content"], rel=1e-4)
     assert c.beta * terms["style"] == pytest.approx(expected["style"], rel=1e-4)
@@ -41,7 +42,7 @@ def test_crowsonkbs_other_poolings(pooling, vgg19, pixels):
     image, content, style = pixels(48, 64), pixels(48, 64), pixels(64, 80)
     pictures = inputs.Pictures(content, (style,), None, None, {}, ({},), None)
     network = transfer.network_of(vgg19, inputs.taps_of(c), c.pooling, c.padding)
-    terms = breakdown(image, transfer.problem(c, pictures, network))
+    terms = jax.jit(breakdown)(image, transfer.problem(c, pictures, network))
     short = pooling.removesuffix("_rescaled")
     expected = dialects.crowsonkb(image, content, style, vgg19, pooling=short)
     assert terms["total"] == pytest.approx(sum(expected.values()), rel=1e-4)

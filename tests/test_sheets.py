@@ -76,6 +76,9 @@ def test_a_script_draws_its_sheet(vgg19, tmp_path, name, arguments, least):
         ("feature_visualisation", "--channels=one"),
         ("reconstructions", "--content=none.jpg"),
         ("alpha_beta_grid", "--ratios=1,0"),
+        ("alpha_beta_grid", "--output=grid.pdf"),
+        ("controls", "--families=pool"),
+        ("step_time", "--rows=nothing"),
     ],
 )
 def test_a_mistake_is_one_line(name, argument):
@@ -83,3 +86,34 @@ def test_a_mistake_is_one_line(name, argument):
     assert done.returncode == 2
     assert done.stderr.startswith("error: ")
     assert done.stderr.count("\n") == 1
+
+
+def test_step_times_are_ratios_to_the_defaults():
+    small = ["--size=48", "--steps=1", "--rounds=2"]
+    done = run("step_time", *small, "--rows=written, guides")
+    assert done.returncode == 0, done.stderr
+    first, *rows = done.stdout.splitlines()
+    assert first.startswith("defaults")
+    assert [row.split("  ")[0] for row in rows] == ["written by hand", "guides, two regions"]
+    assert all(0.05 < float(row[32:40]) < 20 for row in rows)
+
+
+def test_the_step_written_by_hand_is_one_of_the_defaults(monkeypatch):
+    """Otherwise its time would say nothing."""
+    monkeypatch.syspath_prepend(str(ROOT / "scripts"))
+    import step_time
+
+    from nst_jax import config, inputs, transfer
+    from nst_jax.optimize import chunk, initial_state
+
+    c = config.sample()
+    c.image_size = 48
+    c = config.validate(c)
+    loaded, pictures = transfer.load_weights(c), inputs.read(c)
+    network = transfer.network_of(loaded, inputs.taps_of(c), c.pooling, c.padding)
+    args = transfer.problem(c, pictures, network)
+    start = transfer.start_image(c, pictures, loaded.mean)
+    state, steps = step_time.by_hand(start, args, 4, c.optimizer.learning_rate)
+    settings = transfer.settings_of(c)
+    expected = chunk(settings, 4, initial_state(settings, start), args, transfer.rates_of(c))[1]
+    np.testing.assert_allclose(steps(state)[0], expected, atol=1e-4)

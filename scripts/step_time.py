@@ -1,0 +1,160 @@
+"""Times a step with each control on, as a ratio to a step of the defaults in the same run.
+
+  python scripts/step_time.py
+  python scripts/step_time.py --rows "written by hand, guides" --size 256
+
+The first row is a step written by hand below, with nothing that could be switched on: what the
+controls cost while they are off. Rounds go through all rows in turn; the table has the median over
+rounds of the ratio within a round, and its smallest and largest. Compilation is not counted.
+
+2 CPU cores: 8 minutes, of which the steps themselves take half.
+"""
+
+import statistics
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from absl import flags
+
+from nst_jax import commands, config, images, inputs, specs
+from nst_jax.errors import UserError
+
+if TYPE_CHECKING:
+    from nst_jax.objective import Args
+
+_ROWS = flags.DEFINE_string("rows", "", "Rows to measure, by their first letters; all if empty.")
+_SIZE = flags.DEFINE_integer("size", 192, "Longer side of the painting.", lower_bound=32)
+_STEPS = flags.DEFINE_integer("steps", 3, "Steps of one measurement.", lower_bound=1)
+_ROUNDS = flags.DEFINE_integer("rounds", 7, "Measurements of each row.", lower_bound=1)
+
+BY_HAND = "written by hand"
+STYLE = str(config.PICTURES / "starry.jpg")
+MASKS = "left={0}/left.png, right={0}/right.png"  # {0}: the folder that holds them
+# Row -> the keys of the config that are not at their defaults.
+ROWS: dict[str, dict[str, Any]] = {
+    BY_HAND: {},
+    **{f"style_losses={name}": {"style_losses": name} for name in [*config.STYLE_LOSSES][1:]},
+    "content_losses=self_similarity": {"content_losses": "self_similarity"},
+    **{f"pooling={name}": {"pooling": name} for name in config.POOLINGS[1:3]},
+    **{f"padding={name}": {"padding": name} for name in config.PADDINGS[1:4]},
+    "guides, two regions": {"guides": {"content": MASKS, "style": MASKS}},
+    "two styles, blend=targets": {"style": f"{STYLE}:2, {STYLE}"},
+    "two styles, blend=losses": {"style": f"{STYLE}:2, {STYLE}", "blend": "losses"},
+    "normalize_gradients": {"normalize_gradients": True},
+    "optimizer.average=0.9": {"optimizer": {"average": 0.9}},
+    "optimizer.name=sgd": {"optimizer": {"name": "sgd"}},
+    "optimizer.name=lbfgs": {"optimizer": {"name": "lbfgs"}},
+    "optimizer.line_search=False": {"optimizer": {"name": "lbfgs", "line_search": False}},
+}
+
+
+def main():
+    """Measures in turn and prints the table."""
+    wanted = tuple(specs.words(_ROWS.value))
+    rows = [row for row in ROWS if not wanted or row.startswith(wanted)]
+    if not rows:
+        raise UserError(f"--rows {_ROWS.value!r} names none; there are {', '.join(ROWS)}")
+    with TemporaryDirectory() as folder:
+        write_masks(Path(folder))
+        clocks = {row: clock(row, folder) for row in ["", *rows]}
+        rounds = [{row: next(one) for row, one in clocks.items()} for _ in range(_ROUNDS.value)]
+    seconds = statistics.median(each[""] for each in rounds)
+    print(f"{'defaults':<32}{seconds:>8.3f} s a step, {_SIZE.value} pixels")
+    for row in rows:
+        ratios = sorted(each[row] / each[""] for each in rounds)
+        middle = statistics.median(ratios)
+        print(f"{row:<32}{middle:>8.2f}  ({ratios[0]:.2f} to {ratios[-1]:.2f})", flush=True)
+
+
+def write_masks(folder: Path):
+    """Two regions, the left and the right half."""
+    left = np.zeros((64, 64, 3), np.float32)
+    left[:, :32] = 1
+    images.write(folder / "left.png", left)
+    images.write(folder / "right.png", 1 - left)
+
+
+def clock(row: str, folder: str) -> Iterator[float]:
+    """Seconds a step of a row, measured once for each time it is asked; compiles at once."""
+    import jax
+
+    from nst_jax import transfer
+    from nst_jax.optimize import chunk, initial_state
+
+    c = config.sample()
+    c.image_size = _SIZE.value
+    c.update(ROWS.get(row, {}))
+    for part in ("content", "style"):
+        c.guides[part] = c.guides[part].format(folder)
+    c = config.validate(c)
+    pictures, loaded = inputs.read(c), transfer.load_weights(c)
+    network = transfer.network_of(loaded, inputs.taps_of(c), c.pooling, c.padding)
+    args, settings = transfer.problem(c, pictures, network), transfer.settings_of(c)
+    start = transfer.start_image(c, pictures, loaded.mean)
+    if row == BY_HAND:
+        state, steps = by_hand(start, args, _STEPS.value, c.optimizer.learning_rate)
+    else:
+        state = initial_state(settings, start)
+
+        def steps(state: Any) -> Any:
+            return chunk(settings, _STEPS.value, state, args, transfer.rates_of(c))[0]
+
+    def measured() -> Iterator[float]:
+        now = jax.block_until_ready(steps(state))
+        while True:
+            before = time.perf_counter()
+            now = jax.block_until_ready(steps(now))
+            yield (time.perf_counter() - before) / _STEPS.value
+
+    seconds = measured()
+    next(seconds)  # compiles
+    return seconds
+
+
+def by_hand(start: Any, args: "Args", count: int, learning_rate: float) -> tuple[Any, Any]:
+    """The default objective without tables, guides, regions, shares or averages; and Adam."""
+    import jax
+    import jax.numpy as jnp
+    import optax
+
+    from nst_jax.objective import features
+
+    adam = optax.adam(learning_rate, b1=0.9, b2=0.99)
+
+    def gram(a: jax.Array) -> jax.Array:
+        matrix = a.reshape(-1, a.shape[-1])
+        return matrix.T @ matrix / len(matrix)
+
+    def loss(image: jax.Array, args: "Args") -> jax.Array:
+        taps, knobs = features(args.network, image), args.knobs
+        total = 0.0
+        for tap, target in args.targets.content["squared"].items():
+            total += knobs.alpha * jnp.mean(jnp.square(taps[tap] - target)) / 4
+        for tap, weight in knobs.style["gram"].items():
+            target = args.targets.style["gram"][tap][""][0][1]
+            distance = jnp.sum(jnp.square(gram(taps[tap]) - target)) / (4 * target.size)
+            total += knobs.beta * weight * distance
+        below, beside = image[1:] - image[:-1], image[:, 1:] - image[:, :-1]
+        variation = jnp.mean(jnp.square(below)) + jnp.mean(jnp.square(beside))
+        return jnp.asarray(total + knobs.smoothness["squared"] * variation)
+
+    def step(carry: Any, args: "Args") -> Any:
+        image, moments = carry
+        gradient = jax.grad(loss)(image, args)
+        updates, moments = adam.update(gradient, moments)
+        return jnp.clip(image + jnp.asarray(updates), 0, 1), moments
+
+    @jax.jit
+    def steps(carry: Any, args: "Args") -> Any:
+        with jax.default_matmul_precision("highest"):
+            return jax.lax.scan(lambda now, _: (step(now, args), None), carry, length=count)[0]
+
+    return (start, adam.init(start)), lambda carry: steps(carry, args)
+
+
+if __name__ == "__main__":
+    commands.start(main)
