@@ -255,8 +255,10 @@ def normalized(weights: Weights, means: Sequence[Mapping[str, Any]]) -> Weights:
 
     Kernels and biases are divided by the channel's mean after its ReLU, and multiplied by that of
     the channels they take in; pooling and ReLU scale with their input, so nothing else changes.
-    A channel that never responds is left as it is. Gatys et al. 2015
-    (https://arxiv.org/abs/1505.07376), section 2.
+    Gatys et al. 2015 (https://arxiv.org/abs/1505.07376), section 2, over ImageNet. Few pictures
+    leave some channels all but silent, and at a mean of 1 these would outweigh all others: a
+    channel whose mean is below a tenth of its layer's is scaled as if it had that tenth. A layer
+    that never responds is left as it is.
 
     Args:
       weights: a network as trained.
@@ -266,7 +268,7 @@ def normalized(weights: Weights, means: Sequence[Mapping[str, Any]]) -> Weights:
     before = np.ones(3, np.float32)
     for name, (kernel, bias) in weights.layers.items():
         after = np.mean([np.asarray(mean[relu(name)]) for mean in means], 0)
-        after = np.where(after > 0, after, 1).astype(np.float32)
+        after = np.float32(np.maximum(after, after.mean() / 10) if after.any() else after + 1)
         layers[name] = kernel * before[:, None] / after, bias / after
         before = after
     return dataclasses.replace(weights, layers=layers)

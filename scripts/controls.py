@@ -6,6 +6,7 @@ python scripts/controls.py
 2 CPU cores: about half a minute a painting, 25 minutes for all. Other GPUs and TPUs: not measured.
 """
 
+import runpy
 from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -25,6 +26,7 @@ _SIZE = flags.DEFINE_integer("size", 176, "Longer side of a painting.", lower_bo
 _STEPS = flags.DEFINE_integer("steps", 70, "Steps of a painting.", lower_bound=1)
 
 CONTENT = config.sample_photograph()
+LONGEST = 200
 STYLE = str(config.PICTURES / "starry.jpg")
 FIGURE = [(0.30, 0.20), (0.36, 0.08), (0.5, 0.04), (0.66, 0.08), (0.72, 0.20), (0.70, 0.45)]
 FIGURE += [(0.64, 0.56), (0.70, 0.62), (0.90, 0.70), (1, 0.80), (1, 1), (0, 1), (0, 0.80)]
@@ -82,10 +84,12 @@ def _guides(paint: Paint, folder: Path) -> Cells:
 
 def _blends(paint: Paint, _: Path) -> Cells:
     """Two styles mixed, and a sequence between them."""
-    several = paint(style=[pixels(STYLE), warm()], interpolate=4)
-    cells = {f"interpolate {k + 1} of 4": one for k, one in enumerate(several)}
+    two = [pixels(STYLE), warm()]
+    cells = {
+        f"interpolate {k + 1} of 3": one for k, one in enumerate(paint(style=two, interpolate=3))
+    }
     for blend in ("targets", "losses"):
-        cells[f"half and half, {blend}"] = paint(style=[pixels(STYLE), warm()], blend=blend)
+        cells[f"sliced, {blend}"] = paint(style=two, blend=blend, style_losses="sliced")
     return cells
 
 
@@ -94,9 +98,28 @@ def _padding(paint: Paint, _: Path) -> Cells:
     cells = {}
     for name in config.PADDINGS:
         texture = paint(
-            content=None, padding=name, init={"noise": 1.0}, image_size=112, tv_weight=1e5
+            content=None,
+            padding=name,
+            init={"noise": 1.0},
+            image_size=128,
+            pyramid={"min_size": 64, "first_steps": 100, "steps": 50},
         )
         cells[name] = np.tile(texture, (2, 2, 1))
+    return cells
+
+
+def _presets(paint: Paint, _: Path) -> Cells:
+    """Each preset, shrunk to the sheet's size and to LONGEST steps at most at every scale."""
+    cells = {}
+    for path in sorted((config.PICTURES.parent / "configs" / "presets").glob("*.py")):
+        c = runpy.run_path(str(path))["get_config"]()
+        c.pyramid.min_size = round(c.pyramid.min_size * _SIZE.value / c.image_size)
+        c.image_size = _SIZE.value
+        c.pyramid.first_steps = min(c.pyramid.first_steps, LONGEST)
+        c.pyramid.steps = min(c.pyramid.steps, LONGEST)
+        c.steps = c.log_every = min(c.steps, LONGEST)
+        c.save_every = 0
+        cells[path.stem] = paint(**c.to_dict())
     return cells
 
 
@@ -129,23 +152,23 @@ FAMILIES: dict[str, Callable[[Paint, Path], Cells]] = {
     "padding": _padding,
     "guides": _guides,
     "blends": _blends,
+    "presets": _presets,
     "network": _varied(
         {
             "as trained": {},
             "normalize_network": {
                 "normalize_network": "content, style",
-                "style_layers": "relu1_1, relu2_1, relu3_1, relu4_1, relu5_1",
-                "alpha": 1.0,
-                "beta": 1e3,
+                "style_layers": "relu1_1, relu2_1, relu3_1, relu4_1, relu5_1:0.05",
+                "alpha": 0.15,
+                "beta": 1.0,
                 "tv_weight": 1.0,
             },
             "normalize_gradients": {
                 "normalize_gradients": True,
                 "content_losses": "squared(relu4_2:1)",
                 "style_layers": "relu1_1, relu2_1, relu3_1, relu4_1, relu5_1",
-                "alpha": 1.0,
-                "beta": 1.0,
-                "tv_weight": 1.0,
+                "beta": 6.0,
+                "tv_weight": 3000.0,
             },
         }
     ),

@@ -228,18 +228,21 @@ def test_normalized_activations_have_the_mean_one(pooling, rng, picture, tmp_pat
     before, after = ([activations(w, x) for x in seen] for w in (loaded, normalized))
     for tap in taps:
         means = np.mean([np.maximum(x[tap], 0).mean((0, 1), dtype=np.float64) for x in before], 0)
-        dead = means == 0
+        divisors = np.maximum(means, means.mean() / 10)
+        silent = means < divisors
         scaled = np.mean([np.maximum(x[tap], 0).mean((0, 1), dtype=np.float64) for x in after], 0)
-        np.testing.assert_allclose(scaled[~dead], 1, atol=1e-3)
-        assert (~dead).any()
+        np.testing.assert_allclose(scaled[~silent], 1, atol=1e-3)
+        np.testing.assert_array_less(scaled[silent], 1)
         for old, new in zip(before, after, strict=True):
-            expected = old[tap] / np.where(dead, 1, means)
+            expected = old[tap] / divisors
             np.testing.assert_allclose(new[tap], expected, atol=1e-3 * np.abs(expected).max())
         if tap == "conv2_1":
-            assert dead.tolist() == [False, False, True, False]
+            assert means[2] == 0
+            assert not silent[:2].any()
+            tenth = divisors[2]
     bright = np.ones((40, 40, 3), np.float32)
     old, new = (activations(w, bright)["conv2_1"][..., 2] for w in (loaded, normalized))
-    np.testing.assert_allclose(new, old, rtol=1e-3)  # the channel that was dead, where it is not
+    np.testing.assert_allclose(new, old / tenth, rtol=1e-3)  # the silent channel, where it is not
 
 
 def test_a_network_that_is_not_to_be_normalized_is_left_alone(rng, picture):
