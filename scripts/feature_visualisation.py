@@ -12,6 +12,8 @@ Mordvintsev et al. 2015, "Inceptionism").
 Layers before their ReLU ("conv4_1") always have a slope to follow; after it ("relu4_1") a channel
 that sees nothing in noise stays gray. Only in the first layer ReLU must be there: without, the mean
 of conv1_1 is that of the colours, and no edge can raise it.
+
+2 CPU cores: 1.6 minutes.
 """
 
 import functools

@@ -42,8 +42,11 @@ ROWS: dict[str, dict[str, Any]] = {
     **{f"pooling={name}": {"pooling": name} for name in config.POOLINGS[1:3]},
     **{f"padding={name}": {"padding": name} for name in config.PADDINGS[1:4]},
     "guides, two regions": {"guides": {"content": MASKS, "style": MASKS}},
-    "two styles, blend=targets": {"style": f"{STYLE}:2, {STYLE}"},
-    "two styles, blend=losses": {"style": f"{STYLE}:2, {STYLE}", "blend": "losses"},
+    "two styles, blend=targets": {"style": f"{STYLE}:2, {config.sample_photograph()}"},
+    "two styles, blend=losses": {
+        "style": f"{STYLE}:2, {config.sample_photograph()}",
+        "blend": "losses",
+    },
     "normalize_gradients": {"normalize_gradients": True},
     "optimizer.average=0.9": {"optimizer": {"average": 0.9}},
     "optimizer.name=sgd": {"optimizer": {"name": "sgd"}},
