@@ -114,6 +114,8 @@ def _presets(paint: Paint, _: Path) -> Cells:
     for path in sorted((config.PICTURES.parent / "configs" / "presets").glob("*.py")):
         c = runpy.run_path(str(path))["get_config"]()
         c.pyramid.min_size = round(c.pyramid.min_size * _SIZE.value / c.image_size)
+        if c.optimizer.name == "sgd":  # whose gradients are the larger the fewer pixels there are
+            c.optimizer.learning_rate *= (_SIZE.value / c.image_size) ** 2
         c.image_size = _SIZE.value
         c.pyramid.first_steps = min(c.pyramid.first_steps, LONGEST)
         c.pyramid.steps = min(c.pyramid.steps, LONGEST)

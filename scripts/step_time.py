@@ -154,9 +154,10 @@ def by_hand(start: Any, args: "Args", count: int, learning_rate: float) -> tuple
     @jax.jit
     def steps(carry: Any, args: "Args") -> Any:
         with jax.default_matmul_precision("highest"):
-            return jax.lax.scan(lambda now, _: (step(now, args), None), carry, length=count)[0]
+            after, _ = jax.lax.scan(lambda now, _: (step(now, args), None), carry, length=count)
+            return after, loss(after[0], args)  # which is what the log wants to know
 
-    return (start, adam.init(start)), lambda carry: steps(carry, args)
+    return ((start, adam.init(start)), None), lambda before: steps(before[0], args)
 
 
 if __name__ == "__main__":
