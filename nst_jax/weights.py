@@ -268,7 +268,7 @@ def normalized(weights: Weights, means: Sequence[Mapping[str, Any]]) -> Weights:
     before = np.ones(3, np.float32)
     for name, (kernel, bias) in weights.layers.items():
         after = np.mean([np.asarray(mean[relu(name)]) for mean in means], 0)
-        after = np.float32(np.maximum(after, after.mean() / 10) if after.any() else after + 1)
+        after = np.maximum(after, after.mean() / 10) if after.any() else np.ones_like(after)
         layers[name] = kernel * before[:, None] / after, bias / after
         before = after
     return dataclasses.replace(weights, layers=layers)

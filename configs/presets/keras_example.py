@@ -5,9 +5,8 @@
 There the picture has 400 rows and the style picture is stretched to its size.
 
 2 CPU cores: about 70 minutes, reckoned from the time of one step. GPU, TPU: not measured.
-Loss: 1.35e5 at the start with the default weights, 8.53e3 after 25
-steps; the end is not measured. At other sizes gradients are others: scale the learning rate with the
-number of pixels.
+Loss: 1.35e5 at the start with the default weights, 8.53e3 after 25 steps; the end is not measured.
+At other sizes gradients are others: scale the learning rate with the number of pixels.
 """
 
 from nst_jax import config
