@@ -13,7 +13,7 @@ from nst_jax import config
 
 def get_config(arg: str = "") -> config.Config:
     """Coarse to fine, with a photograph that matplotlib ships and the painting in images/."""
-    options = config.parse_arg(arg, smoke=False)
+    options = config.parse_arg(arg, small=False, smoke=False)
     c = config.sample()
     c.image_size = 320
     c.alpha = 2.0
@@ -21,4 +21,6 @@ def get_config(arg: str = "") -> config.Config:
     c.pyramid.first_steps = 80
     c.pyramid.steps = 50
     c.steps = 60
+    if options.small:  # for sweeps: 128, 181, 256
+        c.image_size, c.pyramid.min_size = 256, 128
     return config.smoke(c) if options.smoke else c

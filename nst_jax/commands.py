@@ -1,11 +1,15 @@
 """How every command starts and ends: flags, one-line errors, exit codes."""
 
 import os
+import signal
 import sys
+import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import NoReturn
 
 from absl import app, flags, logging
+from ml_collections import ConfigDict, config_flags
 
 from nst_jax import config
 from nst_jax.errors import UserError
@@ -36,6 +40,67 @@ def start(main: Callable[[], None]):
             fail("interrupted", 130)
 
     app.run(guarded, flags_parser=_parse)
+
+
+def given_config() -> tuple[config.Config, str]:
+    """What --config names with its overrides, not validated yet, and the file's name.
+
+    Raises:
+      UserError: there is none, or it does not load.
+    """
+    given = flags.FLAGS["config"].value
+    if given is None:
+        raise UserError("no config; try --config configs/starry.py, or --help")
+    if not isinstance(given, ConfigDict):
+        try:
+            _ = given.steps  # a file that failed to load says so only when it is touched
+        except OSError as error:
+            raise UserError(config.explain(error)) from error
+        except AttributeError:
+            raise UserError("get_config must return a ConfigDict, as config.default() is") from None
+    return given, Path(config_flags.get_config_filename(flags.FLAGS["config"])).stem
+
+
+def typed() -> list[str]:
+    """The command's own flags, each as one word: --config x is --config=x."""
+    words: list[str] = []
+    for word in sys.argv[1:]:
+        if words and not word.startswith("-") and "=" not in words[-1]:
+            words[-1] += f"={word}"
+        else:
+            words.append(word)
+    return words
+
+
+class Interruptible:
+    """Turns Ctrl-C into KeyboardInterrupt, also where JAX swallows that.
+
+    Made before JAX is imported, for an interrupt would leave it half-imported; `arm` is called
+    after that, and `check` between two pieces of work.
+    """
+
+    def __init__(self):
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        self._seen = threading.Event()
+
+    def arm(self):
+        """From here on an interrupt raises."""
+
+        def interrupt(*_):
+            self._seen.set()  # raised within JAX's garbage collection, the error is lost
+            raise KeyboardInterrupt
+
+        signal.signal(signal.SIGINT, interrupt)
+
+    def check(self):
+        """Raises KeyboardInterrupt if there was an interrupt."""
+        if self._seen.is_set():
+            raise KeyboardInterrupt
+
+
+def out_of_memory(error: RuntimeError) -> bool:
+    """Whether XLA failed for want of memory."""
+    return "RESOURCE_EXHAUSTED" in str(error) or "Out of memory" in str(error)
 
 
 def fail(message: object, code: int = 2) -> NoReturn:

@@ -5,6 +5,7 @@ rest of the package trusts what it returns and reads no key with a fallback.
 """
 
 import re
+import runpy
 from collections.abc import Callable, Iterable
 from importlib import resources
 from pathlib import Path
@@ -97,11 +98,14 @@ def default() -> Config:
     # GPUs and 3 or 1 passes in bfloat16 on TPUs. CPUs compute in float32 whatever it says.
     c.precision = "highest"
 
+    c.axes = ()  # what varies in a sweep, made by nst_jax.axes; empty: a single experiment
+
     c.log_every = 10  # steps between two log lines; the device runs that many in one dispatch
     c.save_every = 50  # steps between two pictures in frames/, a multiple of log_every; 0: none
     c.output = "final.png"  # file name in the work directory; .png, .jpg, .webp or .tif
     c.bits = 8  # of a channel of the output: 8, or 16 (.png, .tif)
     c.keep_alpha = False  # give the output the content picture's transparency
+    c.metrics = False  # measure the painting at the end: LPIPS, SSIM, style distance (metrics.py)
     c.animation = ""  # file name for the frames as a film; .gif, .webp or .png; empty: none
     return c.lock()
 
@@ -305,11 +309,35 @@ def validate(c: Config) -> Config:
     return FrozenConfigDict(c)
 
 
+def with_values(c: Config, values: dict[str, Any]) -> Config:
+    """A config with other values, by their full keys; validated.
+
+    Raises:
+      UserError: an unknown key, or a value that does not fit.
+    """
+    changed = ConfigDict(c.to_dict()).lock()
+    try:
+        changed.update_from_flattened_dict(values)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise UserError(explain(error)) from error
+    return validate(changed)
+
+
+def load(path: Path, arg: str = "") -> Config:
+    """The config that a file describes, for another file to build upon."""
+    return runpy.run_path(str(path))["get_config"](arg)
+
+
 # key -> (does it exclude another?, what to say after its name), in the order of asking.
 CONFLICTS: dict[str, tuple[Callable[[Config], bool], str]] = {
     "content": (
         lambda c: not c.content and not c.style,
         "and config.style are both empty; name a picture",
+    ),
+    "axes": (
+        lambda c: c.axes,
+        "describes a sweep; paint all of it with python -m nst_jax.sweep, or one of its "
+        'experiments with --config.axes="()"',
     ),
     "save_every": (
         lambda c: c.save_every % c.log_every != 0,
@@ -330,6 +358,10 @@ CONFLICTS: dict[str, tuple[Callable[[Config], bool], str]] = {
     "normalize_gradients": (
         lambda c: c.normalize_gradients and c.optimizer.name == "lbfgs",
         "leaves no function whose slope L-BFGS could follow; choose config.optimizer.name=adam",
+    ),
+    "metrics": (
+        lambda c: c.metrics and c.interpolate,
+        "measures one painting, but config.interpolate makes several; leave one of them out",
     ),
     "bits": (
         lambda c: c.bits not in writers.DEPTHS[Path(c.output).suffix.lower()],

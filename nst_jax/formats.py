@@ -97,7 +97,7 @@ def read(path: Path, arch: str) -> tuple[Layers, Naming]:
     Raises:
       UserError: no known format, damaged, or not the convolutions of `arch`.
     """
-    arrays = _arrays(path)
+    arrays = contents(path)
     naming = next((n for n in NAMINGS if any(re.fullmatch(n.kernel, key) for key in arrays)), None)
     if naming is None:
         if "conv1_1/kernel" in arrays:
@@ -137,7 +137,7 @@ def _ordered(pattern: str, arrays: dict[str, np.ndarray]) -> list[np.ndarray]:
     return [found[numbers] for numbers in sorted(found)]
 
 
-def _arrays(path: Path) -> dict[str, np.ndarray]:
+def contents(path: Path) -> dict[str, np.ndarray]:
     """Every array in a file by its full name, whatever the container."""
     try:
         with path.open("rb") as file:

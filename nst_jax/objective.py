@@ -246,7 +246,7 @@ def breakdown(image: Image, args: Args) -> dict[str, Float[Array, ""]]:
     return {"total": total} | terms | layers
 
 
-def in_order(terms: dict[str, float]) -> dict[str, float]:
+def in_order(terms: dict[str, Any]) -> dict[str, Any]:
     """Terms as people read them: the total, its three parts, the layers. Compilation sorts them."""
     first = ("total", "content", "style", "tv")
     return {name: terms[name] for name in (*first, *sorted(terms.keys() - {*first}))}

@@ -1,21 +1,24 @@
 """Stepping the pixels down the objective: optax transformations, one step, and the loop.
 
-The loop runs in chunks, each one dispatch of many steps; the device never waits for the host inside
-a chunk, and the host reads a chunk's numbers while the device computes the next.
+One image [h, w, 3], or a batch [n, h, w, 3] whose members share the network and have everything
+else of their own. The loop runs in chunks, each one dispatch of many steps; the device never waits
+for the host inside a chunk, and the host reads a chunk's numbers while the device computes the
+next.
 """
 
 import functools
-import math
 from collections.abc import Callable, Generator
 from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jax import Array
+from jax.sharding import PartitionSpec as P
 from jaxtyping import Float
 
-from nst_jax.objective import Args, Image, Targets, breakdown, in_order, objective
+from nst_jax.objective import Args, Image, breakdown, in_order, objective
 
 Images = Float[Array, "*paintings h w 3"]
 
@@ -71,19 +74,28 @@ class State(NamedTuple):
 
 
 class Progress(NamedTuple):
-    """Where the optimisation stands: the picture after `step` steps and its objective's terms."""
+    """Where the optimisation stands.
+
+    Attributes:
+      step: steps taken.
+      image: the picture after them, or a batch of pictures.
+      terms: its objective's; of a batch an array of n each.
+      lost: step at which the objective was not finite for the first time, -1 for a good picture; of
+        a batch an array of n. The last `Progress` before it holds a good picture.
+    """
 
     step: int
     image: Array
-    terms: dict[str, float]
+    terms: dict[str, Any]
+    lost: Any = -1
 
 
 class NonFiniteLossError(Exception):
     """The objective became NaN or infinite; the last `Progress` still holds a good picture."""
 
-    def __init__(self, step: int, value: float):
+    def __init__(self, step: int):
         super().__init__(
-            f"the loss is {value} at step {step}; "
+            f"the loss is not finite at step {step}; "
             "try a smaller optimizer.learning_rate, or smaller alpha and beta"
         )
         self.step = step
@@ -99,10 +111,13 @@ class Optimizer(NamedTuple):
       build: (settings, rates, learning rate now) -> optax transformation of the image.
       compares: whether it compares gradients of different steps. Then it starts afresh at another
         size, and every step draws the same random numbers.
+      each: how a batch is stepped: all members at once, or one after another where their steps take
+        different numbers of evaluations, so that none waits for the slowest.
     """
 
     build: Callable[[Settings, Rates, Any], Transformation]
     compares: bool = False
+    each: Callable[[Callable[[Any], Any], Any], Any] = lambda f, batch: jax.vmap(f)(batch)
 
 
 def _adam(settings: Settings, rates: Rates, learning_rate: Any) -> Transformation:
@@ -133,16 +148,18 @@ def _lbfgs(settings: Settings, rates: Rates, learning_rate: Any) -> Transformati
 OPTIMIZERS = {
     "adam": Optimizer(_adam),
     "sgd": Optimizer(_sgd),
-    "lbfgs": Optimizer(_lbfgs, compares=True),
+    "lbfgs": Optimizer(_lbfgs, compares=True, each=jax.lax.map),
 }
 
 
 @functools.partial(jax.jit, static_argnames="settings")
-def initial_state(settings: Settings, image: Image) -> State:
-    """The state before the first step. It does not depend on the rates.
+def initial_state(settings: Settings, image: Images) -> State:
+    """The state before the first step, of one image or of each of a batch. Rates do not matter.
 
     Compiled so that every array of it has a buffer of its own, as donating them demands.
     """
+    if image.ndim == 4:
+        return jax.vmap(functools.partial(initial_state, settings))(image)
     optimizer = OPTIMIZERS[settings.name].build(settings, Rates(1.0), 1.0).init(image)
     return State(image, jnp.copy(image), optimizer, jnp.int32(0))
 
@@ -188,34 +205,68 @@ def step(settings: Settings, state: State, args: Args, rates: Rates) -> tuple[St
     return State(image, average, optimizer, count), value
 
 
-@functools.partial(jax.jit, static_argnames=("settings", "count"), donate_argnames="state")
+@functools.partial(jax.jit, static_argnames=("settings", "count", "mesh"), donate_argnames="state")
 def chunk(
-    settings: Settings, count: int, state: State, args: Args, rates: Rates
+    settings: Settings,
+    count: int,
+    state: State,
+    args: Args,
+    rates: Rates,
+    mesh: jax.sharding.Mesh | None = None,
 ) -> tuple[State, Images, dict[str, Array], Float[Array, "count ..."]]:
-    """`count` steps in one dispatch; of images [n, h, w, 3], each with targets of its own, at once.
+    """`count` steps in one dispatch, of one image or of a batch, which a mesh spreads over devices.
 
     Returns:
       The state after them, its picture and the terms of that, and the objective before each step.
     """
 
-    def stepped(state: State, targets: Targets) -> tuple[State, Array]:
-        return step(settings, state, args._replace(targets=targets), rates)
+    def stepped(state: State, args: Args, rates: Rates) -> tuple[State, Array]:
+        return step(settings, state, args, rates)
 
-    def broken_down(state: State, targets: Targets) -> dict[str, Array]:
-        now = args_at(settings, args._replace(targets=targets), state.step)
-        return breakdown(state.average, now)
+    def broken_down(state: State, args: Args, _: Rates) -> dict[str, Array]:
+        return breakdown(state.average, args_at(settings, args, state.step))
+
+    def batched(function: Callable[[State, Args, Rates], Any]) -> Any:
+        def over_all(state: State, args: Args, rates: Rates) -> Any:
+            def of_one(one: tuple[State, Args, Rates]) -> Any:
+                return function(one[0], one[1]._replace(network=args.network), one[2])
+
+            own = args._replace(network=None)  # pyright: ignore[reportArgumentType]
+            return OPTIMIZERS[settings.name].each(of_one, (state, own, rates))
+
+        return over_all
 
     if state.image.ndim == 4:
-        stepped, broken_down = jax.vmap(stepped), jax.vmap(broken_down)
-    with jax.default_matmul_precision(settings.precision):
+        stepped, broken_down = batched(stepped), batched(broken_down)
+
+    def steps(state: State, args: Args, rates: Rates) -> Any:
         state, values = jax.lax.scan(
-            lambda state, _: stepped(state, args.targets), state, length=count
+            lambda state, _: stepped(state, args, rates), state, length=count
         )
-        return state, state.average, broken_down(state, args.targets), values
+        return state, state.average, broken_down(state, args, rates), values
+
+    if mesh is not None:
+        cells = P("cells")
+        own = Args(P(), cells, cells, cells, cells, cells)  # pyright: ignore[reportArgumentType]
+        steps = jax.shard_map(
+            steps,
+            mesh=mesh,
+            in_specs=(cells, own, cells),
+            out_specs=(cells, cells, cells, P(None, "cells")),
+            check_vma=False,
+        )
+    with jax.default_matmul_precision(settings.precision):
+        return steps(state, args, rates)
 
 
 def optimize(
-    settings: Settings, state: State, args: Args, rates: Rates, steps: int, every: int
+    settings: Settings,
+    state: State,
+    args: Args,
+    rates: Rates,
+    steps: int,
+    every: int,
+    mesh: jax.sharding.Mesh | None = None,
 ) -> Generator[Progress, None, State]:
     """Minimises the objective over the image; yields at step 0, every `every` steps and the last.
 
@@ -225,34 +276,34 @@ def optimize(
       args: the rest of the objective.
       rates: the optimiser's numbers.
       steps, every: >= 1.
+      mesh: devices that a batch is spread over.
 
     Returns:
       The last state.
 
     Raises:
-      NonFiniteLossError: with everything yielded before still good.
+      NonFiniteLossError: the picture is lost, or every one of a batch is; everything yielded before
+        is still good.
     """
     args, rates = jax.device_put((args, rates))  # once, not a chunk
-    result = chunk(settings, 0, state, args, rates)
+    result = chunk(settings, 0, state, args, rates, mesh)
     previous, done = 0, 0
     for stop in [*range(every, steps, every), steps, None]:
         state, image, terms, values = result
         if stop is not None:  # dispatched before the numbers of the chunk before are read
-            result = chunk(settings, stop - done, state, args, rates)
-        yield Progress(done, image, _checked(previous, terms, values))
+            result = chunk(settings, stop - done, state, args, rates, mesh)
+        progress = _read(previous, done, image, terms, values)
+        if np.min(progress.lost) >= 0:
+            raise NonFiniteLossError(int(np.min(progress.lost)))
+        yield progress
         previous, done = done, stop or done
     return state
 
 
-def _checked(start: int, terms: dict[str, Array], values: Array) -> dict[str, float]:
-    """Reads the numbers of a chunk that began after `start` steps; waits for the device.
-
-    Of a batch, the terms are the means over its images.
-    """
-    read_terms, read_values = jax.device_get((terms, values))
-    numbers = in_order({name: float(value.mean()) for name, value in read_terms.items()})
-    sums = [float(value.sum()) for value in read_values]
-    for offset, value in enumerate([*sums, numbers["total"]]):
-        if not math.isfinite(value):
-            raise NonFiniteLossError(start + offset, value)
-    return numbers
+def _read(start: int, stop: int, image: Array, terms: dict[str, Array], values: Array) -> Progress:
+    """What a chunk from `start` to `stop` came to; waits for the device."""
+    numbers, before = jax.device_get((terms, values))
+    objectives = np.concatenate([before, numbers["total"][None]])
+    bad = ~np.isfinite(objectives)
+    lost = np.where(bad.any(0), start + bad.argmax(0), -1)
+    return Progress(stop, image, in_order(numbers), lost)

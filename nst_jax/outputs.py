@@ -8,13 +8,20 @@ losses.png       the same as curves
 final/           numbered paintings, and final.gif, instead of one, with config.interpolate
 config.json      the resolved config
 environment.json versions, device, git commit, weights
+result.json      how it ended, written last: status, time, memory, the last terms, metrics
+report.html      all of this as one page
+
+A sweep's folder has sweep.json, its cells as it began, cells/NAME/ with the above for each, and its
+own report.html, contact_sheet.png, results.csv and results.jsonl.
 """
 
 import importlib.metadata
 import json
 import platform
+import resource
 import shutil
 import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -22,7 +29,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from nst_jax import config, files, images, weights
+from nst_jax import config, files, images, inputs, weights
 from nst_jax.errors import UserError
 from nst_jax.optimize import Progress
 
@@ -95,6 +102,150 @@ def git_commit() -> str:
     except (OSError, subprocess.CalledProcessError):
         return ""
     return done.stdout.strip()
+
+
+def record(
+    workdir: Path, c: config.Config, pictures: inputs.Pictures, progress: Progress, seconds: float
+) -> Path:
+    """Writes where an experiment stands: a line of metrics, the painting, a frame if it is time.
+
+    Returns:
+      The painting's path.
+
+    Raises:
+      UserError: the disk is full or the folder is gone.
+    """
+    append_metrics(workdir, progress, seconds)
+    image = inputs.finished(c, progress.image, pictures)
+    alpha = images.read_alpha(c.content, image.shape[-3:-1]) if c.keep_alpha else None
+    painting = write_painting(workdir, image, c, alpha)
+    if c.save_every and progress.step % c.save_every == 0 and not c.interpolate:
+        write_frame(workdir, progress.step, image, c)
+    return painting
+
+
+def finish(workdir: Path, c: config.Config, result: dict[str, Any]):
+    """Writes what an ended experiment has besides: the film, the curves and, last, result.json."""
+    if c.animation and result["status"] == "done":
+        animate(workdir, c)
+    plot_losses(workdir)
+    _write_json(workdir / "result.json", result)
+
+
+def result(
+    progress: Progress | None,
+    seconds: float,
+    measured: dict[str, float] | None = None,
+    message: str = "",
+) -> dict[str, Any]:
+    """What result.json says of an experiment that ended after `progress`.
+
+    Args:
+      progress: the last one with a good picture, if there was any.
+      seconds: from the first line of metrics.jsonl to the last.
+      measured: its metrics.
+      message: why it failed; empty: it did not.
+    """
+    steps = progress.step if progress else 0
+    return {
+        "status": "failed" if message else "done",
+        "message": message,
+        "steps": steps,
+        "seconds": round(seconds, 3),
+        "steps_per_second": round(steps / seconds, 3) if seconds else None,
+        "peak_memory_bytes": peak_memory(),
+        "terms": progress.terms if progress else {},
+        "metrics": measured or {},
+    }
+
+
+def restart(workdir: Path, c: config.Config, used: weights.Weights):
+    """Makes the folder of a sweep's cell anew, without what an earlier attempt left."""
+    discard(workdir)
+    write_settings(workdir, c, used)
+
+
+def fail(workdir: Path, c: config.Config, message: str):
+    """Writes the folder of a cell that came to no picture at all."""
+    discard(workdir)
+    _write_json(workdir / "config.json", c.to_dict())
+    _write_json(workdir / "result.json", result(None, 0.0, message=message))
+
+
+def finished(workdir: Path) -> bool:
+    """Whether a cell's folder holds a whole experiment, whose painting did not fail."""
+    try:
+        return json.loads((workdir / "result.json").read_text())["status"] == "done"
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+def peak_memory() -> int | None:
+    """Most bytes that this process had in use: on the device, or in all where that is a CPU."""
+    stats = jax.local_devices()[0].memory_stats()
+    if stats:
+        return stats.get("peak_bytes_in_use")
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def open_sweep(workdir: str, name: str, plan: dict[str, Any]) -> Path:
+    """Makes a sweep's folder, or opens one in which the same sweep began.
+
+    Args:
+      workdir: the folder; empty: runs/NAME.
+      name: of the config.
+      plan: what sweep.json shall say; its "cells" and "inputs" must be those of the folder.
+
+    Raises:
+      UserError: it cannot be made, holds something else, or a sweep with other settings.
+    """
+    path = Path(workdir or Path("runs") / name)
+    plan = json.loads(json.dumps(plan))  # as it will be read
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        if (path / "sweep.json").exists():
+            began = json.loads((path / "sweep.json").read_text())
+            if changes := _differences(_identity(began), _identity(plan)):
+                more = f" and {len(changes) - 3} more" if len(changes) > 3 else ""
+                raise UserError(
+                    f"{path} holds a sweep with other settings: {'; '.join(changes[:3])}{more}; "
+                    "name another folder with --workdir"
+                )
+        elif any(path.iterdir()):
+            raise UserError(f"--workdir {path} is not empty; name another folder")
+        _write_json(path / "sweep.json", plan)
+    except OSError as error:
+        raise UserError(f"cannot write to --workdir {path}: {error.strerror}") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{path / 'sweep.json'} is damaged; name another folder") from error
+    return path
+
+
+def _identity(plan: dict[str, Any]) -> dict[str, Any]:
+    """What may not change: the settings of every cell, the pictures, the weights."""
+    cells = {cell["name"]: cell["config"] for cell in plan["cells"]}
+    return _flat({"cell": cells, **plan["inputs"]})
+
+
+def _flat(tree: Any, path: str = "") -> dict[str, Any]:
+    """Leaves of nested dicts by their path: {"cell 00: optimizer.name": "adam", ...}."""
+    if not isinstance(tree, dict):
+        return {path: tree}
+    return {
+        name: leaf
+        for key, value in tree.items()
+        for name, leaf in _flat(value, f"{path}.{key}" if path else key).items()
+    }
+
+
+def _differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    """What differs, one text each."""
+    return [
+        f"{key} was {before.get(key, 'absent')!r}, is {now.get(key, 'absent')!r}"
+        for key in dict.fromkeys([*before, *now])
+        if before.get(key) != now.get(key)
+    ]
 
 
 def write_painting(workdir: Path, image: Any, c: config.Config, alpha: images.Plane | None) -> Path:

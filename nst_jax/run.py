@@ -11,15 +11,14 @@ Exit codes: 0 painted; 1 the loss became NaN or infinite; 2 a mistake in a flag,
 130 interrupted. The last good picture is kept.
 """
 
-import signal
+import shlex
 import sys
-import threading
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from absl import flags
-from ml_collections import ConfigDict, config_flags
+from ml_collections import config_flags
 from tqdm import tqdm
 
 from nst_jax import commands, config
@@ -28,7 +27,7 @@ from nst_jax.errors import UserError
 if TYPE_CHECKING:
     from nst_jax.optimize import Progress
 
-_CONFIG = config_flags.DEFINE_config_file(
+config_flags.DEFINE_config_file(
     "config", None, "Config file, e.g. configs/starry.py, or configs/starry.py:smoke to try it."
 )
 _WORKDIR = flags.DEFINE_string(
@@ -38,17 +37,8 @@ _WORKDIR = flags.DEFINE_string(
 
 def main():
     """Flags -> config -> library; prints the painting's path."""
-    if _CONFIG.value is None:
-        raise UserError("no config; try --config configs/starry.py, or --help")
-    if not isinstance(_CONFIG.value, ConfigDict):
-        try:
-            _ = _CONFIG.value.steps  # a file that failed to load says so only when it is touched
-        except OSError as error:
-            raise UserError(config.explain(error)) from error
-        except AttributeError:
-            raise UserError("get_config must return a ConfigDict, as config.default() is") from None
-    name = Path(config_flags.get_config_filename(flags.FLAGS["config"])).stem
-    print(run(config.validate(_CONFIG.value), name, _WORKDIR.value))
+    given, name = commands.given_config()
+    print(run(config.validate(given), name, _WORKDIR.value))
 
 
 def run(c: config.Config, name: str, workdir: str) -> Path:
@@ -66,64 +56,53 @@ def run(c: config.Config, name: str, workdir: str) -> Path:
       UserError: a picture, the weights, the work directory or the device's memory do not serve.
       commands.StoppedError: interrupted, or not finite; names the last good picture, if any.
     """
-    # JAX comes with these: --help need not wait for it. An interrupt would leave it half-imported.
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-    from nst_jax import images, inputs, outputs, pyramid, transfer
+    interrupts = commands.Interruptible()
+    from nst_jax import inputs, metrics, outputs, pyramid, report, transfer
     from nst_jax.optimize import NonFiniteLossError
 
-    interrupted = threading.Event()
-
-    def interrupt(*_):
-        interrupted.set()  # remembered: raised within JAX's garbage collection, the error is lost
-        raise KeyboardInterrupt
-
-    signal.signal(signal.SIGINT, interrupt)
-
+    interrupts.arm()
     pictures = inputs.read(c)
     loaded = transfer.load_weights(c)
-    kept, started, painting = "", None, None
+    kept, started, seconds, painting, last, message = "", None, 0.0, None, None, "interrupted"
+    measured = {}
     total = sum(scale.steps for scale in pyramid.scales(c))
     with tqdm(total=total, unit="step", disable=not sys.stderr.isatty()) as bar:
         folder = outputs.create(workdir, name)
         try:
             outputs.write_settings(folder, c, loaded)
             for progress in transfer.paint(c, pictures, loaded):
-                if interrupted.is_set():
-                    raise KeyboardInterrupt
+                interrupts.check()
                 started = started or time.monotonic()
                 seconds = time.monotonic() - started
-                outputs.append_metrics(folder, progress, seconds)
-                image = inputs.finished(c, progress.image, pictures)
-                shape = image.shape[-3:-1]
-                alpha = images.read_alpha(c.content, shape) if c.keep_alpha else None
-                painting = outputs.write_painting(folder, image, c, alpha)
-                kept = f"; the picture after {progress.step} steps is {painting}"
-                if c.save_every and progress.step % c.save_every == 0 and not c.interpolate:
-                    outputs.write_frame(folder, progress.step, image, c)
-                report(progress, seconds, bar)
-            if c.animation:
-                outputs.animate(folder, c)
+                painting = outputs.record(folder, c, pictures, progress, seconds)
+                last, kept = progress, f"; the picture after {progress.step} steps is {painting}"
+                tell(progress, seconds, bar)
+            if c.metrics and last:
+                measured = metrics.measure(c, inputs.finished(c, last.image, pictures), pictures)
+            message = ""
         except KeyboardInterrupt:
             raise commands.StoppedError(f"interrupted{kept}", 130) from None
         except NonFiniteLossError as error:
+            message = str(error)
             raise commands.StoppedError(f"{error}{kept}", 1) from error
         except RuntimeError as error:
-            if "RESOURCE_EXHAUSTED" not in str(error) and "Out of memory" not in str(error):
+            if not commands.out_of_memory(error):
                 raise
-            raise UserError(
-                f"the device has too little memory for config.image_size {c.image_size}; "
-                f"choose a smaller one{kept}"
-            ) from error
+            message = f"the device has too little memory for config.image_size {c.image_size}"
+            raise UserError(f"{message}; choose a smaller one{kept}") from error
         finally:
             if kept:
-                outputs.plot_losses(folder)
+                command = shlex.join(["python", "-m", "nst_jax.run", *commands.typed()])
+                result = outputs.result(last, seconds, measured, message)
+                outputs.finish(folder, c, result | {"name": name, "command": command})
+                report.write(folder)
             else:
                 outputs.discard(folder)
     assert painting is not None, "an optimisation yields at least its start"
     return painting
 
 
-def report(progress: "Progress", seconds: float, bar: tqdm):
+def tell(progress: "Progress", seconds: float, bar: tqdm):
     """On a terminal moves the bar; otherwise prints a line with every term of the objective."""
     terms = {name: f"{value:.4g}" for name, value in progress.terms.items()}
     if bar.disable:

@@ -4,6 +4,7 @@
 """
 
 import functools
+import operator
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,13 +14,22 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from jax import Array
+from jax.sharding import NamedSharding
+from jax.sharding import PartitionSpec as P
 from jaxtyping import Float
 
 from nst_jax import architecture, config, guides, images, inputs, pyramid, specs, weights
 from nst_jax.errors import UserError
 from nst_jax.inputs import Pictures
 from nst_jax.objective import NO_GUIDES, Args, ByTap, Guides, Kinds, Knobs, Network, targets_from
-from nst_jax.optimize import Progress, Rates, Settings, initial_state, optimize
+from nst_jax.optimize import (
+    NonFiniteLossError,
+    Progress,
+    Rates,
+    Settings,
+    initial_state,
+    optimize,
+)
 from nst_jax.vgg import VGG
 
 
@@ -172,7 +182,8 @@ def guides_of(c: config.Config, pictures: Pictures) -> tuple[Guides, tuple[dict[
 def paint(c: config.Config, pictures: Pictures, loaded: weights.Weights) -> Iterator[Progress]:
     """Paints: yields the picture and its losses every `log_every` steps, first the start itself.
 
-    Steps are counted through all scales; with `interpolate` the image is [paintings, h, w, 3].
+    Steps are counted through all scales. With `interpolate` the image is [paintings, h, w, 3], and
+    the terms are the means over the paintings.
 
     Args:
       c: a validated config.
@@ -183,20 +194,93 @@ def paint(c: config.Config, pictures: Pictures, loaded: weights.Weights) -> Iter
       nst_jax.optimize.NonFiniteLossError: the last picture yielded is good.
       UserError: a region is too small for a layer.
     """
-    settings, rates = settings_of(c), rates_of(c)
-    taps = inputs.taps_of(c)
-    network = network_of(normalized(c, pictures, loaded), taps, c.pooling, c.padding)
+    if not c.interpolate:
+        first = operator.itemgetter(0)
+        for progress in _paint([c], [pictures], loaded, first):
+            terms = {name: float(value) for name, value in progress.terms.items()}
+            yield progress._replace(terms=terms)
+        return
+    between = [_between(c, k / (c.interpolate - 1)) for k in range(c.interpolate)]
+    for progress in paint_together(between, [pictures] * c.interpolate, loaded):
+        if (lost := progress.lost[progress.lost >= 0]).size:
+            raise NonFiniteLossError(int(lost.min()))
+        terms = {name: float(value.mean()) for name, value in progress.terms.items()}
+        yield progress._replace(terms=terms)
+
+
+def _between(c: config.Config, place: float) -> config.Config:
+    """The config with its first two styles weighed by a place from 0, the first, to 1."""
+    first, second, *others = specs.parse_pictures(c.style)
+    shares = {first: 1 - place, second: place} | dict.fromkeys(others, 0.0)
+    style = ", ".join(f"{path}:{share!r}" for path, share in shares.items())
+    return config.with_values(c, {"style": style})
+
+
+def paint_together(
+    configs: Sequence[config.Config],
+    pictures: Sequence[Pictures],
+    loaded: weights.Weights,
+    mesh: jax.sharding.Mesh | None = None,
+) -> Iterator[Progress]:
+    """Paints several at once, in one program: as `paint` does, but with a batch of images.
+
+    Args:
+      configs: validated, and alike in what the program is made of (`programs.plan` sees to that).
+      pictures: of each.
+      loaded: weights of all.
+      mesh: devices to spread the batch over, along its axis "cells"; None: the default device. The
+        batch must be a multiple of them.
+
+    Raises:
+      nst_jax.optimize.NonFiniteLossError: every painting is lost.
+      UserError: a region is too small for a layer.
+    """
+
+    if len(configs) == 1 and mesh is None:  # the program of a single run, with an axis more
+        for progress in _paint(configs, pictures, loaded, operator.itemgetter(0)):
+            image, terms, lost = jax.tree.map(
+                lambda leaf: leaf[None], (progress.image, progress.terms, progress.lost)
+            )
+            yield Progress(progress.step, image, terms, lost)
+        return
+
+    def stack(trees: Sequence[Any]) -> Any:
+        stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
+        return jax.device_put(stacked, mesh and NamedSharding(mesh, P("cells")))
+
+    yield from _paint(configs, pictures, loaded, stack, mesh)
+
+
+def _paint(
+    configs: Sequence[config.Config],
+    pictures: Sequence[Pictures],
+    loaded: weights.Weights,
+    join: Callable[[Sequence[Any]], Any],
+    mesh: jax.sharding.Mesh | None = None,
+) -> Iterator[Progress]:
+    """Paints what `join` makes of each painting's start, objective and rates."""
+    c = configs[0]
+    settings, rates = settings_of(c), join([rates_of(own) for own in configs])
+    network = network_of(
+        normalized(c, pictures[0], loaded), inputs.taps_of(c), c.pooling, c.padding
+    )
+    shared = network if mesh is None else jax.device_put(network, NamedSharding(mesh, P()))
     state, done = None, 0
     for scale in pyramid.scales(c):
-        sized = inputs.at(c, pictures, scale.size)
+        sized = [
+            inputs.at(own, one, scale.size) for own, one in zip(configs, pictures, strict=True)
+        ]
         if state is None:
-            state = initial_state(settings, start_image(c, sized, loaded.mean))
+            starts = map(functools.partial(start_image, mean=loaded.mean), configs, sized)
+            state = initial_state(settings, join([*starts]))
         else:
-            state = pyramid.enlarge(settings, state, sized.shape)
-        args = problem(c, sized, network)
-        if c.interpolate:
-            state = jax.tree.map(lambda leaf: jnp.stack([leaf] * c.interpolate), state)
-        steps = optimize(settings, state, args, rates, scale.steps, c.log_every)
+            state = pyramid.enlarge(settings, state, sized[0].shape)
+        problems = [
+            problem(own, one, network)._replace(network=None)
+            for own, one in zip(configs, sized, strict=True)
+        ]
+        args = join(problems)._replace(network=shared)
+        steps = optimize(settings, state, args, rates, scale.steps, c.log_every, mesh)
         first = True
         while True:
             try:
@@ -205,13 +289,14 @@ def paint(c: config.Config, pictures: Pictures, loaded: weights.Weights) -> Iter
                 state = finished.value
                 break
             if not (first and done):  # a later scale starts with what was just shown
-                yield progress._replace(step=done + progress.step)
+                lost = np.where(progress.lost < 0, -1, done + progress.lost)
+                yield progress._replace(step=done + progress.step, lost=lost)
             first = False
         done += scale.steps
 
 
 def problem(c: config.Config, pictures: Pictures, network: Network) -> Args:
-    """The objective's arguments for pictures of one size; with `interpolate`, targets for each.
+    """The objective's arguments for pictures of one size.
 
     Raises:
       UserError: a region is too small for a layer.
@@ -219,22 +304,12 @@ def problem(c: config.Config, pictures: Pictures, network: Network) -> Args:
     own, style_regions = guides_of(c, pictures)
     knobs = knobs_of(c, list(pictures.regions))
     key = jax.random.fold_in(jax.random.key(c.seed), 2)
-
-    def targets(shares: Array):
-        styles = tuple(jnp.asarray(style) for style in pictures.styles)
-        return targets_from(
-            network, pictures.content, styles, knobs, shares, style_regions, key, c.blend
-        )
-
+    styles = tuple(jnp.asarray(style) for style in pictures.styles)
     shares = jnp.array(list(specs.parse_pictures(c.style).values()), jnp.float32)
     with jax.default_matmul_precision(c.precision):
-        if c.interpolate:
-            between = jnp.linspace(0, 1, c.interpolate)
-            rest = jnp.zeros((c.interpolate, len(shares) - 2))
-            paths = jnp.concatenate([jnp.stack([1 - between, between], 1), rest], 1)
-            found = jax.vmap(targets)(paths)
-        else:
-            found = targets(shares)
+        found = targets_from(
+            network, pictures.content, styles, knobs, shares, style_regions, key, c.blend
+        )
     return Args(network, found, knobs, own, key, Kinds(c.normalize_gradients))
 
 

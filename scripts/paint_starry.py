@@ -1,7 +1,8 @@
 """Paints images/starry.jpg, the style picture that this project ships: a night in oil strokes.
 
   python scripts/paint_starry.py                        # images/starry.jpg again, pixel for pixel
-  python scripts/paint_starry.py --output other.png --seed 7
+  python scripts/paint_starry.py --palette ember --output images/ember.jpg
+  python scripts/paint_starry.py --output other.jpg --seed 7
 
 A flow field (wind, two great swirls, a whirl around each star) guides about 30 000 strokes, from
 broad to fine. Each stroke is a bundle of bristles with colours of its own; a second canvas collects
@@ -9,6 +10,7 @@ the thickness of the paint, whose slopes are lit from the upper left. Same seed,
 """
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +22,9 @@ from nst_jax.errors import UserError
 
 _OUTPUT = flags.DEFINE_string("output", "images/starry.jpg", "Picture to write.")
 _SEED = flags.DEFINE_integer("seed", 3, "Seed of every random choice.", lower_bound=0)
+_PALETTE = flags.DEFINE_enum(
+    "palette", "night", ["night", "ember"], "ember: red and blue exchanged, broad brushes alone."
+)
 
 WIDTH, HEIGHT = 1024, 768
 SCALE = 2  # strokes are drawn twice as large and averaged down, which smooths their edges
@@ -86,7 +91,10 @@ def main():
         raise UserError(f"--output {_OUTPUT.value!r} must end in .jpg")
     rng = np.random.default_rng(_SEED.value)
     colours, angles = scene()
-    paint, thickness = strokes(rng, colours, angles)
+    layers = LAYERS
+    if _PALETTE.value == "ember":
+        colours, layers = colours[..., ::-1], LAYERS[:2]
+    paint, thickness = strokes(rng, colours, angles, layers)
     picture = lit(paint, thickness)
     with files.replacing(Path(_OUTPUT.value)) as temporary:
         picture.save(temporary, quality=88)
@@ -189,15 +197,18 @@ def mix(first: object, second: object, share: object) -> np.ndarray:
 
 
 def strokes(
-    rng: np.random.Generator, colours: np.ndarray, angles: np.ndarray
+    rng: np.random.Generator,
+    colours: np.ndarray,
+    angles: np.ndarray,
+    layers: Sequence[Layer] = LAYERS,
 ) -> tuple[Image.Image, np.ndarray]:
-    """Paints all layers: the colours, and the thickness of the paint [h, w] in 0 to 1, enlarged."""
+    """Paints the layers: the colours, and the thickness of the paint [h, w] in 0 to 1, enlarged."""
     size = (WIDTH * SCALE, HEIGHT * SCALE)
     canvas = Image.new("RGB", size, NIGHT)
     relief = Image.new("L", size, 0)
     brush, plaster = ImageDraw.Draw(canvas), ImageDraw.Draw(relief)
     detail = local_detail(colours)
-    for layer in LAYERS:
+    for layer in layers:
         xs = rng.uniform(0, WIDTH - 1, layer.count)
         ys = rng.uniform(0, HEIGHT - 1, layer.count)
         for x, y in zip(xs, ys, strict=True):

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from nst_jax import architecture, weights
+from nst_jax import architecture, images, weights
 from nst_jax.objective import NO_GUIDES, Args, Guides, Kinds, Knobs, Network, targets_from
 
 ROOT = Path(__file__).parents[1]
@@ -119,3 +119,19 @@ def compilations():
 def small(monkeypatch):
     """The real architectures with few channels, prime so that no two axes can be confused."""
     monkeypatch.setattr(architecture, "WIDTHS", (2, 5, 7, 11, 13))
+
+
+@pytest.fixture(scope="session")
+def files(tmp_path_factory):
+    """A content and a style picture of different shapes, and masks of their left and right."""
+    folder, rng = tmp_path_factory.mktemp("combinations"), np.random.default_rng(20150826)
+    for name, (height, width) in {"content": (64, 56), "style": (48, 64)}.items():
+        y, x = np.mgrid[:height, :width]
+        waves = 0.5 + 0.5 * np.sin(x[..., None] / rng.uniform(2, 9, 3) + y[..., None] / 5)
+        images.write(
+            folder / f"{name}.png", np.float32(0.8 * waves + 0.2 * rng.random(waves.shape))
+        )
+        left = np.float32(x < width // 2)[..., None].repeat(3, -1)
+        images.write(folder / f"{name}-left.png", left)
+        images.write(folder / f"{name}-right.png", 1 - left)
+    return folder

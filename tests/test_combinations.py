@@ -14,7 +14,7 @@ import jax
 import numpy as np
 import pytest
 
-from nst_jax import config, images, inputs, optimize, transfer
+from nst_jax import config, inputs, optimize, transfer
 from nst_jax.guides import PROPAGATIONS
 from nst_jax.losses.style import STYLE
 
@@ -83,22 +83,6 @@ def covering_array(seed: int = 0, tries: int = 200) -> list[Row]:
 
 
 COMBINATIONS = covering_array()
-
-
-@pytest.fixture(scope="session")
-def files(tmp_path_factory):
-    """A content and a style picture of different shapes, and masks of their left and right."""
-    folder, rng = tmp_path_factory.mktemp("combinations"), np.random.default_rng(20150826)
-    for name, (height, width) in {"content": (64, 56), "style": (48, 64)}.items():
-        y, x = np.mgrid[:height, :width]
-        waves = 0.5 + 0.5 * np.sin(x[..., None] / rng.uniform(2, 9, 3) + y[..., None] / 5)
-        images.write(
-            folder / f"{name}.png", np.float32(0.8 * waves + 0.2 * rng.random(waves.shape))
-        )
-        left = np.float32(x < width // 2)[..., None].repeat(3, -1)
-        images.write(folder / f"{name}-left.png", left)
-        images.write(folder / f"{name}-right.png", 1 - left)
-    return folder
 
 
 @pytest.fixture

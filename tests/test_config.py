@@ -5,7 +5,7 @@ import re
 import pytest
 from conftest import ROOT
 
-from nst_jax import config
+from nst_jax import axes, config
 from nst_jax.errors import UserError
 
 CONFIGS = sorted((ROOT / "configs").rglob("*.py"))
@@ -44,9 +44,12 @@ def keys(c, prefix=""):
 @pytest.mark.parametrize("arg", ["", "smoke"])
 def test_every_config_is_valid_and_documented(path, arg):
     module = load(path)
-    frozen = config.validate(module.get_config(arg))
-    assert sorted(keys(config.ConfigDict(frozen))) == sorted(keys(config.default()))
-    assert f"python -m nst_jax.run --config {path.relative_to(ROOT)}" in module.__doc__
+    cells = axes.cells(module.get_config(arg))
+    command = "sweep" if path.parent.name == "ablations" else "run"
+    assert (len(cells) > 1) == (command == "sweep")
+    for cell in cells:
+        assert sorted(keys(config.ConfigDict(cell.config))) == sorted(keys(config.default()))
+    assert f"python -m nst_jax.{command} --config {path.relative_to(ROOT)}" in module.__doc__
     assert re.search(r"2 CPU cores: .*(minutes|seconds)", module.__doc__), "device and time"
     assert re.search(r"[Ll]oss", module.__doc__), "the losses to expect"
 
@@ -218,6 +221,10 @@ CONFLICTS = {
         {"normalize_gradients": True, "optimizer.name": "lbfgs"},
         "config.optimizer.name",
     ),
+    "metrics": (
+        {"metrics": True, "interpolate": 2, "style": "a.jpg, b.jpg"},
+        "config.interpolate",
+    ),
     "bits": ({"bits": 16, "output": "final.jpg"}, "config.output"),
     "keep_alpha": ({"keep_alpha": True, "output": "final.JPEG"}, "config.output"),
     "animation": ({"animation": "film.gif", "save_every": 0}, "config.save_every"),
@@ -232,6 +239,7 @@ CONFLICTS = {
         {"guides.content_weight": "a.png", "content": "", "init.picture": "gray"},
         "config.content",
     ),
+    "axes": ({"axes": (axes.each("seed", 0, 1),)}, "nst_jax.sweep"),
 }
 MORE_CONFLICTS = [
     ("animation", {"animation": "final.png"}, "config.output"),

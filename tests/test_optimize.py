@@ -127,7 +127,7 @@ def test_a_non_finite_loss_names_its_step_and_spares_what_came_before(args, pixe
     steps = run(ADAM, pixels(16, 18), args, Rates(float("nan")), steps=9, every=3)
     first = next(steps)
     assert first.step == 0
-    with pytest.raises(NonFiniteLossError, match="nan at step 1;") as caught:
+    with pytest.raises(NonFiniteLossError, match="not finite at step 1;") as caught:
         list(steps)
     assert caught.value.step == 1
     assert np.isfinite(first.image).all()
@@ -222,23 +222,48 @@ def after(steps, start, args, rates):
     return state.image
 
 
-def test_two_paintings_at_once_equal_two_runs(network, pixels):
-    """A batch has targets of its own for each image, as an interpolation between styles does."""
+def stacked(trees):
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
+
+
+@pytest.fixture
+def two(network, pixels):
+    """Starts, arguments and rates of two paintings, and the same as a batch."""
     starts, content = [pixels(16, 18), pixels(16, 18)], pixels(16, 18)
-    each = [args_for(network, content, pixels(20, 16), KNOBS) for _ in starts]
-    states = [initial_state(ADAM, start) for start in starts]
-    state = jax.tree.map(lambda *leaves: jnp.stack(leaves), *states)
-    targets = jax.tree.map(lambda *leaves: jnp.stack(leaves), *(args.targets for args in each))
-    both = list(
-        optimize.optimize(ADAM, state, each[0]._replace(targets=targets), Rates(0.03), 4, 3)
-    )
-    singly = [list(run(ADAM, *one, Rates(0.03), 4, 3)) for one in zip(starts, each, strict=True)]
+    knobs = [KNOBS, KNOBS._replace(alpha=3.0, beta=0.5)]
+    each = [
+        args_for(network, content, pixels(20, 16), own, key=jax.random.key(k))
+        for k, own in enumerate(knobs)
+    ]
+    rates = [Rates(0.03), Rates(0.01, b1=0.8, average=0.5)]
+    args = stacked([args._replace(network=None) for args in each])._replace(network=network)
+    return starts, each, rates, (jnp.stack(starts), args, stacked(rates))
+
+
+@pytest.mark.parametrize("settings", [ADAM, Settings("lbfgs", memory=3)], ids=lambda s: s.name)
+def test_two_paintings_at_once_equal_two_runs(settings, two):
+    """A batch has everything but the network of its own for each image."""
+    starts, each, rates, (start, args, batched) = two
+    state = initial_state(settings, start)
+    both = list(optimize.optimize(settings, state, args, batched, 4, 3))
     assert [progress.step for progress in both] == [0, 3, 4]
-    for place, progress in enumerate(both):
-        for image, one in zip(progress.image, singly, strict=True):
-            np.testing.assert_allclose(image, one[place].image, atol=1e-5)
-        mean = np.mean([one[place].terms["total"] for one in singly])
-        assert progress.terms["total"] == pytest.approx(mean, rel=1e-4)
+    for k, one in enumerate(zip(starts, each, rates, strict=True)):
+        for together, alone in zip(both, run(settings, *one, 4, 3), strict=True):
+            np.testing.assert_allclose(together.image[k], alone.image, atol=1e-4)
+            for name, value in alone.terms.items():
+                assert together.terms[name][k] == pytest.approx(value, rel=1e-3)
+
+
+def test_a_lost_painting_leaves_the_others_of_its_batch_alone(two):
+    starts, each, rates, (start, args, _) = two
+    bad = rates[1]._replace(learning_rate=float("nan"))
+    batched = stacked([rates[0], bad])
+    *_, last = optimize.optimize(ADAM, initial_state(ADAM, start), args, batched, 4, 3)
+    assert list(last.lost) == [-1, 3]  # of the last chunk: it was lost before
+    *_, alone = run(ADAM, starts[0], each[0], rates[0], 4, 3)
+    np.testing.assert_allclose(last.image[0], alone.image, atol=1e-5)
+    with pytest.raises(NonFiniteLossError):
+        list(optimize.optimize(ADAM, initial_state(ADAM, start), args, stacked([bad, bad]), 4, 3))
 
 
 def test_other_shares_of_the_styles_compile_nothing(network, pixels, compilations):

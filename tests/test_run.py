@@ -73,6 +73,11 @@ def test_leaves_everything_in_the_work_directory(smoke):
         assert max(painting.size) == 64
         assert json.loads(painting.info["nst_jax"])["steps"] == 4
     assert (workdir / "losses.png").stat().st_size > 1000
+    assert (workdir / "report.html").stat().st_size > 10_000
+    result = json.loads((workdir / "result.json").read_text())
+    assert (result["status"], result["steps"], result["metrics"]) == ("done", 4, {})
+    assert result["terms"] == {k: v for k, v in rows[2].items() if k not in ("step", "seconds")}
+    assert result["command"].startswith("python -m nst_jax.run --config=")
 
 
 def test_same_seed_same_bytes(smoke, tmp_path):
@@ -229,15 +234,18 @@ def test_a_non_finite_loss_exits_with_1_and_keeps_the_last_good_picture(tmp_path
     workdir = tmp_path / "w"
     _, err = command(*STARRY, "--config.alpha=3e37", "--workdir", workdir, code=1)
     last = err.splitlines()[-1]
-    assert last.startswith("error: the loss is inf at step 1;")
+    assert last.startswith("error: the loss is not finite at step 1;")
     assert last.endswith(f"the picture after 0 steps is {workdir / 'final.png'}")
     first = images.read(workdir / "frames" / "000000.png")
     np.testing.assert_array_equal(images.read(workdir / "final.png"), first)
+    result = json.loads((workdir / "result.json").read_text())
+    assert (result["status"], result["steps"]) == ("failed", 0)
+    assert result["message"].startswith("the loss is not finite")
 
 
 def test_a_loss_that_never_was_finite_leaves_nothing(tmp_path):
     _, err = command(*STARRY, "--config.beta=3e38", "--workdir", tmp_path / "w", code=1)
-    assert "the loss is inf at step 0" in err
+    assert "the loss is not finite at step 0" in err
     assert "picture" not in err
     assert not (tmp_path / "w").exists()
 

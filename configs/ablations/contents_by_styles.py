@@ -1,0 +1,26 @@
+"""Every content picture in every style.
+
+  python -m nst_jax.sweep --config configs/ablations/contents_by_styles.py
+  python -m nst_jax.sweep --config configs/starry.py --axis "content=a.jpg, b.jpg" \\
+      --axis "style=night.jpg, day.jpg" --workdir runs/mine
+
+2 CPU cores: TIME minutes. GPU, TPU: not measured.
+Loss: LOSS
+"""
+
+from pathlib import Path
+
+from nst_jax import axes, config
+
+STARRY = Path(__file__).parents[1] / "starry.py"
+
+
+def get_config(arg: str = "") -> config.Config:
+    """A portrait and a landscape by the two paintings in images/; 4 cells, two programs."""
+    c = config.load(STARRY, f"small,{arg}")
+    night, ember = (str(config.PICTURES / name) for name in ("starry.jpg", "ember.jpg"))
+    c.axes = (
+        axes.each("content", config.sample_photograph(), night),
+        axes.each("style", night, ember),
+    )
+    return c

@@ -1,0 +1,28 @@
+"""Which layers carry style? Each alone, and one after another added from the shallowest.
+
+  python -m nst_jax.sweep --config configs/ablations/layers.py
+
+2 CPU cores: TIME minutes. GPU, TPU: not measured.
+Loss: LOSS
+"""
+
+from pathlib import Path
+
+from nst_jax import axes, config
+
+STARRY = Path(__file__).parents[1] / "starry.py"
+
+
+def get_config(arg: str = "") -> config.Config:
+    """The portrait of starry.py, 256 pixels; 9 cells, one program: a layer that is off weighs 0."""
+    c = config.load(STARRY, f"small,{arg}")
+    layers = config.STYLE_LOSSES["gram"].split(", ")
+    alone = {layer.partition(":")[0]: layer for layer in layers}
+    growing = {f"up to {tap}": ", ".join(layers[: k + 1]) for k, tap in enumerate(alone) if k}
+    c.axes = (
+        axes.named(
+            "style layers",
+            {name: {"style_layers": spec} for name, spec in (alone | growing).items()},
+        ),
+    )
+    return c

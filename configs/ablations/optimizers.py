@@ -1,0 +1,35 @@
+"""Adam at four rates, L-BFGS with and without line search, all for the same number of steps.
+
+  python -m nst_jax.sweep --config configs/ablations/optimizers.py
+
+A step of L-BFGS with line search evaluates the objective two times or more: compare the curves
+against seconds as well.
+
+2 CPU cores: TIME minutes. GPU, TPU: not measured.
+Loss: LOSS
+"""
+
+from pathlib import Path
+
+from nst_jax import axes, config
+
+STARRY = Path(__file__).parents[1] / "starry.py"
+
+
+def get_config(arg: str = "") -> config.Config:
+    """The portrait of starry.py at one scale of 256 pixels; 6 cells, 3 programs."""
+    c = config.load(STARRY, f"small,{arg}")
+    c.pyramid.min_size = 0
+    rates = {
+        f"adam, {rate:g}": {"optimizer.learning_rate": rate} for rate in (0.01, 0.02, 0.04, 0.08)
+    }
+    searching = {"lbfgs": {"optimizer.name": "lbfgs"}}
+    plain = {
+        "lbfgs, no search": {
+            "optimizer.name": "lbfgs",
+            "optimizer.line_search": False,
+            "optimizer.learning_rate": 1.0,
+        }
+    }
+    c.axes = (axes.named("optimizer", rates | searching | plain),)
+    return c

@@ -1,0 +1,25 @@
+"""How much style? beta over three decades and more, with three seeds of the noise in the start.
+
+  python -m nst_jax.sweep --config configs/ablations/style_weight.py
+
+2 CPU cores: TIME minutes. GPU, TPU: not measured.
+Loss: LOSS
+"""
+
+from pathlib import Path
+
+from nst_jax import axes, config
+
+STARRY = Path(__file__).parents[1] / "starry.py"
+
+
+def get_config(arg: str = "") -> config.Config:
+    """The portrait of starry.py at 256 pixels; 12 cells, one program."""
+    c = config.load(STARRY, f"small,{arg}")
+    c.init.noise = 0.3
+    c.metrics = True
+    c.axes = (
+        axes.each("beta", 0.0005, 0.005, 0.05, 0.5),
+        axes.each("seed", 0, 1, 2),
+    )
+    return c

@@ -1,0 +1,166 @@
+"""The axes of a sweep: what varies between its experiments, and the cells that they make.
+
+  each("beta", 0.002, 0.02, 0.2)                              one key, value by value
+  zipped({"image_size": (128, 256), "steps": (100, 200)})     keys that change together
+  named("layers", {"all": {}, "one": {"style_layers": "relu1_1"}})    a list of settings
+
+`config.axes` is a tuple of them. A sweep is their product, the last one fastest, and each member of
+it is a cell: the config with the settings of one place on every axis.
+"""
+
+import itertools
+import math
+import re
+from ast import literal_eval
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ml_collections import ConfigDict
+
+from nst_jax import config, specs
+from nst_jax.errors import UserError
+
+MOST_CELLS = 10_000
+_LONGEST_NAME = 80  # of a cell's folder, in characters
+
+# What an axis sets at one place: pairs (key, value). Tuples, for configs hold them frozen.
+Settings = tuple[tuple[str, Any], ...]
+
+
+class Axis(NamedTuple):
+    """A direction in which a sweep varies.
+
+    Attributes:
+      name: what it is called in tables and reports.
+      places: (label, settings) of each place on it.
+    """
+
+    name: str
+    places: tuple[tuple[str, Settings], ...]
+
+
+class Cell(NamedTuple):
+    """One experiment of a sweep.
+
+    Attributes:
+      name: of its folder; begins with its number.
+      labels: axis -> label of its place there.
+      settings: key -> value, as its axes set them.
+      config: validated, and without axes.
+    """
+
+    name: str
+    labels: dict[str, str]
+    settings: dict[str, Any]
+    config: config.Config
+
+
+def each(key: str, *values: Any) -> Axis:
+    """An axis along the values of one key, written as in `--config.KEY`."""
+    return Axis(key, tuple((_label(key, value), ((key, value),)) for value in values))
+
+
+def zipped(values: dict[str, Sequence[Any]]) -> Axis:
+    """An axis along which several keys change together: key -> its values.
+
+    Raises:
+      UserError: the keys have different numbers of values.
+    """
+    if len({len(column) for column in values.values()}) > 1:
+        counts = ", ".join(f"{key} has {len(column)}" for key, column in values.items())
+        raise UserError(f"keys that change together need equally many values, but {counts}")
+    rows = [tuple(zip(values, row, strict=True)) for row in zip(*values.values(), strict=True)]
+    labels = [", ".join(_label(key, value) for key, value in row) for row in rows]
+    return Axis(", ".join(values), tuple(zip(labels, rows, strict=True)))
+
+
+def named(name: str, settings: dict[str, dict[str, Any]]) -> Axis:
+    """An axis of settings listed one by one: label -> {key: value, ...}."""
+    return Axis(name, tuple((label, tuple(keys.items())) for label, keys in settings.items()))
+
+
+def parse(text: str) -> Axis:
+    """Reads an axis from a flag: "beta=0.02, 0.2", "seed=0, 1", "style_layers=['relu1_1', ...]".
+
+    The values are Python literals; words that are none stand for themselves.
+
+    Raises:
+      UserError: there is no "=".
+    """
+    key, equals, values = (part.strip() for part in text.partition("="))
+    if not equals:
+        raise UserError(f"--axis {text!r}; write it as KEY=VALUE, VALUE, ...")
+    try:
+        read = literal_eval(values)
+    except (ValueError, SyntaxError):
+        read = specs.words(values)
+    return each(key, *(read if isinstance(read, list | tuple) else [read]))
+
+
+def _label(key: str, value: Any) -> str:
+    """A value as people read it: short numbers, pictures without folder and suffix."""
+    if isinstance(value, float):
+        return f"{value:g}"
+    if key in ("content", "style") and value:
+        return " + ".join(Path(path).stem for path in specs.parse_pictures(str(value)))
+    return str(value) if value != "" else "none"
+
+
+def cells(c: config.Config) -> list[Cell]:
+    """The cells of a config, in order; of a config without axes the single one.
+
+    Raises:
+      UserError: an axis with no place, two axes that set one key, two places with one label, an
+        unknown key, a value of the wrong type, or one that `config.validate` refuses.
+    """
+    axes = [Axis(*axis) for axis in c.axes]
+    _check(axes)
+    base = ConfigDict(c.to_dict() | {"axes": ()})
+    count = math.prod(len(axis.places) for axis in axes)
+    digits = len(str(count - 1))
+    return [
+        _cell(base, f"{number:0{digits}d}", axes, places)
+        for number, places in enumerate(itertools.product(*(axis.places for axis in axes)))
+    ]
+
+
+def _check(axes: list[Axis]):
+    count = math.prod(len(axis.places) for axis in axes)
+    if count > MOST_CELLS:
+        raise UserError(f"the axes make {count:,} cells; a sweep has {MOST_CELLS:,} at most")
+    owners: dict[str, str] = {}
+    for axis in axes:
+        labels = [label for label, _ in axis.places]
+        if not labels:
+            raise UserError(f"axis {axis.name!r} is empty; give it a value")
+        for label in labels:
+            if labels.count(label) > 1:
+                raise UserError(f"axis {axis.name!r} has {label!r} twice")
+        for key in dict.fromkeys(_keys(axis)):
+            if key in owners:
+                raise UserError(f"axes {owners[key]!r} and {axis.name!r} both set config.{key}")
+            owners[key] = axis.name
+        if [other.name for other in axes].count(axis.name) > 1:
+            raise UserError(f"two axes are named {axis.name!r}")
+
+
+def _keys(axis: Axis) -> Iterator[str]:
+    return (key for _, settings in axis.places for key, _ in settings)
+
+
+def keys_of(c: config.Config) -> set[str]:
+    """All keys that the axes of a config set."""
+    return {key for axis in c.axes for key in _keys(Axis(*axis))}
+
+
+def _cell(base: ConfigDict, number: str, axes: list[Axis], places: Any) -> Cell:
+    labels = {axis.name: label for axis, (label, _) in zip(axes, places, strict=True)}
+    settings = {key: value for _, pairs in places for key, value in pairs}
+    described = ", ".join(f"{name}={label}" for name, label in labels.items())
+    try:
+        validated = config.with_values(base, settings)
+    except UserError as error:
+        raise UserError(f"cell {number} ({described}): {error}") from error
+    words = re.sub(r"[^\w.+=-]+", "_", "-".join([number, *map("=".join, labels.items())]))
+    return Cell(words[:_LONGEST_NAME].rstrip("_"), labels, settings, validated)

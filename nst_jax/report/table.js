@@ -1,0 +1,111 @@
+// The table of results.
+"use strict";
+
+/** The tab; a click on a head sorts, on a name opens the cell. */
+function tableView(open) {
+  const state = { sort: "", descending: false, layers: false };
+  const layers = checkbox("Layers", false, (value) => ((state.layers = value), update()));
+  const table = h("table", { class: "results" });
+  const scroller = h("div", { class: "scroller", tabindex: 0, role: "region" }, table);
+  scroller.setAttribute("aria-label", "Results");
+  const controls = h("div", { class: "controls" }, layers);
+  const element = h("div", {}, controls, scroller);
+  let [drawnAs, listed] = ["", []];
+
+  function columns() {
+    const isLayers = ([name]) => name === "Layers";
+    controls.hidden = !measures().some(isLayers);
+    return [
+      ...data.axes.map((axis) => [`label:${axis.name}`, axis.name]),
+      ["field:status", "Status"],
+      ...measures()
+        .filter((group) => state.layers || !isLayers(group))
+        .flatMap(([, list]) => list),
+    ];
+  }
+
+  function sortBy(key) {
+    state.descending = state.sort === key && !state.descending;
+    state.sort = key;
+    update();
+  }
+
+  const isWord = (key) => key.startsWith("label:") || key === "field:status";
+
+  function head(key, text) {
+    const direction = state.descending ? "descending" : "ascending";
+    const isSorted = state.sort === key;
+    return h(
+      "th",
+      {
+        scope: "col",
+        class: isWord(key) ? "word" : null,
+        "aria-sort": isSorted ? direction : null,
+      },
+      h(
+        "button",
+        { type: "button", "data-key": `head ${key}`, onclick: () => sortBy(key) },
+        text,
+        isSorted ? icon(ICONS[direction]) : null,
+      ),
+    );
+  }
+
+  function row(cell, keys) {
+    const name = h(
+      "button",
+      { type: "button", "data-key": `row ${cell.name}`, onclick: () => open(cell.name) },
+      cell.name,
+    );
+    return h(
+      "tr",
+      { "data-status": cell.status },
+      h("th", { scope: "row" }, name),
+      keys.map(([key]) => {
+        if (key === "field:status") {
+          const why = cell.message ? h("small", { title: cell.message }, cell.message) : null;
+          return h("td", { class: "word status" }, stateOf(cell), why);
+        }
+        if (key.startsWith("label:")) return h("td", { class: "word" }, valueOf(cell, key));
+        return h("td", {}, textOf(cell, key));
+      }),
+    );
+  }
+
+  function update() {
+    const keys = columns();
+    const cells = state.sort ? sorted(shownCells(), state.sort, state.descending) : shownCells();
+    listed = cells.map((cell) => cell.name);
+    const drawing = JSON.stringify([
+      state,
+      keys,
+      cells.map((c) => [c.name, stateOf(c), c.terms, c.metrics]),
+    ]);
+    if (drawing === drawnAs) return;
+    drawnAs = drawing;
+    const focused = table.contains(document.activeElement) && document.activeElement.dataset.key;
+    const names = [["field:name", "Cell"], ...keys];
+    table.replaceChildren(
+      h(
+        "thead",
+        {},
+        h(
+          "tr",
+          {},
+          names.map(([key, text]) => head(key, text)),
+        ),
+      ),
+      h(
+        "tbody",
+        {},
+        cells.map((cell) => row(cell, keys)),
+      ),
+    );
+    if (focused) {
+      const again = [...table.querySelectorAll("button")].find((b) => b.dataset.key === focused);
+      again?.focus({ preventScroll: true });
+    }
+  }
+
+  return { element, update, order: () => listed };
+}

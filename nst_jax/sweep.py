@@ -1,0 +1,312 @@
+"""Paints many experiments that differ along axes: one command, few compiled programs, one report.
+
+  python -m nst_jax.sweep --config configs/ablations/style_weight.py
+  python -m nst_jax.sweep --config configs/starry.py --axis "beta=0.002, 0.02" --axis "seed=0, 1"
+  python -m nst_jax.sweep --config configs/ablations/losses.py --config.image_size=128 --dry_run
+
+The axes are the config's, or given with --axis; any other key can be set with --config.KEY=VALUE.
+Experiments that differ in numbers and pictures alone share a compiled program and run in batches,
+spread over the machine's devices. Each is finished by itself: the same command again paints only
+what is missing or failed. With --distributed, several processes share a sweep and its folder.
+
+Exit codes: 0 all painted; 1 some failed, the report says why; 2 a mistake in a flag, config or
+file; 130 interrupted.
+"""
+
+import shlex
+import sys
+import time
+from collections import deque
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from absl import flags
+from ml_collections import config_flags
+from tqdm import tqdm
+
+from nst_jax import axes, commands, config
+from nst_jax.axes import Axis, Cell
+from nst_jax.errors import UserError
+
+if TYPE_CHECKING:
+    import jax
+
+    from nst_jax.optimize import Progress
+    from nst_jax.programs import Program
+
+config_flags.DEFINE_config_file(
+    "config", None, "Config file, e.g. configs/ablations/style_weight.py, or with :smoke after it."
+)
+_AXIS = flags.DEFINE_multi_string(
+    "axis", [], 'A further axis, as "KEY=VALUE, VALUE"; in place of the config\'s of that name.'
+)
+_WORKDIR = flags.DEFINE_string(
+    "workdir", "", "Folder to write to; runs/NAME of the config if empty."
+)
+_DRY_RUN = flags.DEFINE_boolean("dry_run", False, "Only print cells, programs, memory and time.")
+_BATCH = flags.DEFINE_integer(
+    "batch", 0, "Experiments at once on each device; 0: by its memory.", lower_bound=0
+)
+_DISTRIBUTED = flags.DEFINE_boolean(
+    "distributed", False, "Share the sweep with other processes, as Slurm, Open MPI or TPUs tell."
+)
+_COORDINATOR = flags.DEFINE_string(
+    "coordinator", "", "host:port of process 0, where nothing tells of the others."
+)
+_PROCESSES = flags.DEFINE_integer("processes", 0, "How many they are.", lower_bound=0)
+_PROCESS = flags.DEFINE_integer("process", 0, "Number of this one, from 0.", lower_bound=0)
+
+
+def main():
+    """Flags -> cells -> paintings; prints the report's path."""
+    given, name = commands.given_config()
+    cells = cells_of(given, _AXIS.value, config_flags.get_override_values(flags.FLAGS["config"]))
+    if not _DRY_RUN.value:
+        print(sweep(cells, given, name, _WORKDIR.value))
+        return
+    from nst_jax import programs
+
+    print(programs.table(cells, _BATCH.value))
+
+
+def cells_of(c: config.Config, texts: Sequence[str], overrides: dict[str, Any]) -> list[Cell]:
+    """The cells of a config whose axes are replaced or joined by those that flags describe.
+
+    Raises:
+      UserError: no axis, a bad one, or a key that is set beside the axis that varies it.
+    """
+    found = {axis.name: axis for axis in map(Axis._make, c.axes)}
+    parsed = [axes.parse(text) for text in texts]
+    c.axes = (*(found | {axis.name: axis for axis in parsed}).values(),)
+    if not c.axes:
+        raise UserError('nothing varies; name an axis, as in --axis "beta=0.002, 0.02, 0.2"')
+    for key in axes.keys_of(c) & overrides.keys():
+        raise UserError(
+            f"--config.{key} is given, but an axis varies it; leave it out, or give the axis other "
+            f'values with --axis "{key}=VALUE, VALUE"'
+        )
+    cells = axes.cells(c)
+    if any(cell.config.interpolate for cell in cells):
+        raise UserError(
+            "config.interpolate makes several paintings of one experiment; in a sweep, vary the "
+            "weights of config.style instead"
+        )
+    return cells
+
+
+def sweep(cells: list[Cell], given: config.Config, name: str, workdir: str) -> Path:
+    """Paints what is missing of a sweep; returns its report.
+
+    Raises:
+      UserError: the folder or the weights do not serve.
+      commands.StoppedError: interrupted, or cells failed; names one.
+    """
+    interrupts = commands.Interruptible()
+    process, processes = share() if _DISTRIBUTED.value or _COORDINATOR.value else (0, 1)
+    if processes > 1 and not workdir:
+        raise UserError("processes that share a sweep need its folder; name it with --workdir")
+    from nst_jax import outputs, programs, pyramid, report
+
+    interrupts.arm()
+    folder = outputs.open_sweep(workdir, name, described(cells, given, name))
+    own = cells[process::processes]
+    missing = [cell for cell in own if not outputs.finished(folder / "cells" / cell.name)]
+    try:
+        planned, failed = programs.plan(missing, _BATCH.value)
+        for cell in missing:
+            if cell.name in failed:
+                outputs.fail(folder / "cells" / cell.name, cell.config, failed[cell.name])
+        steps = sum(
+            s.steps for one in planned for cell in one.cells for s in pyramid.scales(cell.config)
+        )
+        with tqdm(total=steps, unit="step", disable=not sys.stderr.isatty()) as bar:
+            for program in planned:
+                failed |= paint(folder / "cells", program, interrupts, bar)
+    except KeyboardInterrupt:
+        done = sum(outputs.finished(folder / "cells" / cell.name) for cell in cells)
+        raise commands.StoppedError(
+            f"interrupted; {done} of {len(cells)} cells are done, and the same command goes on", 130
+        ) from None
+    page = report.write(folder)
+    if failed:
+        first = next(iter(failed))
+        raise commands.StoppedError(
+            f"{len(failed)} of {len(cells)} cells failed, such as {first}: {failed[first]}; "
+            f"the others are in {page}",
+            1,
+        )
+    return page
+
+
+def paint(
+    folder: Path, program: "Program", interrupts: commands.Interruptible, bar: tqdm
+) -> dict[str, str]:
+    """Paints all cells of a program, each into a folder of its own; returns why which failed.
+
+    A batch that cannot be painted is halved, until it fits the device or a single cell is to blame.
+    """
+    import jax
+
+    from nst_jax import outputs, programs
+
+    failed: dict[str, str] = {}
+    queue = deque(programs.batches(program.cells, program.at_once * len(jax.local_devices())))
+    while queue:
+        interrupts.check()
+        batch, before = queue.popleft(), bar.n
+        try:
+            failed |= paint_batch(folder, batch, interrupts, bar)
+            continue
+        except UserError as error:
+            message = str(error)
+        except RuntimeError as error:
+            if not commands.out_of_memory(error):
+                raise
+            message = "the device has too little memory; choose a smaller config.image_size"
+        bar.update(before - bar.n)
+        if len(batch) > 1:
+            queue.extendleft(reversed(programs.batches(batch, len(batch) // 2 + len(batch) % 2)))
+        else:
+            failed[batch[0].name] = message
+            outputs.fail(folder / batch[0].name, batch[0].config, message)
+    return failed
+
+
+def paint_batch(
+    folder: Path, cells: Sequence[Cell], interrupts: commands.Interruptible, bar: tqdm
+) -> dict[str, str]:
+    """Paints cells of one structure at once; returns why which of them failed.
+
+    Raises:
+      UserError: something of one of them does not serve, or the folder cannot be written.
+      RuntimeError: of XLA; the device has too little memory, for one.
+    """
+    import jax
+
+    from nst_jax import inputs, metrics, outputs, programs, transfer
+    from nst_jax.optimize import NonFiniteLossError
+
+    configs = programs.widened([cell.config for cell in cells])
+    pictures = [inputs.read(cell.config) for cell in cells]
+    loaded = transfer.load_weights(configs[0])
+    for cell in cells:
+        outputs.restart(folder / cell.name, cell.config, loaded)
+    mesh = mesh_of(jax.local_devices()[: len(cells)])
+    filler = -len(cells) % (mesh.size if mesh else 1)  # every device has equally many
+    last: dict[int, Progress] = {}
+    lost: dict[int, int] = {}
+    started, seconds, step = None, 0.0, 0
+    try:
+        for progress in transfer.paint_together(
+            [*configs, *configs[-1:] * filler], [*pictures, *pictures[-1:] * filler], loaded, mesh
+        ):
+            interrupts.check()
+            started = started or time.monotonic()
+            seconds = time.monotonic() - started
+            lost |= {k: int(at) for k, at in enumerate(progress.lost) if at >= 0 and k not in lost}
+            for k, cell in enumerate(cells):
+                if k not in lost:
+                    terms = {name: float(values[k]) for name, values in progress.terms.items()}
+                    last[k] = progress._replace(image=progress.image[k], terms=terms)
+                    outputs.record(folder / cell.name, cell.config, pictures[k], last[k], seconds)
+            bar.update((progress.step - step) * len(cells))
+            step = progress.step
+    except NonFiniteLossError as error:
+        lost = dict.fromkeys(range(len(cells)), error.step) | lost
+    failed = {}
+    for k, cell in enumerate(cells):
+        message, measured = "", {}
+        if k in lost:
+            failed[cell.name] = message = str(NonFiniteLossError(lost[k]))
+        elif cell.config.metrics:
+            painting = inputs.finished(cell.config, last[k].image, pictures[k])
+            measured = metrics.measure(cell.config, painting, pictures[k])
+        if k in last:
+            result = outputs.result(last[k], seconds, measured, message) | {"batch": len(cells)}
+            outputs.finish(folder / cell.name, cell.config, result)
+        else:
+            outputs.fail(folder / cell.name, cell.config, message)
+        bar.write(f"{cell.name}: {message or 'done'}, {seconds:.1f} s", file=sys.stderr)
+    return failed
+
+
+def mesh_of(devices: Sequence[Any]) -> "jax.sharding.Mesh | None":
+    """The devices in a row along which cells are spread; None of a single one."""
+    import jax
+
+    return jax.sharding.Mesh(np.array(devices), ("cells",)) if len(devices) > 1 else None
+
+
+def share() -> tuple[int, int]:
+    """Which of how many processes this is, agreed upon with the others.
+
+    They part again at once: each computes on its own devices and needs none of the others, so that
+    the loss of one is no loss to the rest.
+
+    Raises:
+      UserError: the others cannot be found.
+    """
+    import jax
+
+    try:
+        if _COORDINATOR.value:
+            jax.distributed.initialize(_COORDINATOR.value, _PROCESSES.value, _PROCESS.value)
+        else:
+            jax.distributed.initialize()
+        place = jax.process_index(), jax.process_count()
+        jax.distributed.shutdown()
+    except (RuntimeError, ValueError) as error:
+        raise UserError(
+            f"the processes that share the sweep do not find each other ({error}); "
+            "give --coordinator, --processes and --process"
+        ) from error
+    return place
+
+
+def described(cells: list[Cell], given: config.Config, name: str) -> dict[str, Any]:
+    """What sweep.json says: the axes, every cell, and the files that they depend on."""
+    from nst_jax import files, specs, transfer
+
+    pictures = dict.fromkeys(
+        path
+        for cell in cells
+        for path in (cell.config.content, *specs.parse_pictures(cell.config.style))
+        if path
+    )
+    users = {f"{cell.config.arch} {cell.config.weights}".strip(): cell.config for cell in cells}
+    return {
+        "name": name,
+        "axes": [
+            {"name": axis.name, "labels": [label for label, _ in axis.places]}
+            for axis in map(Axis._make, given.axes)
+        ],
+        "inputs": {
+            "picture": {
+                path: files.digest(Path(path)) if Path(path).is_file() else "missing"
+                for path in pictures
+            },
+            "weights": {source: transfer.load_weights(c).sha256 for source, c in users.items()},
+        },
+        "cells": [
+            {
+                "name": cell.name,
+                "labels": cell.labels,
+                "command": alone(cell),
+                "config": cell.config.to_dict(),
+            }
+            for cell in cells
+        ],
+    }
+
+
+def alone(cell: Cell) -> str:
+    """The command that paints a cell by itself."""
+    given = [word for word in commands.typed() if word.lstrip("-").startswith("config")]
+    settings = [f"--config.{key}={value}" for key, value in cell.settings.items()]
+    return shlex.join(["python", "-m", "nst_jax.run", *given, "--config.axes=()", *settings])
+
+
+if __name__ == "__main__":
+    commands.start(main)

@@ -1,0 +1,42 @@
+"""Shows a sweep or a run while it goes: its report as a page that grows, on this machine.
+
+  python -m nst_jax.watch --workdir runs/style_weight
+
+Open the address that it prints; Ctrl-C ends it. It serves the report and its pictures, and nothing
+else of the folder; other machines cannot reach it unless --host says so.
+"""
+
+import sys
+from pathlib import Path
+
+from absl import flags
+
+from nst_jax import commands, report
+from nst_jax.errors import UserError
+from nst_jax.report.server import Server
+
+_WORKDIR = flags.DEFINE_string("workdir", None, "Folder of a sweep or a run.", required=True)
+_HOST = flags.DEFINE_string("host", "127.0.0.1", "Address to listen on.")
+_PORT = flags.DEFINE_integer("port", 8000, "Port; 0: any free one.", 0, 65535)
+
+
+def main():
+    """Serves until it is interrupted; prints the address."""
+    workdir = Path(_WORKDIR.value)
+    report.read(workdir)
+    try:
+        server = Server((_HOST.value, _PORT.value), workdir)
+    except OSError as error:
+        raise UserError(
+            f"cannot listen on {_HOST.value}:{_PORT.value}: {error.strerror}; try --port 0"
+        ) from error
+    with server:
+        print(f"http://{_HOST.value}:{server.server_address[1]}/", flush=True)
+        try:
+            server.serve_forever()
+        except KeyboardInterrupt:
+            print("stopped", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    commands.start(main)

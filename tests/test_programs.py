@@ -1,0 +1,192 @@
+"""Which experiments share a program: what `structure` says against the programs themselves."""
+
+import jax
+import numpy as np
+import pytest
+from test_combinations import configured, problem_of, program_of
+
+from nst_jax import axes, config, inputs, optimize, programs, transfer
+
+LAYERS = {"content_layers": "", "style_layers": ""}
+TOGETHER = [
+    {"alpha": 2.0, "beta": 0.5, "tv_weight": 3.0, "seed": 7},
+    {"style_layers": "relu1_1:3, relu3_1"},
+    {"style_losses": "gram:3(relu2_1)", "content_losses": "squared:0.5"},
+    {"content_layers": "relu2_2, relu4_2:0"},
+    {"optimizer.learning_rate": 0.1, "optimizer.b1": 0.5, "optimizer.average": 0.9},
+    {"init.picture": "gray", "init.noise": 0.5},
+    {"color.mode": "luminance", "color.space": "lab"},
+    {"color.mode": "histogram"},
+    {"output": "other.tif", "bits": 16, "save_every": 3, "metrics": True},
+    {"blend": "losses", "guides.propagation": "inside"},
+]
+APART = [
+    {"image_size": 48},
+    {"steps": 4},
+    {"log_every": 1},
+    {"pyramid.min_size": 32},
+    {"style_losses": "sliced"},
+    {"style_losses": "gram, sliced"},
+    {"content_losses": "self_similarity"},
+    {"tv_loss": "absolute"},
+    {"normalize_gradients": True},
+    {"normalize_network": "style"},
+    {"pooling": "l2"},
+    {"padding": "reflect"},
+    {"optimizer.name": "lbfgs"},
+    {"optimizer.name": "lbfgs", "optimizer.memory": 3},
+    {"precision": "default"},
+    {"style_scale": 0.5},
+    {"style": "{0}/style.png, {0}/content.png"},
+]
+
+
+def structure_of(c):
+    return programs.structure(c, inputs.read(c))
+
+
+def changed(files, values):
+    values = {k: v.format(files) if isinstance(v, str) else v for k, v in values.items()}
+    return configured(files, **(LAYERS | values))
+
+
+@pytest.mark.parametrize("values", TOGETHER, ids=str)
+def test_what_is_data_runs_in_one_program(values, files, vgg19):
+    one, other = changed(files, {}), changed(files, values)
+    assert structure_of(one) == structure_of(other)
+    texts = {program_of(c, vgg19) for c in programs.widened([one, other])}
+    assert len(texts) == 1
+
+
+@pytest.mark.parametrize("values", APART, ids=str)
+def test_what_changes_the_program_runs_apart(values, files):
+    assert structure_of(changed(files, {})) != structure_of(changed(files, values))
+
+
+def test_a_loss_between_neighbours_runs_apart_where_its_neighbours_differ(files):
+    two, three = (
+        configured(files, style_losses="cross_gram", style_layers=layers)
+        for layers in ("relu1_1, relu3_1", "relu1_1, relu2_1, relu3_1")
+    )
+    assert structure_of(two) != structure_of(three)
+
+
+def test_layers_that_are_added_weigh_nothing(files):
+    specs = ("gram(relu1_1:0.1, relu2_1:3), sliced:2(relu1_1)", "gram(relu3_1), sliced(relu2_1)")
+    configs = [configured(files, style_losses=spec, style_layers="") for spec in specs]
+    widened = programs.widened(configs)
+    taps = {"gram": {"relu1_1", "relu2_1", "relu3_1"}, "sliced": {"relu1_1", "relu2_1"}}
+    for before, after in zip(configs, widened, strict=True):
+        own, wide = (config.losses(c, "style") for c in (before, after))
+        assert {loss: set(wide[loss]) for loss in wide} == taps
+        for loss in taps:
+            assert {tap: value for tap, value in wide[loss].items() if value} == own[loss]
+        assert config.losses(after, "content") == config.losses(before, "content")
+    assert programs.widened(configs[:1]) == configs[:1]  # alone, it is left as it is
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "lbfgs"])
+def test_together_they_paint_what_they_paint_alone(optimizer, files, vgg19):
+    """Different knobs, layers, starts, pictures and rates, 50 steps of Adam: within 1e-3."""
+    base = {"image_size": 32, "steps": 50 if optimizer == "adam" else 6, "log_every": 25}
+    if optimizer == "lbfgs":
+        base["log_every"] = 3
+    changes = [
+        {"beta": 0.5, "style_layers": "relu1_1"},
+        {"alpha": 3.0, "seed": 3, "init.noise": 0.5, "optimizer.learning_rate": 0.01},
+        {"content": f"{files}/style.png", "style": f"{files}/content.png"},
+    ]
+    if optimizer == "adam":
+        changes[1]["optimizer.average"] = 0.5
+    configs = [
+        configured(files, **(base | {"optimizer.name": optimizer} | values)) for values in changes
+    ]
+    pictures = [inputs.read(c) for c in configs]
+    groups = programs.plan([axes.Cell(str(k), {}, {}, c) for k, c in enumerate(configs)])[0]
+    assert [len(one.cells) for one in groups] == [2, 1]  # the third has another shape
+    for one in groups:
+        places = [int(cell.name) for cell in one.cells]
+        own = [configs[k] for k in places]
+        together = list(
+            transfer.paint_together(programs.widened(own), [pictures[k] for k in places], vgg19)
+        )
+        for place, k in enumerate(places):
+            alone = list(transfer.paint(configs[k], pictures[k], vgg19))
+            assert [p.step for p in together] == [p.step for p in alone]
+            tolerance = 1e-3 if optimizer == "adam" else 2e-2  # whose searches branch
+            difference = np.abs(together[-1].image[place] - alone[-1].image).max()
+            assert difference < tolerance
+            for name, value in alone[0].terms.items():
+                assert together[0].terms[name][place] == pytest.approx(value, rel=1e-3)
+
+
+def test_coarse_to_fine_in_a_batch(files, vgg19):
+    values = {
+        "image_size": 48,
+        "pyramid.min_size": 32,
+        "pyramid.steps": 2,
+        "pyramid.first_steps": 4,
+    }
+    configs = [configured(files, **values, beta=beta) for beta in (0.02, 0.5)]
+    pictures = [inputs.read(c) for c in configs]
+    together = list(transfer.paint_together(configs, pictures, vgg19))
+    for k, c in enumerate(configs):
+        alone = list(transfer.paint(c, pictures[k], vgg19))
+        assert [p.step for p in together] == [p.step for p in alone]
+        np.testing.assert_allclose(together[-1].image[k], alone[-1].image, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("count", "at_once", "sizes"),
+    [(1, 4, [1]), (4, 4, [4]), (5, 4, [2, 3]), (13, 4, [3, 3, 4, 3]), (6, 1, [1] * 6)],
+)
+def test_batches_are_about_equally_large(count, at_once, sizes):
+    parts = programs.batches(range(count), at_once)
+    assert sorted(map(len, parts)) == sorted(sizes)
+    assert [one for part in parts for one in part] == list(range(count))
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "lbfgs"])
+def test_work_is_about_what_xla_says(optimizer, files, vgg19):
+    """Memory within a quarter; operations within a half, for XLA counts all of them on CPU."""
+    c = changed(files, {"image_size": 96, "optimizer.name": optimizer})
+    pictures, start, make_args = problem_of(c, vgg19)
+    settings = transfer.settings_of(c)
+    state = optimize.initial_state(settings, start)
+    compiled = optimize.chunk.lower(settings, 1, state, make_args(), transfer.rates_of(c)).compile()
+    memory = compiled.memory_analysis()
+    asked = programs.work(c, pictures.shape)
+    own = memory.temp_size_in_bytes + memory.output_size_in_bytes
+    assert asked.bytes == pytest.approx(own, rel=0.25)
+    if optimizer == "adam":
+        flops = compiled.cost_analysis()["flops"] * c.steps
+        assert asked.operations == pytest.approx(flops, rel=0.5)
+    assert asked.pixels == np.prod(pictures.shape)
+
+
+def test_what_a_device_runs_at_once():
+    small, large = (programs.Work(side * side, side * side * 2700, 1.0) for side in (64, 512))
+    assert jax.local_devices()[0].platform != "cpu" or programs.at_once(small) == 32
+    assert jax.local_devices()[0].platform != "cpu" or programs.at_once(large) == 1
+
+
+def test_the_plan_as_a_table(files):
+    c = changed(files, {"image_size": 48})
+    cells = [
+        axes.Cell(f"{k}-x", {"loss": loss}, {}, config.with_values(c, {"style_losses": loss}))
+        for k, loss in enumerate(("gram", "sliced", "gram:2"))
+    ]
+    missing = config.with_values(c, {"content": "nowhere.png"})
+    table = programs.table([*cells, axes.Cell("3-x", {"loss": "none"}, {}, missing)], batch=2)
+    lines = table.splitlines()
+    assert lines[:5] == [
+        "cell  loss    program",
+        "0     gram    1",
+        "1     sliced  2",
+        "2     gram:2  1",
+        "3     none    none",
+    ]
+    assert "no picture nowhere.png" in lines[5]
+    assert lines[6].startswith("program 1: cells 2, at once 2, memory ")
+    assert lines[-1].startswith("4 cells, 2 programs, about ")
+    assert [programs.duration(s) for s in (3.14159, 180.0, 9000.0)] == ["3.14 s", "3 min", "2.5 h"]

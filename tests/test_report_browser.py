@@ -1,0 +1,351 @@
+"""The report's page in a real browser: pytest -n 0 -m browser (Debian: chromium-driver, too)."""
+
+import functools
+import http.server
+import json
+import shutil
+import threading
+import time
+from urllib.parse import unquote, urlsplit
+
+import numpy as np
+import pytest
+
+from nst_jax import images, report
+
+pytestmark = pytest.mark.browser
+
+DESKTOP, PHONE = (1440, 1000), (360, 740)
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """A headless Chromium, or a skip where there is none."""
+    webdriver = pytest.importorskip("selenium.webdriver")
+    if not shutil.which("chromedriver"):
+        pytest.skip("no chromedriver")
+    options = webdriver.ChromeOptions()
+    for argument in ("--headless=new", "--no-sandbox", "--disable-gpu"):
+        options.add_argument(argument)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    service = webdriver.ChromeService(shutil.which("chromedriver"))
+    driver = webdriver.Chrome(options=options, service=service)
+    yield driver
+    driver.quit()
+
+
+def size(browser, width, height):
+    metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 500}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+
+
+@pytest.fixture
+def page(browser):
+    """Opens a page at a size; once the test is over, the console must be silent."""
+    browser.get_log("browser")
+
+    def load(address, width=DESKTOP[0], height=DESKTOP[1]):
+        size(browser, width, height)
+        browser.get("about:blank")
+        browser.get(address)
+        return browser
+
+    yield load
+    assert browser.get_log("browser") == []
+
+
+def sweep(folder, picture, axes, unended=()):
+    """A sweep of small pictures; its third cell has failed, those of `unended` still run."""
+    images.write(folder / "content.jpg", picture(90, 60))
+    images.write(folder / "style.jpg", picture(60, 90))
+    names, cells = list(axes), []
+    for index, at in enumerate(np.ndindex(*map(len, axes.values()))):
+        labels = {name: axes[name][k] for name, k in zip(names, at, strict=True)}
+        config = {"content": str(folder / "content.jpg"), "style": str(folder / "style.jpg")}
+        config |= {"output": "final.png", "seed": labels.get("seed"), "long": "x" * 300}
+        name = f"{index:04d}"
+        command = f"python -m nst_jax.run --config.x={index}"
+        cells.append({"name": name, "labels": labels, "command": command, "config": config})
+        run(folder / "cells" / name, picture, index, index not in unended)
+    plan = {"name": "sweep", "cells": cells}
+    plan["axes"] = [{"name": name, "labels": labels} for name, labels in axes.items()]
+    (folder / "sweep.json").write_text(json.dumps(plan))
+    return folder
+
+
+def run(folder, picture, index, ended=True):
+    folder.mkdir(parents=True, exist_ok=True)
+    rows = [
+        {"step": k, "seconds": k / 2, "total": 9.0 / (k + 1), "style": 1.0, "style/gram/relu1_1": 2}
+        for k in range(10)
+    ]
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    result = {"status": "done", "steps": 9, "terms": rows[-1], "metrics": {"lpips": 0.1 * index}}
+    if index == 2:
+        result |= {"status": "failed", "message": "<b>lost</b> " + "y" * 200}
+    else:
+        images.write(folder / "final.png", picture(120, 80))
+    if ended:
+        (folder / "result.json").write_text(json.dumps(result))
+
+
+AXES = {"beta": ["0.002", "0.02", "0.2"], "seed": ["0", "1"]}
+
+
+@pytest.fixture
+def small(tmp_path, picture):
+    return report.write(sweep(tmp_path, picture, AXES)).as_uri()
+
+
+def keys(browser, *pressed):
+    from selenium.webdriver import ActionChains
+
+    for key in pressed:
+        ActionChains(browser).send_keys(key).perform()
+
+
+def js(browser, expression):
+    return browser.execute_script(f"return {expression}")
+
+
+def wait(browser, expression, seconds=5):
+    """Until an expression is true."""
+    end = time.monotonic() + seconds
+    while not js(browser, expression):
+        assert time.monotonic() < end, expression
+        time.sleep(0.02)
+
+
+def test_with_keys_alone(page, small):
+    from selenium.webdriver.common.keys import Keys
+
+    browser = page(small)
+    for _ in range(30):
+        keys(browser, Keys.TAB)
+        if js(browser, "document.activeElement.className") == "card":
+            break
+    assert js(browser, "document.activeElement.getAttribute('aria-label')").startswith("beta 0.002")
+    assert js(browser, "document.activeElement.matches(':focus-visible')")
+    keys(browser, Keys.ENTER)
+    title = "document.querySelector('#viewer-title').textContent"
+    wait(browser, "document.querySelector('#viewer').open")
+    first = js(browser, title)
+    keys(browser, Keys.ARROW_RIGHT)
+    assert js(browser, title) != first
+    keys(browser, Keys.ARROW_LEFT, Keys.ARROW_LEFT)
+    assert js(browser, "document.querySelector('.place').textContent") == "6 / 6"
+    # The slider's own arrows move the slider.
+    js(browser, "document.querySelector('.frame input').focus()")
+    last = js(browser, title)
+    keys(browser, *[Keys.ARROW_RIGHT] * 20)
+    assert "--split: 20%" in browser.find_element("class name", "frame").get_attribute("style")
+    assert js(browser, title) == last
+    keys(browser, Keys.ESCAPE)
+    wait(browser, "!document.querySelector('#viewer').open")
+    assert js(browser, "document.activeElement.getAttribute('aria-label')").startswith(last)
+
+
+def test_tabs_charts_and_table_with_keys(page, small):
+    from selenium.webdriver.common.keys import Keys
+
+    browser = page(small)
+    js(browser, "document.querySelector('#tab-sheet').focus()")
+    keys(browser, Keys.ARROW_RIGHT)
+    assert js(browser, "location.hash") == "#curves"
+    assert js(browser, "document.querySelectorAll('#panel-curves .line').length") == 6
+    js(browser, "document.querySelector('#panel-curves .plot svg').focus()")
+    keys(browser, Keys.ARROW_RIGHT, Keys.ARROW_RIGHT)
+    assert "step 1" in js(browser, "document.querySelector('#panel-curves .tip').textContent")
+    browser.execute_script("document.querySelector('#panel-curves .legend button').click()")
+    assert js(browser, "document.querySelectorAll('#panel-curves .line').length") == 4
+    js(browser, "document.querySelector('#tab-curves').focus()")
+    keys(browser, Keys.ARROW_RIGHT)
+    assert "bars: ± one standard deviation" in js(
+        browser, "document.querySelector('#panel-axes .hint').textContent"
+    )
+    keys(browser, Keys.ARROW_RIGHT)
+    column = "[...document.querySelectorAll('.results tbody th')].map(e => e.textContent)"
+    assert js(browser, column) == [f"{k:04d}" for k in range(6)]
+    heads = "[...document.querySelectorAll('.results thead button')]"
+    lpips = f"{heads}.find(head => head.textContent == 'lpips')"
+    browser.execute_script(f"{lpips}.click(); {lpips}.click()")
+    assert js(browser, column) == ["0005", "0004", "0003", "0002", "0001", "0000"]
+
+
+def test_means_and_deviations_of_seeds(page, small):
+    browser = page(f"{small}#axes")
+    series = "summary([0.2, 0.3])"
+    assert js(browser, series)["mean"] == pytest.approx(0.25)
+    assert js(browser, series)["deviation"] == pytest.approx(0.1 / 2**0.5)
+    # beta 0.002: seeds with 0 and 0.1; beta 0.02: one has failed; beta 0.2: 0.4 and 0.5.
+    said = browser.find_element("css selector", "#panel-axes .plot svg")
+    browser.execute_script("arguments[0].focus()", said)
+    from selenium.webdriver.common.keys import Keys
+
+    readouts = []
+    for _ in range(3):
+        keys(browser, Keys.ARROW_RIGHT)
+        readouts.append(js(browser, "document.querySelector('#panel-axes .tip').innerText"))
+    assert "0.05 ± 0.07071" in readouts[0]
+    assert "0.3" in readouts[1] and "±" not in readouts[1]
+    assert "0.45 ± 0.07071" in readouts[2]
+
+
+def test_filter_and_sort_of_the_list(page, small):
+    browser = page(small)
+    browser.execute_script("document.querySelector('.chips button').click()")
+    cards = "[...document.querySelectorAll('.card')].map(e => e.getAttribute('aria-label'))"
+    assert len(js(browser, cards)) == 4
+    assert js(browser, "document.querySelector('.count').textContent") == "4 of 6"
+    browser.find_element("css selector", "input[type=search]").send_keys("seed 1")
+    assert all("seed 1" in label for label in js(browser, cards))
+    assert len(js(browser, cards)) == 2
+    browser.execute_script("document.querySelectorAll('.segments button')[1].click()")
+    browser.execute_script("document.querySelector('.pair .round').click()")
+    assert js(browser, cards)[0].startswith("beta 0.2")
+
+
+@pytest.mark.parametrize("address", ["", "#curves", "#axes", "#table"])
+def test_a_phone_scrolls_only_down(page, small, address):
+    browser = page(small + address, *PHONE)
+    widths = "[document.documentElement.scrollWidth, document.documentElement.clientWidth]"
+    assert js(browser, widths)[0] <= PHONE[0]
+    if not address:
+        browser.execute_script("document.querySelectorAll('.card')[1].click()")
+        browser.execute_script("document.querySelector('details').open = true")
+        dialog = "document.querySelector('dialog')"
+        assert js(browser, f"{dialog}.scrollWidth <= {dialog}.clientWidth")
+        assert js(browser, f"{dialog}.clientWidth") == PHONE[0]
+
+
+def test_every_picture_has_a_text_and_every_control_a_name(page, small):
+    browser = page(small)
+    browser.execute_script("document.querySelectorAll('.card')[0].click()")
+    pictures = "[...document.querySelectorAll('img')].filter(e => !e.hidden)"
+    assert js(browser, f"{pictures}.length") == 2 + 5 + 2
+    assert js(browser, f"{pictures}.every(e => e.alt && e.naturalWidth)")
+    name = "(e.getAttribute('aria-label') || e.textContent || e.closest('label')?.textContent)"
+    assert (
+        js(
+            browser,
+            f"[...document.querySelectorAll('button, input, select')].filter(e => !{name})"
+            ".map(e => e.outerHTML)",
+        )
+        == []
+    )
+
+
+def test_what_failed_says_why_as_text(page, small):
+    browser = page(small)
+    failed = browser.find_element("css selector", "[data-status=failed]")
+    assert "<b>lost</b>" in failed.text
+    failed.click()
+    assert js(browser, "document.querySelector('.why').textContent").startswith("<b>lost</b>")
+
+
+def test_a_hundred_cells_can_be_used_within_a_second(page, tmp_path, picture):
+    axes = {"beta": list("0123456789"), "seed": list("0123456789")}
+    browser = page(report.write(sweep(tmp_path, picture, axes)).as_uri())
+    timing = "performance.getEntriesByType('navigation')[0]"
+    assert js(browser, "document.querySelectorAll('.card').length") == 100
+    assert js(browser, f"{timing}.domInteractive") < 1000
+    start = "performance.now()"
+    spent = browser.execute_script(
+        f"const start = {start}; document.querySelector('.card').click();"
+        f" document.querySelector('.heading .round').click(); return {start} - start"
+    )
+    assert spent < 1000
+
+
+def test_a_run_has_no_tabs(page, tmp_path, picture):
+    run(tmp_path / "r", picture, 0)
+    images.write(tmp_path / "content.jpg", picture(60, 40))
+    config = {"output": "final.png", "content": str(tmp_path / "content.jpg")}
+    (tmp_path / "r" / "config.json").write_text(json.dumps(config))
+    browser = page(report.write(tmp_path / "r").as_uri())
+    assert js(browser, "document.querySelectorAll('[role=tab]').length") == 0
+    assert js(browser, "document.querySelectorAll('.line').length") == 2
+    assert js(browser, "document.querySelector('.painting').naturalWidth") == 80
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    """What `report.page` asks of a server."""
+
+    def __init__(self, folder, *arguments):
+        self.folder = folder
+        super().__init__(*arguments)
+
+    def do_GET(self):
+        path = unquote(urlsplit(self.path).path)
+        data = report.read(self.folder)
+        if path == "/":
+            body, kind = report.page(data, live=True).encode(), "text/html"
+        elif path == "/data.json":
+            body, kind = json.dumps(data).encode(), "application/json"
+        elif path.startswith("/inputs/"):
+            known = data["inputs"][int(path.removeprefix("/inputs/"))]
+            body, kind = (self.folder / known["name"]).read_bytes(), "image/jpeg"
+        else:
+            body, kind = (self.folder / path.removeprefix("/files/")).read_bytes(), "image/png"
+        self.send_response(200)
+        self.send_header("Content-Type", kind)
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_):
+        """Tests are quiet."""
+
+
+@pytest.fixture
+def serve():
+    servers = []
+
+    def start(folder):
+        handler = functools.partial(Handler, folder)
+        server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        servers.append(server)
+        return f"http://127.0.0.1:{server.server_port}/"
+
+    yield start
+    for server in servers:
+        server.shutdown()
+        server.server_close()
+
+
+def test_a_live_page_follows_and_disturbs_nothing(page, serve, tmp_path, picture):
+    folder = sweep(tmp_path, picture, AXES, unended=(4, 5))
+    (folder / "cells" / "0005" / "metrics.jsonl").unlink()
+    (folder / "cells" / "0005" / "final.png").unlink()
+    browser = page(serve(folder), 1000, 500)
+    state = "document.querySelector('.pulse').textContent"
+    card = "document.querySelector('.card[aria-label^=\"beta 0.2 · seed 1\"]')"
+    assert js(browser, state) == "Live"
+    assert js(browser, f"{card}.textContent").lower().startswith("waiting")
+
+    browser.execute_script("document.querySelector('.card').click()")
+    browser.execute_script("document.querySelector('details').open = true")
+    dialog = "document.querySelector('dialog')"
+    browser.execute_script(f"{dialog}.scrollTop = 300; scrollTo(0, 200)")
+    browser.execute_script("document.querySelector('.details pre').focus()")
+    kept = (
+        f"[{dialog}.open, {dialog}.scrollTop, scrollY, document.querySelector('details').open,"
+        " document.activeElement.tagName, document.querySelector('#viewer-title').textContent]"
+    )
+    before = js(browser, kept)
+    assert before[1] > 0 and before[2] > 0
+
+    run(folder / "cells" / "0005", picture, 5, ended=False)
+    wait(browser, f"{card}.textContent.includes('running, step 9')")
+    assert js(browser, kept) == before
+    wait(browser, f"{card}.querySelector('img').naturalWidth == 80 || {card}.scrollIntoView()")
+
+    for index in (4, 5):
+        run(folder / "cells" / f"{index:04d}", picture, index)
+    wait(browser, f"{state} == 'Ended'")
+    assert js(browser, f"{card}.dataset.status") == "done"
+    assert js(browser, f"{dialog}.open")
+    asked = "performance.getEntriesByType('resource').filter(e => e.name.includes('data.json'))"
+    count = js(browser, f"{asked}.length")
+    time.sleep(2.5)
+    assert js(browser, f"{asked}.length") == count

@@ -1,0 +1,296 @@
+"""The command that paints many experiments, as a user runs it: in processes of its own."""
+
+import json
+import os
+import random
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from nst_jax import commands, images
+
+CONFIG = """
+from nst_jax import axes, config
+
+def get_config(arg=""):
+    options = config.parse_arg(arg, optimizer="adam")
+    c = config.sample()
+    c.image_size, c.steps, c.log_every, c.save_every = 48, 6, 3, 3
+    c.content_layers, c.style_layers = "relu2_1", "relu1_1:100, relu2_1"
+    c.init.noise = 0.5
+    c.optimizer.name = options.optimizer
+    c.axes = (axes.each("beta", 0.01, 1.0), axes.each("seed", 1, 2, 3))
+    return c
+"""
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory):
+    """A sweep of six cells that takes no time to paint."""
+    path = tmp_path_factory.mktemp("configs") / "tiny.py"
+    path.write_text(CONFIG)
+    return path
+
+
+def start(*arguments, devices=1, module="sweep"):
+    flag = f"--xla_force_host_platform_device_count={devices}"
+    return subprocess.Popen(
+        [sys.executable, "-m", f"nst_jax.{module}", *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"XLA_FLAGS": f"{os.environ.get('XLA_FLAGS', '')} {flag}"},
+    )
+
+
+def command(*arguments, code=0, **others):
+    """Runs the command to its end and returns (standard output, standard error)."""
+    process = start(*arguments, **others)
+    out, err = process.communicate(timeout=300)
+    assert process.returncode == code, err
+    assert "Traceback" not in err
+    return out, err
+
+
+def paintings(workdir):
+    return {path.parent.name: images.read(path) for path in workdir.glob("cells/*/final.png")}
+
+
+def assert_equal(workdir, other, levels=0):
+    """The same paintings, to so many of 255 levels."""
+    here, there = paintings(workdir), paintings(other)
+    assert here.keys() == there.keys()
+    for name, painting in here.items():
+        assert np.abs(painting - there[name]).max() * 255 <= levels + 0.01, name
+
+
+@pytest.fixture(scope="module")
+def whole(tiny, tmp_path_factory):
+    """The whole sweep, undisturbed."""
+    workdir = tmp_path_factory.mktemp("sweeps") / "whole"
+    out, err = command("--config", tiny, "--workdir", workdir)
+    assert out == f"{workdir / 'report.html'}\n"
+    assert err.count(": done, ") == 6
+    return workdir
+
+
+def test_leaves_each_cell_and_the_report(whole):
+    names = [
+        f"{k}-beta={b}-seed={s}"
+        for k, (b, s) in enumerate((b, s) for b in ("0.01", "1") for s in "123")
+    ]
+    assert sorted(path.name for path in (whole / "cells").iterdir()) == names
+    files = sorted(path.name for path in (whole / "cells" / names[4]).iterdir())
+    assert files == [
+        "config.json",
+        "environment.json",
+        "final.png",
+        "frames",
+        "losses.png",
+        "metrics.jsonl",
+        "result.json",
+    ]
+    result = json.loads((whole / "cells" / names[4] / "result.json").read_text())
+    assert (result["status"], result["steps"], result["batch"]) == ("done", 6, 6)
+    found = json.loads((whole / "cells" / names[4] / "config.json").read_text())
+    assert (found["beta"], found["seed"]) == (1.0, 2)
+    for name in ("report.html", "contact_sheet.png", "results.csv", "results.jsonl"):
+        assert (whole / name).stat().st_size > 500
+    rows = [json.loads(line) for line in (whole / "results.jsonl").read_text().splitlines()]
+    assert [row["name"] for row in rows] == names
+    assert len({row["total"] for row in rows}) == 6
+
+
+def test_a_cells_own_command_paints_it_alone(whole, tmp_path):
+    cell = json.loads((whole / "sweep.json").read_text())["cells"][4]
+    python, dash_m, module, *words = shlex.split(cell["command"])
+    assert (python, dash_m, module) == ("python", "-m", "nst_jax.run")
+    command(*words, "--workdir", tmp_path / "alone", module="run")
+    alone = images.read(tmp_path / "alone" / "final.png")
+    assert np.abs(alone - paintings(whole)[cell["name"]]).max() * 255 <= 1.01
+    assert np.abs(alone - paintings(whole)["1-beta=0.01-seed=2"]).max() > 0.05
+
+
+def test_the_same_command_paints_only_what_is_missing(tiny, whole, tmp_path):
+    workdir = tmp_path / "copy"
+    command("--config", tiny, "--workdir", workdir)
+    kept, gone = workdir / "cells" / "0-beta=0.01-seed=1", workdir / "cells" / "3-beta=1-seed=1"
+    (gone / "result.json").unlink()
+    (gone / "final.png").write_bytes(b"half a pict")
+    before = (kept / "final.png").stat().st_mtime_ns
+    _, err = command("--config", tiny, "--workdir", workdir)
+    assert err.count(": done, ") == 1
+    assert "3-beta=1-seed=1: done" in err
+    assert (kept / "final.png").stat().st_mtime_ns == before
+    assert_equal(workdir, whole, levels=1)
+
+
+def test_a_changed_sweep_is_refused_with_the_difference(tiny, whole):
+    arguments = ("--config", tiny, "--workdir", whole)
+    _, err = command(*arguments, "--config.alpha=3", code=2)
+    assert "alpha was 1.0, is 3.0" in err
+    assert len(err.splitlines()) == 1
+    _, err = command(*arguments, "--axis", "seed=1, 2", code=2)
+    assert "holds a sweep with other settings" in err
+    assert len(paintings(whole)) == 6
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "lbfgs"])
+def test_eight_devices_paint_what_one_does(optimizer, tiny, whole, tmp_path):
+    one = whole
+    if optimizer == "lbfgs":
+        one = tmp_path / "one"
+        command("--config", f"{tiny}:lbfgs", "--workdir", one)
+    command("--config", f"{tiny}:{optimizer}", "--workdir", tmp_path / "eight", devices=8)
+    assert_equal(tmp_path / "eight", one, levels=1)
+
+
+CASES = """
+    c.axes = (
+        axes.named(
+            "case",
+            {
+                "good": {"seed": 1},
+                "lost at once": {"alpha": 3e38},
+                "lost later": {"alpha": 3e37, "init.noise": 0.0},  # content is 0 at its own picture
+                "no picture": {"content": "nowhere.jpg"},
+                "also good": {"seed": 2},
+            },
+        ),
+    )
+    c.beta = 0.01
+    return c
+"""
+
+
+def test_lost_cells_and_one_without_picture_leave_the_others_alone(whole, tmp_path):
+    config, workdir = tmp_path / "cases.py", tmp_path / "w"
+    config.write_text(CONFIG.rpartition("    c.axes")[0] + CASES)
+    _, err = command("--config", config, "--workdir", workdir, code=1)
+    last = err.splitlines()[-1]
+    assert last.startswith("error: 3 of 5 cells failed, such as 3-case=no_picture: no picture now")
+    rows = [json.loads(line) for line in (workdir / "results.jsonl").read_text().splitlines()]
+    assert [row["status"] for row in rows] == ["done", "failed", "failed", "failed", "done"]
+    assert [row["steps"] for row in rows] == [6, 0, 0, 0, 6]
+    assert [row["message"].partition("; ")[0] for row in rows] == [
+        "",
+        "the loss is not finite at step 0",
+        "the loss is not finite at step 1",
+        "no picture nowhere.jpg",
+        "",
+    ]
+    here, there = paintings(workdir), paintings(whole)
+    assert {*here} == {"0-case=good", "2-case=lost_later", "4-case=also_good"}
+    for name, other in (
+        ("0-case=good", "0-beta=0.01-seed=1"),
+        ("4-case=also_good", "1-beta=0.01-seed=2"),
+    ):
+        assert np.abs(here[name] - there[other]).max() * 255 <= 1.01
+    assert (workdir / "report.html").exists()
+    _, err = command("--config", config, "--workdir", workdir, code=1)
+    assert ": done, " not in err  # what failed is tried again, what is done is not
+
+
+def test_killed_at_any_moment_it_goes_on(tiny, whole, tmp_path):
+    """Three times, one cell at once; what was finished before stays untouched."""
+    workdir, rng = tmp_path / "w", random.Random(7)
+    arguments = ("--config", tiny, "--workdir", workdir, "--batch=1")
+    for least in (1, 2, 4):
+        process = start(*arguments)
+        while len(list(workdir.glob("cells/*/result.json"))) < least and process.poll() is None:
+            time.sleep(0.005)
+        time.sleep(rng.random() / 5)
+        process.kill()
+        process.communicate()
+        finished = {p: p.stat().st_mtime_ns for p in workdir.glob("cells/*/result.json")}
+        assert len(finished) >= least
+    command(*arguments)
+    assert all(path.stat().st_mtime_ns == before for path, before in finished.items())
+    assert not list(workdir.rglob(".*")), "a temporary file"
+    assert_equal(workdir, whole, levels=1)
+
+
+def test_an_interrupt_says_how_far_it_came(tiny, tmp_path):
+    workdir = tmp_path / "w"
+    process = start("--config", tiny, "--workdir", workdir, "--batch=1", "--config.steps=600")
+    while not (workdir / "cells" / "0-beta=0.01-seed=1" / "result.json").exists():
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate()
+    assert process.returncode == 130, err
+    assert err.splitlines()[-1].startswith(
+        "error: interrupted; 1 of 6 cells are done, and the same"
+    )
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def test_processes_share_a_sweep_and_survive_each_other(tiny, whole, tmp_path):
+    """Of two, one is killed once it has a cell; the other ends; a third command does the rest."""
+    workdir = tmp_path / "w"
+    address = f"127.0.0.1:{free_port()}"
+    both = [
+        start(
+            "--config", tiny, "--workdir", workdir, "--batch=1",
+            "--coordinator", address, "--processes=2", f"--process={k}",
+        )
+        for k in range(2)
+    ]  # fmt: skip
+    while not list(workdir.glob("cells/[135]-*/result.json")) and both[1].poll() is None:
+        time.sleep(0.005)
+    both[1].kill()
+    _, err = both[0].communicate(timeout=120)
+    both[1].communicate()
+    assert both[0].returncode == 0, err
+    assert [f"{k}-beta" in err for k in range(6)] == [True, False, True, False, True, False]
+    command("--config", tiny, "--workdir", workdir, "--batch=1")
+    assert_equal(workdir, whole, levels=1)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--axis", "betta=1, 2"], 'Did you mean "beta"'),
+        (["--axis", "beta=a, b"], "cell 0 (beta=a"),
+        (["--axis", "beta=[]"], "axis 'beta' is empty"),
+        (["--axis", "beta"], "KEY=VALUE"),
+        (["--config.beta=3"], "an axis varies it"),
+        (["--axis", "interpolate=2, 3", "--config.style=a.jpg,b.jpg"], "config.interpolate"),
+        (["--axis", "alpha=" + ",".join(map(str, range(2000)))], "cells; a sweep has 10,000"),
+        (["--workdir", "{0}"], "is not empty"),
+    ],
+)
+def test_mistakes_are_one_line(arguments, said, tiny, tmp_path):
+    (tmp_path / "mine.txt").write_text("kept")
+    words = [word.format(tmp_path) for word in arguments]
+    out, err = command("--config", tiny, *words, code=2)
+    assert said in err
+    assert len(err.splitlines()) == 1
+    assert not out
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
+
+
+def test_dry_run_writes_nothing(tiny, tmp_path):
+    out, _ = command("--config", tiny, "--workdir", tmp_path / "w", "--dry_run")
+    assert out.splitlines()[0].split() == ["cell", "beta", "seed", "program"]
+    assert "program 1: cells 6, at once 6, memory" in out
+    assert not (tmp_path / "w").exists()
+
+
+def test_flags_stay_with_their_values(monkeypatch):
+    words = ["--config", "a.py:x", "--dry_run", "--config.style=a b.jpg", "-axis", "seed=1, 2"]
+    monkeypatch.setattr(sys, "argv", ["sweep.py", *words])
+    assert commands.typed() == [
+        "--config=a.py:x", "--dry_run", "--config.style=a b.jpg", "-axis=seed=1, 2",
+    ]  # fmt: skip
