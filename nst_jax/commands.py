@@ -4,7 +4,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import NoReturn
 
@@ -23,15 +23,21 @@ class StoppedError(Exception):
         self.code = code
 
 
-def start(main: Callable[[], None]):
-    """Parses the flags and runs `main`; a mistake is one line, and exit code 2."""
+def start(main: Callable[..., None], choices: Collection[str] = ()):
+    """Parses the flags and runs `main`; a mistake is one line, and exit code 2.
+
+    Where there are choices, the command's one argument must be among them, and `main` gets it.
+    """
 
     def guarded(argv: list[str]):
-        if len(argv) > 1:
-            fail(f"unexpected argument {argv[1]!r}; see --help")
+        words = argv[1:]
+        if choices and (len(words) != 1 or words[0] not in choices):
+            fail(f"give one argument: {', '.join(choices)}; see --help")
+        if words and not choices:
+            fail(f"unexpected argument {words[0]!r}; see --help")
         logging.set_verbosity(logging.WARNING)  # JAX tells of every backend that is not there
         try:
-            main()
+            main(*words)
         except UserError as error:
             fail(error)
         except StoppedError as stopped:

@@ -7,7 +7,7 @@ rest of the package trusts what it returns and reads no key with a fallback.
 import re
 import runpy
 from collections.abc import Callable, Iterable
-from importlib import resources
+from importlib import resources, util
 from pathlib import Path
 from typing import Any
 
@@ -106,6 +106,7 @@ def default() -> Config:
     c.bits = 8  # of a channel of the output: 8, or 16 (.png, .tif)
     c.keep_alpha = False  # give the output the content picture's transparency
     c.metrics = False  # measure the painting at the end: LPIPS, SSIM, style distance (metrics.py)
+    c.tensorboard = False  # write the terms and the painting as TensorBoard events, too
     c.animation = ""  # file name for the frames as a film; .gif, .webp or .png; empty: none
     return c.lock()
 
@@ -220,6 +221,12 @@ def _share(value: float) -> bool:
     return 0 <= value < 1
 
 
+def _needs(package: str, extra: str) -> tuple[Callable[[Any], bool], str]:
+    """The rule of a switch that needs a package of an extra."""
+    there = f'False until its package is there: pip install -e ".[{extra}]"'
+    return lambda value: not value or util.find_spec(package) is not None, there
+
+
 def _file_name(value: str, suffixes: Iterable[str]) -> bool:
     named = value == Path(value).name != "losses.png"
     return named and Path(value).suffix.lower() in suffixes
@@ -267,6 +274,8 @@ RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
         f"a file name, but not losses.png, ending in {', '.join(writers.WRITERS)}",
     ),
     "bits": (lambda v: v in (8, 16), "8 or 16"),
+    "metrics": _needs("dm_pix", "metrics"),
+    "tensorboard": _needs("tensorboardX", "tensorboard"),
     "animation": (
         lambda v: not v or _file_name(v, writers.ANIMATIONS),
         f"empty, or a file name ending in {', '.join(writers.ANIMATIONS)}",
@@ -362,6 +371,10 @@ CONFLICTS: dict[str, tuple[Callable[[Config], bool], str]] = {
     "metrics": (
         lambda c: c.metrics and c.interpolate,
         "measures one painting, but config.interpolate makes several; leave one of them out",
+    ),
+    "tensorboard": (
+        lambda c: c.tensorboard and c.interpolate,
+        "shows one painting, but config.interpolate makes several; leave one of them out",
     ),
     "bits": (
         lambda c: c.bits not in writers.DEPTHS[Path(c.output).suffix.lower()],

@@ -128,6 +128,8 @@ def finish(workdir: Path, c: config.Config, result: dict[str, Any]):
     """Writes what an ended experiment has besides: the film, the curves and, last, result.json."""
     if c.animation and result["status"] == "done":
         animate(workdir, c)
+    if c.tensorboard:
+        write_events(workdir, c)
     plot_losses(workdir)
     _write_json(workdir / "result.json", result)
 
@@ -142,7 +144,7 @@ def result(
 
     Args:
       progress: the last one with a good picture, if there was any.
-      seconds: from the first line of metrics.jsonl to the last.
+      seconds: from the first line of metrics.jsonl to the last; of a batch each member's share.
       measured: its metrics.
       message: why it failed; empty: it did not.
     """
@@ -299,6 +301,29 @@ def append_metrics(workdir: Path, progress: Progress, seconds: float):
         raise UserError(f"cannot write to --workdir {workdir}: {error.strerror}") from error
 
 
+def _metrics(workdir: Path) -> list[dict[str, Any]]:
+    """The lines of metrics.jsonl."""
+    try:
+        lines = (workdir / "metrics.jsonl").read_text().splitlines()
+    except OSError as error:
+        raise UserError(f"cannot read --workdir {workdir}: {error.strerror}") from error
+    return [json.loads(line) for line in lines]
+
+
+def write_events(workdir: Path, c: config.Config):
+    """Writes metrics.jsonl and the painting as TensorBoard events, at the times they stand for."""
+    from tensorboardX import SummaryWriter  # an extra
+
+    rows = _metrics(workdir)
+    start = time.time() - rows[-1]["seconds"]
+    with SummaryWriter(str(workdir)) as writer:
+        for row in rows:
+            for name in row.keys() - {"step", "seconds"}:
+                writer.add_scalar(name, row[name], row["step"], start + row["seconds"])
+        painting = images.read(workdir / c.output)
+        writer.add_image("painting", painting, rows[-1]["step"], dataformats="HWC")
+
+
 def plot_losses(workdir: Path):
     """Draws metrics.jsonl as losses.png, on logarithmic axes, which leave out zeros.
 
@@ -307,11 +332,7 @@ def plot_losses(workdir: Path):
     """
     from matplotlib.figure import Figure  # half a second, only needed here
 
-    try:
-        lines = (workdir / "metrics.jsonl").read_text().splitlines()
-    except OSError as error:
-        raise UserError(f"cannot read --workdir {workdir}: {error.strerror}") from error
-    rows = [json.loads(line) for line in lines]
+    rows = _metrics(workdir)
     terms = [name for name in rows[0] if name not in ("step", "seconds")]
     groups = {
         "objective (total) and its terms before weights": [n for n in terms if "/" not in n],

@@ -224,7 +224,8 @@ def paint_batch(
             painting = inputs.finished(cell.config, last[k].image, pictures[k])
             measured = metrics.measure(cell.config, painting, pictures[k])
         if k in last:
-            result = outputs.result(last[k], seconds, measured, message) | {"batch": len(cells)}
+            result = outputs.result(last[k], seconds / len(cells), measured, message)
+            result |= {"batch": len(cells)}
             outputs.finish(folder / cell.name, cell.config, result)
         else:
             outputs.fail(folder / cell.name, cell.config, message)

@@ -197,7 +197,8 @@ def test_a_bad_value_is_one_line_that_names_the_key(key, value):
 
 
 def test_every_rule_has_a_bad_value_here():
-    assert set(config.RULES) <= set(BAD_VALUES)
+    switches = {"metrics", "tensorboard"}  # see test_a_switch_says_what_to_install
+    assert set(config.RULES) - switches <= set(BAD_VALUES)
 
 
 def test_an_unknown_layer_lists_the_known():
@@ -223,6 +224,10 @@ CONFLICTS = {
     ),
     "metrics": (
         {"metrics": True, "interpolate": 2, "style": "a.jpg, b.jpg"},
+        "config.interpolate",
+    ),
+    "tensorboard": (
+        {"tensorboard": True, "interpolate": 2, "style": "a.jpg, b.jpg"},
         "config.interpolate",
     ),
     "bits": ({"bits": 16, "output": "final.jpg"}, "config.output"),
@@ -334,3 +339,13 @@ def test_default_is_locked_and_suggests():
     said = config.explain(caught.value)
     assert "\n" not in said
     assert 'Did you mean "beta"' in said
+
+
+@pytest.mark.parametrize("key", ["metrics", "tensorboard"])
+def test_a_switch_says_what_to_install(key, monkeypatch):
+    c = painting()
+    c[key] = True
+    config.validate(c)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(UserError, match=re.escape(f'pip install -e ".[{key}]"')):
+        config.validate(c)

@@ -131,3 +131,33 @@ def test_frames_of_every_scale_become_a_film_in_order(name, tmp_path):
         for frame, expected in enumerate((0, 10.2, 255)):
             film.seek(frame)
             assert np.asarray(film.convert("L")).mean() == pytest.approx(expected, abs=3)
+
+
+def test_tensorboard_reads_the_terms_and_the_painting(tmp_path, picture):
+    """Parsed anew from the file: records of length, checksum, event and checksum."""
+    from tensorboardX.proto.event_pb2 import Event
+
+    c = configured(tensorboard=True)
+    for step in (0, 5):
+        terms = {"total": 3.0 - step / 5, "content": 1.0}
+        outputs.append_metrics(tmp_path, Progress(step, None, terms), step * 2.0)
+    images.write(tmp_path / "final.png", picture(9, 12))
+    outputs.finish(tmp_path, c, outputs.result(None, 10.0))
+    (path,) = tmp_path.glob("events.out.tfevents.*")
+    data, events = path.read_bytes(), []
+    while data:
+        length = int.from_bytes(data[:8], "little")
+        events.append(Event.FromString(data[12 : 12 + length]))
+        data = data[16 + length :]
+    values = [(e.step, v.tag, v.simple_value, e.wall_time) for e in events for v in e.summary.value]
+    scalars = {(step, tag): value for step, tag, value, _ in values if tag != "painting"}
+    assert scalars == {
+        (0, "total"): 3.0,
+        (5, "total"): 2.0,
+        (0, "content"): 1.0,
+        (5, "content"): 1.0,
+    }
+    times = {step: seconds for step, tag, _, seconds in values if tag == "total"}
+    assert times[5] - times[0] == pytest.approx(10)
+    (image,) = (v.image for e in events for v in e.summary.value if v.tag == "painting")
+    assert (image.height, image.width) == (9, 12)
