@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from nst_jax import architecture, color, config, guides, images, pyramid, specs
+from nst_jax import architecture, color, config, guides, images, pyramid, rules, specs
 from nst_jax.errors import UserError
 from nst_jax.images import Picture
 
@@ -149,7 +149,7 @@ def _recolour(c: config.Config, pictures: Pictures) -> Pictures:
         )
         start = None if pictures.start is None else color.gray(pictures.start, c.color.space)
         pictures = pictures._replace(content=gray, styles=styles, start=start)
-    if mode in config.RECOLOURINGS:
+    if mode in rules.RECOLOURINGS:
         recoloured = []
         for style, regions in zip(pictures.styles, pictures.style_regions, strict=True):
             own = [regions[name] for name in regions] if c.color.guided else []

@@ -12,7 +12,7 @@ variation keeps noise down. A row compiles once: weights are no part of the prog
 
 from absl import flags
 
-from nst_jax import commands, config, images, sheets, specs
+from nst_jax import commands, config, images, rules, sheets, specs
 from nst_jax.errors import UserError
 
 _CONTENT = flags.DEFINE_string("content", config.sample_photograph(), "Photograph.")
@@ -35,7 +35,7 @@ def main():
     if not ratios or min(ratios) <= 0:
         raise UserError("--ratios: expected numbers above 0")
     content, style = (images.read(path, _SIZE.value) for path in (_CONTENT.value, _STYLE.value))
-    layers = specs.words(config.STYLE_LOSSES["gram"])[: _BLOCKS.value]
+    layers = specs.words(rules.STYLE_LOSSES["gram"])[: _BLOCKS.value]
     rows = []
     for k in range(len(layers)):
         prefix = ", ".join(layers[: k + 1])

@@ -17,7 +17,7 @@ from absl import flags
 from PIL import Image as PillowImage
 from PIL import ImageDraw, ImageFilter
 
-from nst_jax import commands, config, images, sheets
+from nst_jax import commands, config, images, rules, sheets
 from nst_jax.errors import UserError
 
 _FAMILIES = flags.DEFINE_list("families", [], "Which sheets to draw; all if empty.")
@@ -96,7 +96,7 @@ def _blends(paint: Paint, _: Path) -> Cells:
 def _padding(paint: Paint, _: Path) -> Cells:
     """Textures, tiled 2 x 2: only circular padding leaves no seam."""
     cells = {}
-    for name in config.PADDINGS:
+    for name in rules.PADDINGS:
         texture = paint(
             content=None,
             padding=name,
@@ -127,7 +127,7 @@ def _presets(paint: Paint, _: Path) -> Cells:
 
 # The style picture's wide aspect makes wide textures; everything else is a portrait.
 FAMILIES: dict[str, Callable[[Paint, Path], Cells]] = {
-    "style_losses": _named("style_losses", [*config.STYLE_LOSSES]),
+    "style_losses": _named("style_losses", [*rules.STYLE_LOSSES]),
     "content_losses": _varied(
         {
             "squared": {},
@@ -140,7 +140,7 @@ FAMILIES: dict[str, Callable[[Paint, Path], Cells]] = {
             "gram + mrf": {"style_losses": "gram, mrf"},
         }
     ),
-    "color": _varied({name: {"color": {"mode": name}} for name in config.COLOR_MODES}),
+    "color": _varied({name: {"color": {"mode": name}} for name in rules.COLOR_MODES}),
     "style_scale": _named("style_scale", [0.25, 0.5, 1.0, 2.0, 4.0]),
     "pyramid": _varied(
         {
@@ -150,7 +150,7 @@ FAMILIES: dict[str, Callable[[Paint, Path], Cells]] = {
             "average 0.95": {"optimizer": {"average": 0.95}},
         }
     ),
-    "pooling": _named("pooling", config.POOLINGS),
+    "pooling": _named("pooling", rules.POOLINGS),
     "padding": _padding,
     "guides": _guides,
     "blends": _blends,

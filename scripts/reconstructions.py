@@ -12,7 +12,7 @@ is average pooling; a little total variation keeps the deep layers' noise down.
 
 from absl import flags
 
-from nst_jax import architecture, commands, config, images, sheets, specs
+from nst_jax import architecture, commands, config, images, rules, sheets, specs
 
 CONTENT_TAPS = tuple(f"relu{block}_2" for block in range(1, 6))
 
@@ -45,7 +45,7 @@ def main():
 
 def style_prefixes() -> list[str]:
     """The default style layers with their lambdas: the first, the first two, and so on."""
-    layers = specs.words(config.STYLE_LOSSES["gram"])
+    layers = specs.words(rules.STYLE_LOSSES["gram"])
     return [", ".join(layers[: k + 1]) for k in range(len(layers))]
 
 

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from absl import flags
 
-from nst_jax import commands, config, images, inputs, specs
+from nst_jax import commands, config, images, inputs, rules, specs
 from nst_jax.errors import UserError
 
 if TYPE_CHECKING:
@@ -37,10 +37,10 @@ MASKS = "left={0}/left.png, right={0}/right.png"  # {0}: the folder that holds t
 # Row -> the keys of the config that are not at their defaults.
 ROWS: dict[str, dict[str, Any]] = {
     BY_HAND: {},
-    **{f"style_losses={name}": {"style_losses": name} for name in [*config.STYLE_LOSSES][1:]},
+    **{f"style_losses={name}": {"style_losses": name} for name in [*rules.STYLE_LOSSES][1:]},
     "content_losses=self_similarity": {"content_losses": "self_similarity"},
-    **{f"pooling={name}": {"pooling": name} for name in config.POOLINGS[1:3]},
-    **{f"padding={name}": {"padding": name} for name in config.PADDINGS[1:4]},
+    **{f"pooling={name}": {"pooling": name} for name in rules.POOLINGS[1:3]},
+    **{f"padding={name}": {"padding": name} for name in rules.PADDINGS[1:4]},
     "guides, two regions": {"guides": {"content": MASKS, "style": MASKS}},
     "two styles, blend=targets": {"style": f"{STYLE}:2, {config.sample_photograph()}"},
     "two styles, blend=losses": {

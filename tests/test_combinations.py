@@ -14,17 +14,17 @@ import jax
 import numpy as np
 import pytest
 
-from nst_jax import config, inputs, optimize, transfer
+from nst_jax import config, inputs, optimize, rules, transfer
 from nst_jax.guides import PROPAGATIONS
 from nst_jax.losses.style import STYLE
 
 CHOICES = {
     "style_losses": tuple(STYLE),
-    "pooling": config.POOLINGS,
-    "padding": config.PADDINGS,
+    "pooling": rules.POOLINGS,
+    "padding": rules.PADDINGS,
     "optimizer": (*optimize.OPTIMIZERS, "lbfgs without line search"),
     "guides": ("none", *PROPAGATIONS),
-    "color.mode": tuple(config.COLOR_MODES),  # last: it changes pictures, not the program
+    "color.mode": tuple(rules.COLOR_MODES),  # last: it changes pictures, not the program
 }
 CHEAP = {"none", "adam", "sgd"}  # what compiles sooner than its like
 # Few and shallow layers: it is compilation that takes the time. cross_gram is between two.

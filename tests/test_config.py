@@ -5,7 +5,7 @@ import re
 import pytest
 from conftest import ROOT
 
-from nst_jax import axes, config
+from nst_jax import axes, config, rules
 from nst_jax.errors import UserError
 
 CONFIGS = sorted((ROOT / "configs").rglob("*.py"))
@@ -198,7 +198,7 @@ def test_a_bad_value_is_one_line_that_names_the_key(key, value):
 
 def test_every_rule_has_a_bad_value_here():
     switches = {"metrics", "tensorboard"}  # see test_a_switch_says_what_to_install
-    assert set(config.RULES) - switches <= set(BAD_VALUES)
+    assert set(rules.RULES) - switches <= set(BAD_VALUES)
 
 
 def test_an_unknown_layer_lists_the_known():
@@ -282,7 +282,7 @@ def test_a_conflict_is_one_line_that_names_both_sides(key, changes, other):
 
 
 def test_every_conflict_is_tried_here():
-    assert set(CONFLICTS) == set(config.CONFLICTS)
+    assert set(CONFLICTS) == set(rules.CONFLICTS)
 
 
 AGREEMENTS = [

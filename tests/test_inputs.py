@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from nst_jax import config, images, inputs
+from nst_jax import config, images, inputs, rules
 from nst_jax.errors import UserError
 
 SHALLOW = {"style_layers": "relu1_1, relu2_1", "content_layers": "relu2_1"}
@@ -193,7 +193,7 @@ def test_finished_is_the_painting_itself_where_colours_are_the_styles(picture):
     np.testing.assert_array_equal(inputs.finished(c, painting, pictures), painting)
 
 
-@pytest.mark.parametrize("mode", config.RECOLOURINGS)
+@pytest.mark.parametrize("mode", rules.RECOLOURINGS)
 def test_recoloured_styles_have_the_contents_mean_colour(mode, picture):
     """Near gray, so that nothing is cut off; every recolouring carries at least the mean over."""
     content, style = (np.float32(0.4 + 0.2 * picture(48, 64)) for _ in range(2))

@@ -11,7 +11,7 @@ from PIL import Image
 from scipy import linalg
 from scipy.spatial import distance
 
-from nst_jax import architecture, color, config, guides, optimize, transfer, vgg, writers
+from nst_jax import architecture, color, guides, optimize, rules, transfer, vgg, writers
 from nst_jax.losses import samples, style
 from nst_jax.losses.content import CONTENT
 from nst_jax.losses.smoothness import SMOOTHNESS
@@ -71,13 +71,13 @@ def compared(name: str, features, target, weights=None):
 @pytest.mark.parametrize(
     ("table", "names"),
     [
-        (STYLE, config.STYLE_LOSSES),
-        (CONTENT, config.CONTENT_LOSSES),
-        (SMOOTHNESS, config.TV_LOSSES),
-        (vgg.POOLINGS, config.POOLINGS),
-        (vgg.PADDINGS, config.PADDINGS),
-        (color.TRANSFERS, config.RECOLOURINGS),
-        ({"style", "luminance", "recombine", *color.TRANSFERS}, config.COLOR_MODES),
+        (STYLE, rules.STYLE_LOSSES),
+        (CONTENT, rules.CONTENT_LOSSES),
+        (SMOOTHNESS, rules.TV_LOSSES),
+        (vgg.POOLINGS, rules.POOLINGS),
+        (vgg.PADDINGS, rules.PADDINGS),
+        (color.TRANSFERS, rules.RECOLOURINGS),
+        ({"style", "luminance", "recombine", *color.TRANSFERS}, rules.COLOR_MODES),
         (color.SPACES, "color.space"),
         (guides.PROPAGATIONS, "guides.propagation"),
         (optimize.OPTIMIZERS, "optimizer.name"),
@@ -89,17 +89,17 @@ def compared(name: str, features, target, weights=None):
 )
 def test_the_config_allows_what_there_is(table, names):
     if isinstance(names, str):
-        allows, text = config.RULES[names]
+        allows, text = rules.RULES[names]
         names = text.split(" or ")
         assert all(map(allows, table))
     assert set(table) == set(names)
 
 
 def test_the_config_names_every_start_and_every_kind_of_file():
-    starts = re.findall('"(\\w+)"', config.RULES["init.picture"][1])
+    starts = re.findall('"(\\w+)"', rules.RULES["init.picture"][1])
     assert set(starts) == set(transfer.STARTS)
     for suffix in writers.WRITERS:
-        assert suffix in config.RULES["output"][1]
+        assert suffix in rules.RULES["output"][1]
 
 
 # ---- content

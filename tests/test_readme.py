@@ -11,7 +11,7 @@ from conftest import ROOT
 from nst_jax import images
 
 README = (ROOT / "README.md").read_text()
-INSTALL = {"pip install -e .": (), 'pip install -e ".[test]"': ()}
+INSTALL = {"pip install -e .", 'pip install -e ".[test]"', 'pip install -e ".[metrics]"'}
 COMMANDS = [
     line for block in re.findall(r"```bash\n(.*?)```", README, re.S) for line in block.splitlines()
 ]
@@ -29,7 +29,7 @@ def clone(tmp_path, picture):
 
 def at_smoke_size(word: str) -> str:
     """configs/x.py -> configs/x.py:smoke, configs/x.py:relu3_1 -> configs/x.py:relu3_1,smoke."""
-    if not re.match(r"configs/(presets/)?\w+\.py", word) or word.endswith("smoke"):
+    if not re.match(r"configs/((presets|ablations)/)?\w+\.py", word) or word.endswith("smoke"):
         return word
     return f"{word},smoke" if ":" in word else f"{word}:smoke"
 
@@ -50,6 +50,9 @@ def test_command(line, clone):
             [sys.executable, *words[1:]], cwd=clone, capture_output=True, text=True, check=False
         )
         assert done.returncode == 0, done.stderr
+        if "--dry_run" in words:
+            assert "15 cells, 15 programs, about" in done.stdout
+            continue
         printed = clone / done.stdout.splitlines()[-1]
         assert printed.stat().st_size > 1000
 

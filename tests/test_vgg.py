@@ -7,7 +7,7 @@ from conftest import STYLE_TAPS
 from flax import nnx
 from golden import SAMPLES, golden_picture
 
-from nst_jax import architecture, config, objective, transfer, weights
+from nst_jax import architecture, config, objective, rules, transfer, weights
 from nst_jax.vgg import PADDINGS, POOLINGS, VGG
 
 
@@ -78,7 +78,7 @@ def test_pooling_by_hand(pooling, expected):
 
 def test_every_pooling_has_its_case_above():
     (mark,) = test_pooling_by_hand.pytestmark
-    assert {name for name, _ in mark.args[1]} == set(POOLINGS) == set(config.POOLINGS)
+    assert {name for name, _ in mark.args[1]} == set(POOLINGS) == set(rules.POOLINGS)
 
 
 @pytest.mark.parametrize("pooling", ["l2", "l2_rescaled"])
@@ -149,7 +149,7 @@ def test_padding_is_numpys_and_the_gradient_that_of_plain_autodiff(padding, rng)
 
 
 def test_padding_has_all_that_a_config_may_name():
-    assert set(MODES) == set(PADDINGS) == set(config.PADDINGS)
+    assert set(MODES) == set(PADDINGS) == set(rules.PADDINGS)
 
 
 @pytest.mark.parametrize(("tap", "stride"), [("conv1_2", 1), ("relu2_2", 2), ("relu3_1", 4)])

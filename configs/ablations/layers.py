@@ -8,7 +8,7 @@ Loss: LOSS
 
 from pathlib import Path
 
-from nst_jax import axes, config
+from nst_jax import axes, config, rules
 
 STARRY = Path(__file__).parents[1] / "starry.py"
 
@@ -16,7 +16,7 @@ STARRY = Path(__file__).parents[1] / "starry.py"
 def get_config(arg: str = "") -> config.Config:
     """The portrait of starry.py, 256 pixels; 9 cells, one program: a layer that is off weighs 0."""
     c = config.load(STARRY, f"small,{arg}")
-    layers = config.STYLE_LOSSES["gram"].split(", ")
+    layers = rules.STYLE_LOSSES["gram"].split(", ")
     alone = {layer.partition(":")[0]: layer for layer in layers}
     growing = {f"up to {tap}": ", ".join(layers[: k + 1]) for k, tap in enumerate(alone) if k}
     c.axes = (

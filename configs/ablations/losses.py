@@ -8,7 +8,7 @@ Loss: LOSS
 
 from pathlib import Path
 
-from nst_jax import axes, config
+from nst_jax import axes, config, rules
 
 STARRY = Path(__file__).parents[1] / "starry.py"
 
@@ -17,5 +17,5 @@ def get_config(arg: str = "") -> config.Config:
     """The portrait of starry.py at 256 pixels; 15 cells, 15 programs."""
     c = config.load(STARRY, f"small,{arg}")
     c.metrics = True
-    c.axes = (axes.each("style_losses", *config.STYLE_LOSSES),)
+    c.axes = (axes.each("style_losses", *rules.STYLE_LOSSES),)
     return c

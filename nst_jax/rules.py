@@ -1,0 +1,210 @@
+"""What a config may hold: names to choose from, the range of each key, what excludes what.
+
+Plain tables, that `config.validate` goes through.
+"""
+
+from collections.abc import Callable, Iterable
+from importlib import util
+from pathlib import Path
+from typing import Any
+
+from nst_jax import architecture, specs, writers
+
+Config = Any  # see nst_jax.config
+
+# Content loss -> its layers where a config names none.
+CONTENT_LOSSES = dict.fromkeys(
+    ("squared", "mse", "half_sum", "sum", "self_similarity", "amplify"), "relu4_2"
+)
+
+# Style loss -> its layers where a config names none. No equal lambdas suit the plain network. Those
+# of "gram" let each layer count about as much as the others; those of the other losses give each
+# layer the gradient with respect to the pixels that it has with "gram" halfway through a painting.
+STYLE_LOSSES = {
+    "gram": "relu1_1:100, relu2_1:1, relu3_1:0.3, relu4_1:0.003, relu5_1:1",
+    "gram_mse": "relu1_1:25, relu2_1:0.25, relu3_1:0.075, relu4_1:0.00075, relu5_1:0.25",
+    "gram_johnson": "relu1_1:1e5, relu2_1:4000, relu3_1:5000, relu4_1:200, relu5_1:65000",
+    "gram_keras": "relu1_1:0.22, relu2_1:0.009, relu3_1:0.011, relu4_1:0.00046, relu5_1:2.6",
+    "cross_gram": "relu1_1:6, relu2_1:0.3, relu3_1:0.02, relu4_1:0.03, relu5_1",
+    "mean_variance": "relu1_1:14000, relu2_1:2300, relu3_1:1300, relu4_1:220, relu5_1:1000",
+    "mmd_linear": "relu1_1:26000, relu2_1:3500, relu3_1:2300, relu4_1:350, relu5_1:3600",
+    "mmd_polynomial": "relu1_1:100, relu2_1:1, relu3_1:0.3, relu4_1:0.003, relu5_1:1",
+    "mmd_gaussian": "relu1_1:2e7, relu2_1:1e8, relu3_1:3e8, relu4_1:5e8, relu5_1:1.5e8",
+    "w2": "relu1_1:1e4, relu2_1:700, relu3_1:400, relu4_1:47, relu5_1:320",
+    "w2_crowsonkb": "relu1_1:1e4, relu2_1:660, relu3_1:340, relu4_1:44, relu5_1:310",
+    "sliced": "relu1_1:1e4, relu2_1:1200, relu3_1:800, relu4_1:130, relu5_1:900",
+    "histogram": "relu1_1:3400, relu2_1:460, relu3_1:480, relu4_1:140, relu5_1:840",
+    "remd": "relu1_1:5e6, relu2_1:6e6, relu3_1:1e7, relu4_1:4e7, relu5_1:1.2e7",
+    "mrf": "relu3_1:50, relu4_1:13",
+}
+KNOWN_LOSSES = {"content": CONTENT_LOSSES, "style": STYLE_LOSSES}
+TV_LOSSES = ("squared", "absolute", "nine_point", "power")
+POOLINGS = ("max", "average", "l2", "average_rescaled", "l2_rescaled")
+PADDINGS = ("zero", "reflect", "replicate", "circular", "replicate_first")
+COLOR_MODES = {
+    "style": "the style's colours",
+    "luminance": "paint in gray, then the content's chroma",
+    "recombine": "paint in colour, then the content's chroma",
+    "cholesky": "the style recoloured like the content before painting, linearly",
+    "pca": "likewise, by principal axes",
+    "symmetric": "likewise, by the least change",
+    "histogram": "likewise, with the content's whole histogram",
+}
+RECOLOURINGS = ("cholesky", "pca", "symmetric", "histogram")  # of the style, before painting
+
+
+def _not_negative(value: float) -> bool:
+    return 0 <= value <= specs.LARGEST
+
+
+def _positive(value: float) -> bool:
+    return 0 < value <= specs.LARGEST
+
+
+def _one_of(*allowed: str) -> tuple[Callable[[Any], bool], str]:
+    return lambda value: value in allowed, " or ".join(allowed)
+
+
+def _share(value: float) -> bool:
+    return 0 <= value < 1
+
+
+def _needs(package: str, extra: str) -> tuple[Callable[[Any], bool], str]:
+    """The rule of a switch that needs a package of an extra."""
+    there = f'False until its package is there: pip install -e ".[{extra}]"'
+    return lambda value: not value or util.find_spec(package) is not None, there
+
+
+def _file_name(value: str, suffixes: Iterable[str]) -> bool:
+    named = value == Path(value).name != "losses.png"
+    return named and Path(value).suffix.lower() in suffixes
+
+
+# key -> (is the value allowed?, what is)
+RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "blend": _one_of("targets", "losses"),
+    "interpolate": (lambda v: v == 0 or 2 <= v <= 1000, "0, or 2 to 1000 paintings"),
+    "image_size": (lambda v: 1 <= v <= 1 << 15, "1 to 32768 pixels"),
+    "style_scale": (lambda v: 0.01 <= v <= 100, "0.01 to 100"),
+    "style_size": (lambda v: 0 <= v <= 1 << 15, "0 to 32768 pixels"),
+    "pyramid.min_size": (lambda v: 0 <= v <= 1 << 15, "0 to 32768 pixels"),
+    "pyramid.factor": (lambda v: 1.1 <= v <= 100, "1.1 to 100"),
+    "pyramid.first_steps": (lambda v: 1 <= v <= 10**7, "1 to 10 million"),
+    "pyramid.steps": (lambda v: 1 <= v <= 10**7, "1 to 10 million"),
+    "init.picture": (bool, '"content", "style", "gray", "mean", "style_statistics" or a path'),
+    "init.noise": (lambda v: 0 <= v <= 1, "0 to 1"),
+    "init.noise_kind": _one_of("uniform", "normal"),
+    "arch": _one_of(*architecture.DEPTHS),
+    "pooling": _one_of(*POOLINGS),
+    "padding": _one_of(*PADDINGS),
+    "tv_loss": _one_of(*TV_LOSSES),
+    "alpha": (_not_negative, "0 or more"),
+    "beta": (_not_negative, "0 or more"),
+    "tv_weight": (_not_negative, "0 or more"),
+    "guides.propagation": _one_of("simple", "inside", "all"),
+    "color.mode": _one_of(*COLOR_MODES),
+    "color.space": _one_of("yuv", "yiq", "lab"),
+    "optimizer.name": _one_of("adam", "sgd", "lbfgs"),
+    "optimizer.learning_rate": (_positive, "above 0"),
+    "optimizer.decay": (lambda v: 0 < v <= 1, "above 0, 1 at most"),
+    "optimizer.b1": (_share, "0 to below 1"),
+    "optimizer.b2": (_share, "0 to below 1"),
+    "optimizer.eps": (_positive, "above 0"),
+    "optimizer.memory": (lambda v: 1 <= v <= 1000, "1 to 1000"),
+    "optimizer.average": (_share, "0 to below 1"),
+    "steps": (lambda v: 1 <= v <= 10**7, "1 to 10 million"),
+    "seed": (lambda v: 0 <= v < 1 << 32, "0 to 2^32 - 1"),
+    "precision": _one_of("highest", "high", "default"),
+    "log_every": (lambda v: 1 <= v <= 10**7, "1 to 10 million"),
+    "save_every": (lambda v: v >= 0, "0 or more"),
+    "output": (
+        lambda v: _file_name(v, writers.WRITERS),
+        f"a file name, but not losses.png, ending in {', '.join(writers.WRITERS)}",
+    ),
+    "bits": (lambda v: v in (8, 16), "8 or 16"),
+    "metrics": _needs("dm_pix", "metrics"),
+    "tensorboard": _needs("tensorboardX", "tensorboard"),
+    "animation": (
+        lambda v: not v or _file_name(v, writers.ANIMATIONS),
+        f"empty, or a file name ending in {', '.join(writers.ANIMATIONS)}",
+    ),
+}
+
+
+# key -> (does it exclude another?, what to say after its name), in the order of asking.
+CONFLICTS: dict[str, tuple[Callable[[Config], bool], str]] = {
+    "content": (
+        lambda c: not c.content and not c.style,
+        "and config.style are both empty; name a picture",
+    ),
+    "axes": (
+        lambda c: c.axes,
+        "describes a sweep; paint all of it with python -m nst_jax.sweep, or one of its "
+        'experiments with --config.axes="()"',
+    ),
+    "save_every": (
+        lambda c: c.save_every % c.log_every != 0,
+        "must be a multiple of config.log_every; change one of them",
+    ),
+    "style_size": (
+        lambda c: c.style_size and c.style_scale != 1,
+        "and config.style_scale both say how large the style picture is; give one of them",
+    ),
+    "pyramid.min_size": (
+        lambda c: c.pyramid.min_size > c.image_size,
+        "is above config.image_size; the pyramid's smallest scale cannot be larger than its last",
+    ),
+    "interpolate": (
+        lambda c: c.interpolate and c.pyramid.min_size,
+        "and config.pyramid.min_size exclude each other; set one of them to 0",
+    ),
+    "normalize_gradients": (
+        lambda c: c.normalize_gradients and c.optimizer.name == "lbfgs",
+        "leaves no function whose slope L-BFGS could follow; choose config.optimizer.name=adam",
+    ),
+    "metrics": (
+        lambda c: c.metrics and c.interpolate,
+        "measures one painting, but config.interpolate makes several; leave one of them out",
+    ),
+    "tensorboard": (
+        lambda c: c.tensorboard and c.interpolate,
+        "shows one painting, but config.interpolate makes several; leave one of them out",
+    ),
+    "bits": (
+        lambda c: c.bits not in writers.DEPTHS[Path(c.output).suffix.lower()],
+        "is 16, which config.output cannot hold; name a .png or .tif file",
+    ),
+    "keep_alpha": (
+        lambda c: (
+            c.keep_alpha
+            and not (c.content and Path(c.output).suffix.lower() in writers.TRANSPARENT)
+        ),
+        "needs a config.content to take the transparency from, and a config.output that can hold "
+        "it: a .png, .webp or .tif file",
+    ),
+    "animation": (
+        lambda c: c.animation and (not c.save_every or c.animation == c.output or c.interpolate),
+        "is a film of frames/: it needs config.save_every above 0, config.interpolate 0, and "
+        "a name other than config.output",
+    ),
+    "guides.content": (
+        lambda c: bool(c.guides.content) != bool(c.guides.style),
+        "and config.guides.style need each other: a region of the output and where its style is",
+    ),
+    "guides.weights": (
+        lambda c: c.guides.weights and not c.guides.content,
+        "weighs the regions of config.guides.content, which is empty",
+    ),
+    "color.guided": (
+        lambda c: c.color.guided and not (c.guides.content and c.color.mode in RECOLOURINGS),
+        f"needs config.guides, and config.color.mode one of {', '.join(RECOLOURINGS)}",
+    ),
+    "color.mode": (
+        lambda c: c.color.mode != "style" and not c.content,
+        "takes the colours of config.content, which is empty; name a picture",
+    ),
+    "guides.content_weight": (
+        lambda c: c.guides.content_weight and not c.content,
+        "weighs config.content, which is empty; name a picture",
+    ),
+}
