@@ -54,7 +54,7 @@ def default() -> Config:
     # pictures: "content, style", paths, or both; empty: leave it as trained.
     c.normalize_network = ""
     c.pooling = "max"  # a key of rules.POOLINGS
-    c.padding = "zero"  # beyond the edges; a key of rules.PADDINGS; "circular" makes pictures that tile
+    c.padding = "zero"  # beyond the edges: a key of rules.PADDINGS; "circular" for pictures to tile
 
     # J = alpha J_content + beta J_style + tv_weight TV
     c.content_losses = "squared"  # "loss:weight(layers), ..." of rules.CONTENT_LOSSES, summed

@@ -111,13 +111,13 @@ class Optimizer(NamedTuple):
       build: (settings, rates, learning rate now) -> optax transformation of the image.
       compares: whether it compares gradients of different steps. Then it starts afresh at another
         size, and every step draws the same random numbers.
-      each: how a batch is stepped: all members at once, or one after another where their steps take
-        different numbers of evaluations, so that none waits for the slowest.
+      in_turn: whether a device steps the members of a batch one after another: their steps take
+        different numbers of evaluations, and at once all would wait for the slowest.
     """
 
     build: Callable[[Settings, Rates, Any], Transformation]
     compares: bool = False
-    each: Callable[[Callable[[Any], Any], Any], Any] = lambda f, batch: jax.vmap(f)(batch)
+    in_turn: bool = False
 
 
 def _adam(settings: Settings, rates: Rates, learning_rate: Any) -> Transformation:
@@ -148,7 +148,7 @@ def _lbfgs(settings: Settings, rates: Rates, learning_rate: Any) -> Transformati
 OPTIMIZERS = {
     "adam": Optimizer(_adam),
     "sgd": Optimizer(_sgd),
-    "lbfgs": Optimizer(_lbfgs, compares=True, each=jax.lax.map),
+    "lbfgs": Optimizer(_lbfgs, compares=True, in_turn=True),
 }
 
 
@@ -232,7 +232,9 @@ def chunk(
                 return function(one[0], one[1]._replace(network=args.network), one[2])
 
             own = args._replace(network=None)  # pyright: ignore[reportArgumentType]
-            return OPTIMIZERS[settings.name].each(of_one, (state, own, rates))
+            if OPTIMIZERS[settings.name].in_turn:
+                return jax.lax.map(of_one, (state, own, rates))
+            return jax.vmap(of_one)((state, own, rates))
 
         return over_all
 

@@ -15,6 +15,7 @@ from nst_jax.axes import Cell
 from nst_jax.errors import UserError
 from nst_jax.inputs import Pictures
 from nst_jax.losses.style import STYLE
+from nst_jax.optimize import OPTIMIZERS
 
 T = TypeVar("T")
 
@@ -128,7 +129,8 @@ def plan(cells: Sequence[Cell], batch: int = 0) -> tuple[list[Program], dict[str
         groups[key].append(cell)
         asked.setdefault(key, work(cell.config, pictures.shape))
     return [
-        Program(group, batch or at_once(asked[key]), asked[key]) for key, group in groups.items()
+        Program(group, batch or at_once(group[0].config, asked[key]), asked[key])
+        for key, group in groups.items()
     ], unusable
 
 
@@ -220,8 +222,13 @@ def work(c: config.Config, shape: tuple[int, int]) -> Work:
     )
 
 
-def at_once(asked: Work) -> int:
-    """How many experiments one device runs at once, by its memory; on a CPU by its cache."""
+def at_once(c: config.Config, asked: Work) -> int:
+    """How many experiments one device runs at once, by its memory; on a CPU by its cache.
+
+    One, where the optimiser steps them in turn: more would gain nothing.
+    """
+    if OPTIMIZERS[c.optimizer.name].in_turn:
+        return 1
     device = jax.local_devices()[0]
     if device.platform == "cpu":
         most = CPU_PIXELS // asked.pixels

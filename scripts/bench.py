@@ -50,7 +50,7 @@ def sweep() -> Iterator[Row]:
             base.optimizer.name = optimizer
             base = config.validate(base)
             pictures, loaded = inputs.read(base), transfer.load_weights(base)
-            most = programs.at_once(programs.work(base, pictures.shape))
+            most = programs.at_once(base, programs.work(base, pictures.shape))
             for count in (1, 4, 16):
                 cells = [config.with_values(base, {"beta": 0.02 * (1 + k)}) for k in range(count)]
                 ones = functools.partial(in_turn, cells, pictures, loaded)

@@ -164,10 +164,23 @@ def test_work_is_about_what_xla_says(optimizer, files, vgg19):
     assert asked.pixels == np.prod(pictures.shape)
 
 
-def test_what_a_device_runs_at_once():
-    small, large = (programs.Work(side * side, side * side * 2700, 1.0) for side in (64, 512))
-    assert jax.local_devices()[0].platform != "cpu" or programs.at_once(small) == 32
-    assert jax.local_devices()[0].platform != "cpu" or programs.at_once(large) == 1
+@pytest.mark.parametrize(("side", "most"), [(64, 32), (128, 8), (256, 2), (512, 1), (2048, 1)])
+def test_what_a_cpu_runs_at_once(side, most, files, monkeypatch):
+    cpu = type("", (), {"platform": "cpu"})
+    monkeypatch.setattr(jax, "local_devices", lambda: [cpu])
+    asked = programs.Work(side * side, side * side * 2700, 1.0)
+    assert programs.at_once(configured(files), asked) == most
+    searching = configured(files, **{"optimizer.name": "lbfgs"})
+    assert programs.at_once(searching, asked) == 1
+
+
+@pytest.mark.parametrize(("gigabytes", "most"), [(80, 64), (1, 3), (0.1, 1)])
+def test_what_a_gpu_runs_at_once(gigabytes, most, files, monkeypatch):
+    gpu = type(
+        "", (), {"platform": "gpu", "memory_stats": lambda: {"bytes_limit": gigabytes * 1e9}}
+    )
+    monkeypatch.setattr(jax, "local_devices", lambda: [gpu])
+    assert programs.at_once(configured(files), programs.Work(65536, 177_000_000, 1.0)) == most
 
 
 def test_the_plan_as_a_table(files):
