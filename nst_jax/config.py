@@ -56,6 +56,8 @@ def default() -> Config:
     c.pooling = "max"  # a key of rules.POOLINGS
     c.padding = "zero"  # beyond the edges: a key of rules.PADDINGS; "circular" for pictures to tile
 
+    c.convolution = "auto"  # "direct", "winograd" (2e-5 off), or by layer and device what is faster
+
     # J = alpha J_content + beta J_style + tv_weight TV
     c.content_losses = "squared"  # "loss:weight(layers), ..." of rules.CONTENT_LOSSES, summed
     c.content_layers = ""  # "layer:lambda, ..." for losses without layers; empty: their own

@@ -61,7 +61,7 @@ def structure(c: config.Config, pictures: Pictures) -> Hashable:
     """
     lambdas = {part: config.losses(c, part) if c[part] else {} for part in ("content", "style")}
     return (
-        (c.arch, c.weights, c.pooling, c.padding, c.normalize_network),
+        (c.arch, c.weights, c.pooling, c.padding, c.convolution, c.normalize_network),
         (c.content, c.style) if c.normalize_network else None,
         transfer.settings_of(c),
         (*pyramid.scales(c), c.log_every),

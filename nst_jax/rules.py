@@ -97,6 +97,7 @@ RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "arch": _one_of(*architecture.DEPTHS),
     "pooling": _one_of(*POOLINGS),
     "padding": _one_of(*PADDINGS),
+    "convolution": _one_of("auto", "direct", "winograd"),
     "tv_loss": _one_of(*TV_LOSSES),
     "alpha": (_not_negative, "0 or more"),
     "beta": (_not_negative, "0 or more"),

@@ -76,10 +76,14 @@ def _load(path: Path, arch: str, modified: int) -> weights.Weights:
 
 @functools.lru_cache(maxsize=2)
 def network_of(
-    loaded: weights.Weights, taps: tuple[str, ...], pooling: str, padding: str = "zero"
+    loaded: weights.Weights,
+    taps: tuple[str, ...],
+    pooling: str,
+    padding: str = "zero",
+    method: str = "direct",
 ) -> Network:
     """The network on the device; kept, likewise."""
-    vgg = VGG(loaded.layers, loaded.mean, loaded.scale, taps, pooling, padding)
+    vgg = VGG(loaded.layers, loaded.mean, loaded.scale, taps, pooling, padding, method)
     return Network(*nnx.split(vgg))
 
 

@@ -4,9 +4,7 @@ Simonyan & Zisserman, "Very Deep Convolutional Networks for Large-Scale Image Re
 (https://arxiv.org/abs/1409.1556).
 """
 
-import functools
 from collections.abc import Callable, Mapping, Sequence
-from typing import cast
 
 import jax
 import jax.numpy as jnp
@@ -16,10 +14,7 @@ from jax import Array
 from jaxtyping import Float
 
 from nst_jax.architecture import block, conv, relu
-
-
-class Frozen(nnx.Variable):
-    """An array of a pretrained network. It is no `nnx.Param`: only the image is ever learned."""
+from nst_jax.convolution import Convolution, Frozen
 
 
 class VGG(nnx.Module):
@@ -35,6 +30,7 @@ class VGG(nnx.Module):
       taps: names of the activations to return; `architecture.taps` lists them.
       pooling: a key of `POOLINGS`; "max" as trained.
       padding: a key of `PADDINGS`; "zero" as trained.
+      method: of its convolutions: one of `convolution.METHODS`.
     """
 
     def __init__(
@@ -45,13 +41,14 @@ class VGG(nnx.Module):
         taps: Sequence[str],
         pooling: str = "max",
         padding: str = "zero",
+        method: str = "direct",
     ):
         names = list(layers)
         deepest = max(names.index(conv(tap)) for tap in taps)
         first, rest = PADDINGS[padding]
         self.convs = nnx.Dict(
             {
-                name: Convolution(*layers[name], first if name == names[0] else rest)
+                name: Convolution(*layers[name], first if name == names[0] else rest, method)
                 for name in names[: deepest + 1]
             }
         )
@@ -75,30 +72,6 @@ class VGG(nnx.Module):
         return {tap: seen[tap][0] for tap in self.taps}
 
 
-class Convolution(nnx.Module):
-    """A frozen 3x3 convolution of stride 1 that keeps the size, and its bias.
-
-    Args:
-      kernel, bias: [3, 3, in, out] and [out].
-      mode: what lies beyond the edge: "zero", or a mode of `jnp.pad`.
-    """
-
-    def __init__(self, kernel: np.ndarray, bias: np.ndarray, mode: str = "zero"):
-        self.kernel = Frozen(jnp.asarray(kernel))
-        self.backward_kernel = Frozen(jnp.asarray(kernel[::-1, ::-1].transpose(0, 1, 3, 2)))
-        self.bias = Frozen(jnp.asarray(bias))
-        self.mode = mode
-
-    def __call__(self, features: Float[Array, "1 h w i"]) -> Float[Array, "1 h w o"]:
-        """features * kernel + bias."""
-        zeros = 1
-        if self.mode != "zero":
-            features = jnp.pad(features, ((0, 0), (1, 1), (1, 1), (0, 0)), self.mode)
-            zeros = 0
-        kernels = self.kernel[...], self.backward_kernel[...]
-        return cast(Array, _convolve(features, *kernels, zeros)) + self.bias[...]
-
-
 # Name -> what lies beyond the edge of the picture at the first convolution, and at all others.
 PADDINGS = {
     "zero": ("zero", "zero"),
@@ -107,33 +80,6 @@ PADDINGS = {
     "circular": ("wrap", "wrap"),  # a picture whose opposite edges meet: textures that tile
     "replicate_first": ("edge", "zero"),  # crowsonkb's: fewer artefacts at the edges
 }
-
-
-@functools.partial(jax.custom_vjp, nondiff_argnums=(3,))
-def _convolve(features: Array, kernel: Array, backward_kernel: Array, zeros: int) -> Array:
-    """Convolution with `zeros` zeros around, differentiable in its features only.
-
-    The gradient of a convolution is a convolution with the kernel reversed in space and transposed
-    in channels. Autodiff reverses it at every call, which XLA does not fold inside a loop on CPU
-    (a step takes 4 to 6 times as long); here the caller brings the reversed kernel along. It costs
-    the forward-mode derivatives (jvp, Hessian-vector products).
-    """
-    del backward_kernel
-    return jax.lax.conv_general_dilated(
-        features, kernel, (1, 1), [(zeros, zeros)] * 2, dimension_numbers=("NHWC", "HWIO", "NHWC")
-    )
-
-
-def _convolve_forward(features: Array, kernel: Array, backward_kernel: Array, zeros: int):
-    return _convolve(features, kernel, backward_kernel, zeros), (kernel, backward_kernel)
-
-
-def _convolve_backward(zeros: int, kernels: tuple[Array, Array], cotangent: Array):
-    kernel, backward_kernel = kernels
-    return _convolve(cotangent, backward_kernel, kernel, 2 - zeros), None, None
-
-
-_convolve.defvjp(_convolve_forward, _convolve_backward)
 
 
 def _corners(features: Array) -> list[Array]:

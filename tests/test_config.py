@@ -154,6 +154,7 @@ BAD_VALUES = {
     "arch": ["vgg11"],
     "pooling": ["median"],
     "padding": ["same", ""],
+    "convolution": ["fft", ""],
     "tv_loss": ["cubic", ""],
     "alpha": [-1.0, float("nan"), float("inf")],
     "beta": [-1.0],

@@ -33,6 +33,7 @@ APART = [
     {"normalize_network": "style"},
     {"pooling": "l2"},
     {"padding": "reflect"},
+    {"convolution": "winograd"},
     {"optimizer.name": "lbfgs"},
     {"optimizer.name": "lbfgs", "optimizer.memory": 3},
     {"precision": "default"},

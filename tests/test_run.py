@@ -19,7 +19,7 @@ from conftest import ROOT
 from PIL import Image
 from test_images import jpeg, png_header
 
-from nst_jax import images
+from nst_jax import images, metrics
 
 # At one scale, to compile less; the README's commands run it whole.
 STARRY = ("--config", f"{ROOT}/configs/starry.py:smoke", "--config.pyramid.min_size=0")
@@ -343,11 +343,17 @@ def test_16_bits_transparency_a_film_and_scales_in_one_command(cutout, tmp_path)
         "--config.pyramid.min_size=45",
         "--config.pyramid.first_steps=2",
         "--config.color.mode=recombine",
+        "--config.metrics",
+        "--config.tensorboard",
         "--workdir",
         workdir,
     )
     assert out == f"{workdir / 'final.png'}\n"
     assert "step 6/6" in err
+    result = json.loads((workdir / "result.json").read_text())
+    assert {*result["metrics"]} == {*metrics.CONTENT, *metrics.STYLE}
+    assert 0 < result["metrics"]["lpips"] < 1
+    assert len(list(workdir.glob("events.out.tfevents.*"))) == 1
     header = (workdir / "final.png").read_bytes()[16:26]
     assert struct.unpack(">IIBB", header) == (64, 48, 16, 6)  # 16 bits, colour with alpha
     alpha = images.read_alpha(workdir / "final.png", (48, 64))

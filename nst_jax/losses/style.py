@@ -16,7 +16,7 @@ from jax import Array
 from jaxtyping import Float
 
 from nst_jax.losses import samples
-from nst_jax.losses.view import Features, View, correlation, mean, rows
+from nst_jax.losses.view import Features, View, correlation, mean, rows, second_moment
 
 
 class StyleLoss(NamedTuple):
@@ -55,7 +55,7 @@ def gram(features: Features, view: View) -> Float[Array, "c c"]:
     is their mean, so that a style picture may have another size than the output. With a guide it is
     the guided Gram matrix of Gatys et al. 2017 (https://arxiv.org/abs/1611.07865), equation 4.
     """
-    return correlation(rows(features), rows(features), view.weights)
+    return cast(Array, second_moment(rows(features), view.weights))
 
 
 # Name -> factor f(n_C, n_H n_W, pixels of the picture) in front of sum (G_S - G_G)^2.

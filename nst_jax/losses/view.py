@@ -47,6 +47,32 @@ def correlation(
     return total / len(a) if weights is None else total
 
 
+@jax.custom_vjp
+def second_moment(
+    vectors: Float[Array, "n c"], weights: Float[Array, "h w"] | None
+) -> Float[Array, "c c"]:
+    """sum_i w_i v_i v_i^T: `correlation` of vectors with themselves, differentiable in them alone.
+
+    Its gradient, W V (D + D^T), is one product of matrices where autodiff takes two.
+    """
+    return correlation(vectors, vectors, weights)
+
+
+def _second_moment_forward(vectors: Array, weights: Array | None):
+    return second_moment(vectors, weights), (vectors, weights)
+
+
+def _second_moment_backward(kept: tuple[Array, Array | None], cotangent: Array):
+    vectors, weights = kept
+    both = (cotangent + cotangent.T).astype(vectors.dtype)
+    gradient = vectors @ both
+    scaled = gradient / len(vectors) if weights is None else gradient * weights.reshape(-1, 1)
+    return scaled, None
+
+
+second_moment.defvjp(_second_moment_forward, _second_moment_backward)
+
+
 def unit(vectors: Float[Array, "n c"]) -> Float[Array, "n c+1"]:
     """Vectors at length 1, so that their products are cosines.
 
