@@ -1,15 +1,18 @@
 """Benchmarks, each a table of ratios measured in one run.
 
-  python scripts/bench.py sweep
-  python scripts/bench.py sweep --sizes 128 --rounds 5 --json sweep.json
+  python scripts/bench.py step
+  python scripts/bench.py step --sizes 512 --json step.json
+  python scripts/bench.py sweep --sizes 128 --rounds 5
 
-sweep   cells a second, batched as `nst_jax.sweep` does it, against one after another
+step    an Adam step of the default objective, against PyTorch's (needs the extra `bench`) and
+        against direct convolutions
+sweep   a cell of a sweep, batched as `nst_jax.sweep` does it, against one after another
 
-Machines are noisy: a round measures the reference and the other side one after the other, and a
-table has the median over rounds of their ratio, with its smallest and largest. Compilation is not
-counted.
+A ratio below 1 is faster than the reference. Machines are noisy: every round measures all sides in
+turn, and a table has the median over rounds of the ratio within a round, with its smallest and
+largest. Compilation is not counted.
 
-2 CPU cores: sweep 8 minutes.
+2 CPU cores: step 4 minutes, sweep 8.
 """
 
 import functools
@@ -23,41 +26,122 @@ from typing import Any, NamedTuple
 
 from absl import flags
 
-from nst_jax import commands, config, inputs
+from nst_jax import commands, config, images, inputs
 
-_SIZES = flags.DEFINE_list("sizes", ["128", "256"], "Longer sides of the painting, in pixels.")
-_STEPS = flags.DEFINE_integer("steps", 4, "Optimiser steps of one measurement.", lower_bound=1)
-_ROUNDS = flags.DEFINE_integer("rounds", 5, "Measurements of each row.", lower_bound=1)
+_SIZES = flags.DEFINE_list("sizes", [], "Sides of the painting, in pixels; 256 and 512 if empty.")
+_STEPS = flags.DEFINE_integer("steps", 10, "Steps of one measurement.", lower_bound=1)
+_ROUNDS = flags.DEFINE_integer("rounds", 5, "Measurements of each side.", lower_bound=1)
 _JSON = flags.DEFINE_string("json", "", "Also write the table to this file.")
 
 
 class Row(NamedTuple):
-    """A line of a table: what was measured, and the ratios of its rounds to the reference."""
+    """A line of a table.
+
+    Attributes:
+      label: what was measured, against what.
+      seconds: median of what was measured.
+      ratios: of each round, to the reference, in order of size.
+    """
 
     label: str
     seconds: float
     ratios: list[float]
 
 
+def rounds(sides: dict[str, Callable[[], Any]]) -> dict[str, list[float]]:
+    """Seconds of each side in every round; a first one compiles and is not counted."""
+    seconds: dict[str, list[float]] = {name: [] for name in sides}
+    for number in range(_ROUNDS.value + 1):
+        for name, run in sides.items():
+            start = time.perf_counter()
+            run()
+            if number:
+                seconds[name].append(time.perf_counter() - start)
+    return seconds
+
+
+def row(label: str, own: list[float], reference: list[float], each: int) -> Row:
+    """A line of what was measured against its reference, in seconds of one of `each`."""
+    ratios = sorted(a / b for a, b in zip(own, reference, strict=True))
+    return Row(label, statistics.median(own) / each, ratios)
+
+
+def experiment(size: int, **keys: Any) -> config.Config:
+    """The default objective at a size, in a single chunk."""
+    c = config.sample()
+    c.update_from_flattened_dict(keys)
+    c.image_size, c.steps, c.log_every, c.save_every = size, _STEPS.value, _STEPS.value, 0
+    return config.validate(c)
+
+
+def step() -> Iterator[Row]:
+    """A step on a square picture; PyTorch's is the better one of its two layouts."""
+    from torch_reference import stepper
+
+    from nst_jax import transfer
+
+    for size in map(int, _SIZES.value or ("256", "512")):
+        c = experiment(size)
+        content, style = (
+            images.resize(images.read(path), (size, size)) for path in (c.content, c.style)
+        )
+        loaded = transfer.load_weights(c)
+        layouts = {"NCHW": False, "channels last": True}
+        sides: dict[str, Callable[[], Any]] = {
+            f"PyTorch, {name}": functools.partial(
+                stepper(c, loaded, content, style, last), _STEPS.value
+            )
+            for name, last in layouts.items()
+        }
+        for method in ("auto", "direct"):
+            own = config.with_values(c, {"convolution": method})
+            pictures = inputs.read(own, content, [style])
+            sides[method] = stepped(own, pictures, loaded)
+        seconds = rounds(sides)
+        reference = min(list(sides)[:2], key=lambda name: statistics.median(seconds[name]))
+        for name in sides:
+            label = f"{size} pixels, {name}, against {reference}"
+            yield row(label, seconds[name], seconds[reference], _STEPS.value)
+
+
+def stepped(c: config.Config, pictures: Any, loaded: Any) -> Callable[[], None]:
+    """A function that takes a chunk of steps and goes on where the last one ended."""
+    import jax
+
+    from nst_jax import transfer
+    from nst_jax.optimize import chunk, initial_state
+
+    settings = transfer.settings_of(c)
+    network = transfer.network_of(loaded, inputs.taps_of(c), c.pooling, c.padding, c.convolution)
+    args = transfer.problem(c, pictures, network)
+    args, rates = jax.device_put((args, transfer.rates_of(c)))
+    state = [initial_state(settings, transfer.start_image(c, pictures, loaded.mean))]
+
+    def steps():
+        state[0] = jax.block_until_ready(chunk(settings, _STEPS.value, state[0], args, rates))[0]
+
+    return steps
+
+
 def sweep() -> Iterator[Row]:
-    """Cells a second of 1, 4 and 16 cells that differ in beta, relative to one after another."""
+    """A cell of 1, 4 and 16 that differ in beta, in batches, against one after another."""
     from nst_jax import programs, transfer
 
-    for size in map(int, _SIZES.value):
+    for size in map(int, _SIZES.value or ("128", "256")):
         for optimizer in ("adam", "lbfgs"):
-            base = config.sample()
-            base.update(image_size=size, steps=_STEPS.value, log_every=_STEPS.value, save_every=0)
-            base.optimizer.name = optimizer
-            base = config.validate(base)
+            base = experiment(size, **{"optimizer.name": optimizer})
             pictures, loaded = inputs.read(base), transfer.load_weights(base)
             most = programs.at_once(base, programs.work(base, pictures.shape))
             for count in (1, 4, 16):
                 cells = [config.with_values(base, {"beta": 0.02 * (1 + k)}) for k in range(count)]
-                ones = functools.partial(in_turn, cells, pictures, loaded)
-                all_at_once = functools.partial(batched, cells, pictures, loaded, most)
-                seconds, ratios = compared(ones, all_at_once)
+                seconds = rounds(
+                    {
+                        "in turn": functools.partial(in_turn, cells, pictures, loaded),
+                        "batched": functools.partial(batched, cells, pictures, loaded, most),
+                    }
+                )
                 label = f"{size} pixels, {optimizer}, {count} cells, {min(most, count)} at once"
-                yield Row(label, seconds / count, ratios)
+                yield row(label, seconds["batched"], seconds["in turn"], count)
 
 
 def in_turn(cells: Sequence[Any], pictures: Any, loaded: Any):
@@ -82,40 +166,25 @@ def finish(progress: Iterator[Any]):
         one.image.block_until_ready()
 
 
-def compared(reference: Callable[[], None], other: Callable[[], None]) -> tuple[float, list[float]]:
-    """Median seconds of the reference, and how many times as fast the other is, by rounds."""
-    seconds, ratios = [], []
-    for k in range(_ROUNDS.value + 1):
-        times = []
-        for measured in (reference, other):
-            start = time.perf_counter()
-            measured()
-            times.append(time.perf_counter() - start)
-        if k:  # the first one compiles
-            seconds.append(times[0])
-            ratios.append(times[0] / times[1])
-    return statistics.median(seconds), sorted(ratios)
-
-
-BENCHMARKS = {"sweep": (sweep, "seconds a cell in turn", "times as fast at once")}
+BENCHMARKS: dict[str, Callable[[], Iterator[Row]]] = {"step": step, "sweep": sweep}
 
 
 def main(name: str):
     """Measures and prints a table, and writes it as JSON if asked."""
     import jax
 
-    rows_of, unit, ratio = BENCHMARKS[name]
     device = jax.devices()[0].device_kind
-    print(f"{name}: {device}, {platform.machine()}, JAX {jax.__version__}", flush=True)
-    print(f"{'':<46}{unit:>24}{ratio:>24}  (from to)")
+    versions = f"Python {platform.python_version()}, JAX {jax.__version__}"
+    print(f"{name}: {device} ({platform.machine()}), {versions}")
+    print(f"{'':<60}{'seconds':>10}{'ratio':>8}  from to", flush=True)
     rows = []
-    for row in rows_of():
-        rows.append(row._asdict())
-        middle = statistics.median(row.ratios)
-        spread = f"({row.ratios[0]:.2f} {row.ratios[-1]:.2f})"
-        print(f"{row.label:<46}{row.seconds:>24.3f}{middle:>24.2f}  {spread}", flush=True)
+    for one in BENCHMARKS[name]():
+        rows.append(one._asdict())
+        spread = f"{one.ratios[0]:.2f} {one.ratios[-1]:.2f}"
+        middle = statistics.median(one.ratios)
+        print(f"{one.label:<60}{one.seconds:>10.3f}{middle:>8.2f}  {spread}", flush=True)
     if _JSON.value:
-        table = {"benchmark": name, "device": device, "jax": jax.__version__, "rows": rows}
+        table = {"benchmark": name, "device": device, "versions": versions, "rows": rows}
         Path(_JSON.value).write_text(json.dumps(table, indent=2) + "\n")
 
 

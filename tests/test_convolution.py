@@ -7,7 +7,6 @@ import scipy.signal
 from nst_jax import architecture, convolution, transfer
 from nst_jax.convolution import Convolution, convolve, transformed, winograd
 from nst_jax.objective import features
-from nst_jax.vgg import PADDINGS
 
 
 def filtered(image, kernel, zeros):
@@ -66,10 +65,11 @@ def test_the_gradient_is_autodiffs(zeros, rng):
         np.testing.assert_allclose(pull(cotangent)[0], expected, atol=1e-4)
 
 
-@pytest.mark.parametrize("padding", PADDINGS)
-def test_the_real_network_within_a_ten_thousandth(padding, vgg19, pixels):
+@pytest.mark.parametrize(("padding", "deepest"), [("zero", "conv5_4"), ("circular", "conv3_1")])
+def test_the_real_network_within_a_ten_thousandth(padding, deepest, vgg19, pixels):
     """Every tap, in units of its largest activation, and the gradient of the deepest."""
-    image, taps = pixels(37, 50), architecture.taps("vgg19")
+    image = pixels(37, 50)
+    taps = tuple(tap for tap in architecture.taps("vgg19") if tap[4:] <= deepest[4:])
     networks = [
         transfer.network_of(vgg19, taps, "max", padding, method)
         for method in ("direct", "winograd")
@@ -79,7 +79,7 @@ def test_the_real_network_within_a_ten_thousandth(padding, vgg19, pixels):
     for tap in taps:
         scale = jnp.abs(direct[tap]).max()
         assert jnp.abs(direct[tap] - tiled[tap]).max() < 1e-4 * scale, tap
-    slope = jax.jit(jax.grad(lambda x, network: jnp.sum(features(network, x)["conv5_1"])))
+    slope = jax.jit(jax.grad(lambda x, network: jnp.sum(features(network, x)[deepest])))
     one, other = (slope(image, network) for network in networks)
     assert jnp.abs(one - other).max() < 1e-3 * jnp.abs(one).max()
 
@@ -90,7 +90,7 @@ def test_auto_takes_what_is_faster(monkeypatch, rng):
             Convolution(drawn(rng, 3, 3, into, out)[1], np.zeros(out, np.float32), "zero", method)
             .kernel[...]
             .ndim
-            for into, out in ((3, 64), (128, 128), (128, 256), (512, 256))
+            for into, out in ((3, 64), (64, 64), (64, 128), (512, 256))
         ]
 
     monkeypatch.setattr(jax, "default_backend", lambda: "cpu")

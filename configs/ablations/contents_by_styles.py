@@ -4,8 +4,8 @@
   python -m nst_jax.sweep --config configs/starry.py --axis "content=a.jpg, b.jpg" \\
       --axis "style=night.jpg, day.jpg" --workdir runs/mine
 
-2 CPU cores: TIME minutes. GPU, TPU: not measured.
-Loss: LOSS
+2 CPU cores: 6 minutes, measured on a busy machine. GPU, TPU: not measured.
+Loss: 5.5e5 and 4.3e5 for the portrait, 4.0e4 and 2.2e5 for the landscape.
 """
 
 from pathlib import Path

@@ -2,8 +2,8 @@
 
   python -m nst_jax.sweep --config configs/ablations/initialisation.py
 
-2 CPU cores: TIME minutes. GPU, TPU: not measured.
-Loss: LOSS
+2 CPU cores: 14 minutes, measured on a busy machine. GPU, TPU: not measured.
+Loss: 5.2e5 from the photograph, 5.4e5 from gray and the style's colours, 5.8e5 from noise.
 """
 
 from pathlib import Path

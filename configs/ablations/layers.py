@@ -2,8 +2,8 @@
 
   python -m nst_jax.sweep --config configs/ablations/layers.py
 
-2 CPU cores: TIME minutes. GPU, TPU: not measured.
-Loss: LOSS
+2 CPU cores: 12 minutes, measured on a busy machine. GPU, TPU: not measured.
+Loss: 3.3e4 with relu1_1 alone, 5.5e5 with all five.
 """
 
 from pathlib import Path

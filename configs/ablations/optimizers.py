@@ -5,8 +5,8 @@
 A step of L-BFGS with line search evaluates the objective two times or more: compare the curves
 against seconds as well.
 
-2 CPU cores: TIME minutes. GPU, TPU: not measured.
-Loss: LOSS
+2 CPU cores: 5.5 minutes, measured on a busy machine. GPU, TPU: not measured.
+Loss: 7.5e5, 6.0e5, 5.2e5 and 5.2e5 with Adam, 4.9e5 with both kinds of L-BFGS.
 """
 
 from pathlib import Path

@@ -2,8 +2,8 @@
 
   python -m nst_jax.sweep --config configs/ablations/style_weight.py
 
-2 CPU cores: TIME minutes. GPU, TPU: not measured.
-Loss: LOSS
+2 CPU cores: 12 minutes, measured on a busy machine. GPU, TPU: not measured.
+Loss: 1.5e5 with beta 0.0005, 3.4e5, 6.6e5, 1.7e6 with 0.5.
 """
 
 from pathlib import Path
