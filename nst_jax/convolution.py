@@ -17,10 +17,10 @@ from jax import Array
 from jaxtyping import Float
 
 TILE = 4  # outputs along each side of a tile; it takes in 6
-WIDE = (
-    256  # channels from which Winograd's pays (the larger of in and out), measured on 2 CPU cores
-)
-STRIP_BYTES = 10 << 20  # of a strip's transformed tiles: more of them outgrow the cache
+# Measured on 2 CPU cores: from so many channels, in or out, Winograd's pays; and a strip of so many
+# bytes of transformed tiles still fits the cache.
+WIDE = 128
+STRIP_BYTES = 20 << 20
 
 _B = np.array(
     [
