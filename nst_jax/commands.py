@@ -11,7 +11,7 @@ from typing import NoReturn
 from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
 
-from nst_jax import config
+from nst_jax import config, files
 from nst_jax.errors import UserError
 
 
@@ -36,6 +36,7 @@ def start(main: Callable[..., None], choices: Collection[str] = ()):
         if words and not choices:
             fail(f"unexpected argument {words[0]!r}; see --help")
         logging.set_verbosity(logging.WARNING)  # JAX tells of every backend that is not there
+        keep_programs()
         try:
             main(*words)
         except UserError as error:
@@ -46,6 +47,24 @@ def start(main: Callable[..., None], choices: Collection[str] = ()):
             fail("interrupted", 130)
 
     app.run(guarded, flags_parser=_parse)
+
+
+def keep_programs():
+    """Lets JAX keep what it compiles, for the next command: in a folder of this user alone.
+
+    Programs in it are run as they are, so that nobody else may write there. Whoever sets
+    JAX_COMPILATION_CACHE_DIR decides; an empty value keeps nothing.
+    """
+    if "JAX_COMPILATION_CACHE_DIR" in os.environ or not hasattr(os, "getuid"):
+        return
+    folder = files.user_cache() / "programs"
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        state = folder.stat()
+    except OSError:
+        return  # it is only slower without
+    if state.st_uid == os.getuid() and not state.st_mode & 0o022:
+        os.environ["JAX_COMPILATION_CACHE_DIR"] = str(folder)
 
 
 def given_config() -> tuple[config.Config, str]:

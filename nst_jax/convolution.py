@@ -22,7 +22,7 @@ TILE = 4  # outputs along each side of a tile; it takes in 6
 WIDE = 128
 STRIP_BYTES = 20 << 20
 
-_B = np.array(
+_BT = np.array(
     [
         [4, 0, -5, 0, 1, 0],
         [0, -4, -4, 1, 1, 0],
@@ -44,12 +44,12 @@ _G = np.array(
     ],
     np.float32,
 )
-_A = np.array(
+_AT = np.array(
     [[1, 1, 1, 1, 1, 0], [0, 1, -1, 2, -2, 0], [0, 1, 1, 4, 4, 0], [0, 1, -1, 8, -8, 1]],
     np.float32,
 )
-# Both sides of a transform as one product: vec(B^T d B) = (B^T x B^T) vec(d).
-_INTO, _OUT_OF = np.kron(_B, _B), np.kron(_A, _A)
+# B^T, G and A^T. Both sides of a transform as one product: vec(B^T d B) = kron(B^T, B^T) vec(d).
+_INTO, _OUT_OF = np.kron(_BT, _BT), np.kron(_AT, _AT)
 
 METHODS = ("auto", "direct", "winograd")
 

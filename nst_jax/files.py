@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import os
 import secrets
 from collections.abc import Iterator
 from pathlib import Path
@@ -29,6 +30,11 @@ def replacing(path: Path) -> Iterator[Path]:
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink()
+
+
+def user_cache() -> Path:
+    """This project's folder in the user's cache folder; it may not exist yet."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "nst_jax"
 
 
 def digest(path: Path, algorithm: str = "sha256") -> str:

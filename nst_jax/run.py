@@ -11,6 +11,7 @@ Exit codes: 0 painted; 1 the loss became NaN or infinite; 2 a mistake in a flag,
 130 interrupted. The last good picture is kept.
 """
 
+import contextlib
 import shlex
 import sys
 import time
@@ -33,21 +34,25 @@ config_flags.DEFINE_config_file(
 _WORKDIR = flags.DEFINE_string(
     "workdir", "", "Folder to write to; a new one under runs/, named by config and time, if empty."
 )
+_PROFILE = flags.DEFINE_boolean(
+    "profile", False, "Also record JAX's trace in the work directory; best with few steps."
+)
 
 
 def main():
     """Flags -> config -> library; prints the painting's path."""
     given, name = commands.given_config()
-    print(run(config.validate(given), name, _WORKDIR.value))
+    print(run(config.validate(given), name, _WORKDIR.value, _PROFILE.value))
 
 
-def run(c: config.Config, name: str, workdir: str) -> Path:
+def run(c: config.Config, name: str, workdir: str, profile: bool = False) -> Path:
     """One experiment into one work directory.
 
     Args:
       c: a validated config.
       name: of the config, for the work directory's name.
       workdir: the folder, or "".
+      profile: whether to record JAX's trace in the folder's profile/.
 
     Returns:
       The painting's path.
@@ -57,6 +62,8 @@ def run(c: config.Config, name: str, workdir: str) -> Path:
       commands.StoppedError: interrupted, or not finite; names the last good picture, if any.
     """
     interrupts = commands.Interruptible()
+    import jax
+
     from nst_jax import inputs, metrics, outputs, pyramid, report, transfer
     from nst_jax.optimize import NonFiniteLossError
 
@@ -66,10 +73,15 @@ def run(c: config.Config, name: str, workdir: str) -> Path:
     kept, started, seconds, painting, last, message = "", None, 0.0, None, None, "interrupted"
     measured = {}
     total = sum(scale.steps for scale in pyramid.scales(c))
-    with tqdm(total=total, unit="step", disable=not sys.stderr.isatty()) as bar:
+    with (
+        tqdm(total=total, unit="step", disable=not sys.stderr.isatty()) as bar,
+        contextlib.ExitStack() as stack,
+    ):
         folder = outputs.create(workdir, name)
         try:
             outputs.write_settings(folder, c, loaded)
+            if profile:
+                stack.enter_context(jax.profiler.trace(folder / "profile"))
             for progress in transfer.paint(c, pictures, loaded):
                 interrupts.check()
                 started = started or time.monotonic()

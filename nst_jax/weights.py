@@ -16,7 +16,6 @@ import datetime
 import hashlib
 import http.client
 import importlib.metadata
-import os
 import subprocess
 import sys
 import tarfile
@@ -136,8 +135,7 @@ def default_path(arch: str) -> Path:
     checkout = Path(__file__).parents[1] / "weights"
     if (checkout / "convert_vgg19.py").exists():
         return checkout / f"{arch}.h5"
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return cache / "nst_jax" / f"{arch}.h5"
+    return files.user_cache() / f"{arch}.h5"
 
 
 def find(path: str, arch: str) -> Path:

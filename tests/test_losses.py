@@ -11,7 +11,17 @@ from PIL import Image
 from scipy import linalg
 from scipy.spatial import distance
 
-from nst_jax import architecture, color, guides, optimize, rules, transfer, vgg, writers
+from nst_jax import (
+    architecture,
+    color,
+    convolution,
+    guides,
+    optimize,
+    rules,
+    transfer,
+    vgg,
+    writers,
+)
 from nst_jax.losses import samples, style
 from nst_jax.losses.content import CONTENT
 from nst_jax.losses.smoothness import SMOOTHNESS
@@ -85,6 +95,7 @@ def compared(name: str, features, target, weights=None):
         (SMOOTHNESS, "tv_loss"),
         (vgg.POOLINGS, "pooling"),
         (vgg.PADDINGS, "padding"),
+        (convolution.METHODS, "convolution"),
     ],
 )
 def test_the_config_allows_what_there_is(table, names):

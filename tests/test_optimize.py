@@ -288,3 +288,14 @@ def test_random_numbers_are_new_at_every_step_but_not_for_lbfgs(args):
             for step in range(3)
         }
         assert len(keys) == count
+
+
+def test_a_chunk_needs_nothing_of_the_host(args, pixels):
+    """Compiled, and its arguments on the device: no number goes up or comes down in its course."""
+    state = initial_state(ADAM, pixels(16, 18))
+    on_device, rates = jax.device_put((args, Rates(0.03)))
+    state, *_ = optimize.chunk(ADAM, 3, state, on_device, rates)
+    with jax.transfer_guard("disallow"):
+        state, image, terms, values = optimize.chunk(ADAM, 3, state, on_device, rates)
+        jax.block_until_ready((state, image, terms, values))
+    assert int(state.step) == 6

@@ -345,6 +345,7 @@ def test_16_bits_transparency_a_film_and_scales_in_one_command(cutout, tmp_path)
         "--config.color.mode=recombine",
         "--config.metrics",
         "--config.tensorboard",
+        "--profile",
         "--workdir",
         workdir,
     )
@@ -354,6 +355,7 @@ def test_16_bits_transparency_a_film_and_scales_in_one_command(cutout, tmp_path)
     assert {*result["metrics"]} == {*metrics.CONTENT, *metrics.STYLE}
     assert 0 < result["metrics"]["lpips"] < 1
     assert len(list(workdir.glob("events.out.tfevents.*"))) == 1
+    assert len(list(workdir.glob("profile/**/*.xplane.pb"))) == 1
     header = (workdir / "final.png").read_bytes()[16:26]
     assert struct.unpack(">IIBB", header) == (64, 48, 16, 6)  # 16 bits, colour with alpha
     alpha = images.read_alpha(workdir / "final.png", (48, 64))
@@ -392,3 +394,19 @@ def test_paintings_between_two_styles_are_numbered_and_a_film(cutout, tmp_path):
     with Image.open(workdir / "final.gif") as film:
         assert (film.n_frames, film.size) == (3, (64, 48))
     assert not (workdir / "frames").exists()
+
+
+@pytest.mark.parametrize(("mode", "kept"), [(0o700, True), (0o777, False)])
+def test_programs_are_kept_for_the_next_command_in_a_private_folder(
+    mode, kept, tmp_path, monkeypatch
+):
+    """A folder that others may write to is not trusted: what lies there would be run."""
+    monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    folder = tmp_path / "nst_jax" / "programs"
+    if not kept:
+        folder.mkdir(parents=True)
+        folder.chmod(mode)
+    command(*STARRY, *SHALLOW, "--workdir", tmp_path / "w")
+    assert bool(list(folder.iterdir())) == kept
+    assert folder.stat().st_mode & 0o777 == mode
