@@ -19,6 +19,21 @@ TOGETHER = [
     {"color.mode": "histogram"},
     {"output": "other.tif", "bits": 16, "save_every": 3, "metrics": True},
     {"blend": "losses", "guides.propagation": "inside"},
+    {"content": "{0}/content-left.png", "style": "{0}/style-right.png"},
+    {"optimizer.decay": 0.9, "optimizer.b2": 0.9, "optimizer.eps": 1e-3},
+    {"init.noise_kind": "normal", "init.noise": 0.1},
+    {"keep_alpha": True, "tensorboard": True, "animation": "film.gif", "save_every": 3},
+]
+MASKS = "left={0}/%s-left.png, right={0}/%s-right.png"
+GUIDED = {
+    "guides.content": MASKS % ("content", "content"),
+    "guides.style": MASKS % ("style", "style"),
+}
+TOGETHER_GUIDED = [
+    {"guides.weights": "left:3"},
+    {"guides.propagation": "all"},
+    {"color.mode": "pca", "color.guided": True},
+    {"guides.content": "left={0}/content-right.png, right={0}/content-left.png"},
 ]
 APART = [
     {"image_size": 48},
@@ -38,8 +53,32 @@ APART = [
     {"optimizer.name": "lbfgs", "optimizer.memory": 3},
     {"precision": "default"},
     {"style_scale": 0.5},
+    {"style_size": 40},
     {"style": "{0}/style.png, {0}/content.png"},
+    {"content": "{0}/style.png"},
+    {"content": "", "init.noise": 1.0},
+    {"style": ""},
+    {"arch": "vgg16"},
+    {"weights": "other.h5"},
+    {"optimizer.name": "lbfgs", "optimizer.line_search": False},
+    {"pyramid.min_size": 32, "pyramid.factor": 2.0, "pyramid.first_steps": 1, "pyramid.steps": 1},
+    {"guides.content_weight": "{0}/content-left.png"},
+    GUIDED,
 ]
+
+
+def test_every_key_is_tried_here():
+    """A new key must say whether it is data or part of the program."""
+    tried = {key for values in (*TOGETHER, *TOGETHER_GUIDED, *APART) for key in values}
+    assert {*keys_of(config.default())} - tried == {"axes", "interpolate"}  # never of a cell
+
+
+def keys_of(c, prefix=""):
+    for key, value in c.items():
+        if isinstance(value, config.ConfigDict):
+            yield from keys_of(value, f"{prefix}{key}.")
+        else:
+            yield prefix + key
 
 
 def structure_of(c):
@@ -51,9 +90,13 @@ def changed(files, values):
     return configured(files, **(LAYERS | values))
 
 
-@pytest.mark.parametrize("values", TOGETHER, ids=str)
-def test_what_is_data_runs_in_one_program(values, files, vgg19):
-    one, other = changed(files, {}), changed(files, values)
+@pytest.mark.parametrize(
+    ("base", "values"),
+    [*(({}, values) for values in TOGETHER), *((GUIDED, values) for values in TOGETHER_GUIDED)],
+    ids=str,
+)
+def test_what_is_data_runs_in_one_program(base, values, files, vgg19):
+    one, other = changed(files, base), changed(files, base | values)
     assert structure_of(one) == structure_of(other)
     texts = {program_of(c, vgg19) for c in programs.widened([one, other])}
     assert len(texts) == 1
