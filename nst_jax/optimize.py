@@ -7,7 +7,7 @@ next.
 """
 
 import functools
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from typing import Any, NamedTuple, cast
 
 import jax
@@ -150,6 +150,11 @@ OPTIMIZERS = {
     "sgd": Optimizer(_sgd),
     "lbfgs": Optimizer(_lbfgs, compares=True, in_turn=True),
 }
+
+
+def stack(members: Sequence[Any]) -> Any:
+    """Pytrees of single images as one of a batch."""
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *members)
 
 
 @functools.partial(jax.jit, static_argnames="settings")

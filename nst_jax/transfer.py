@@ -29,6 +29,7 @@ from nst_jax.optimize import (
     Settings,
     initial_state,
     optimize,
+    stack,
 )
 from nst_jax.vgg import VGG
 
@@ -248,11 +249,10 @@ def paint_together(
             yield Progress(progress.step, image, terms, lost)
         return
 
-    def stack(trees: Sequence[Any]) -> Any:
-        stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
-        return jax.device_put(stacked, mesh and NamedSharding(mesh, P("cells")))
+    def spread(members: Sequence[Any]) -> Any:
+        return jax.device_put(stack(members), mesh and NamedSharding(mesh, P("cells")))
 
-    yield from _paint(configs, pictures, loaded, stack, mesh)
+    yield from _paint(configs, pictures, loaded, spread, mesh)
 
 
 def _paint(

@@ -107,15 +107,17 @@ def visualise(network: "Network", tap: str, channels: list[int]) -> Any:
 
     from nst_jax import pyramid
     from nst_jax.objective import NO_GUIDES, Args, Kinds, Knobs, Targets
-    from nst_jax.optimize import Rates, Settings, chunk, initial_state
+    from nst_jax.optimize import Rates, Settings, chunk, initial_state, stack
 
     key = jax.random.key(_SEED.value)
     random = np.random.default_rng(_SEED.value)
     weight = _SMOOTHNESS.value * SMOOTHNESS[architecture.block(tap) - 1]
     knobs = Knobs(1.0, 0.0, {"amplify": {tap: 1.0}}, {}, {"squared": weight}, {"": 1.0})
     directions = jax.nn.one_hot(jnp.array(channels), _width(tap))
-    targets = Targets({"amplify": {tap: directions}}, {})
-    args = Args(network, targets, knobs, NO_GUIDES, key, Kinds())
+    common = Args(network, Targets({}, {}), knobs, NO_GUIDES, key, Kinds())._replace(network=None)
+    wanted = [Targets({"amplify": {tap: direction}}, {}) for direction in directions]
+    args = stack([common._replace(targets=targets) for targets in wanted])
+    args, rates = args._replace(network=network), stack([Rates(LEARNING_RATE)] * len(wanted))
 
     def rolled(leaf: "Array", shift: tuple[int, int]) -> "Array":
         return jnp.roll(leaf, shift, (1, 2)) if leaf.ndim == 4 else leaf
@@ -123,14 +125,13 @@ def visualise(network: "Network", tap: str, channels: list[int]) -> Any:
     settings, small = Settings("adam"), _SIZE.value // 2
     noise = jax.random.normal(key, (len(channels), small, small, 3))
     start = jnp.clip(0.5 + NOISE * noise, 0, 1)
-    state = jax.vmap(functools.partial(initial_state, settings))(start)
+    state = initial_state(settings, start)
     for size in (small, _SIZE.value):
         if size != small:
-            enlarge = functools.partial(pyramid.enlarge, settings, shape=(size, size))
-            state = jax.vmap(enlarge)(state)
+            state = pyramid.enlarge(settings, state, (size, size))
         for done in range(0, _STEPS.value, SHIFTED):
             steps = min(SHIFTED, _STEPS.value - done)
-            state, *_ = chunk(settings, steps, state, args, Rates(LEARNING_RATE))
+            state, *_ = chunk(settings, steps, state, args, rates)
             down, right = random.integers(0, size, 2).tolist()
             state = jax.tree.map(functools.partial(rolled, shift=(down, right)), state)
     return np.asarray(state.image)

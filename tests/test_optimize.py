@@ -222,10 +222,6 @@ def after(steps, start, args, rates):
     return state.image
 
 
-def stacked(trees):
-    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
-
-
 @pytest.fixture
 def two(network, pixels):
     """Starts, arguments and rates of two paintings, and the same as a batch."""
@@ -236,8 +232,8 @@ def two(network, pixels):
         for k, own in enumerate(knobs)
     ]
     rates = [Rates(0.03), Rates(0.01, b1=0.8, average=0.5)]
-    args = stacked([args._replace(network=None) for args in each])._replace(network=network)
-    return starts, each, rates, (jnp.stack(starts), args, stacked(rates))
+    args = optimize.stack([args._replace(network=None) for args in each])._replace(network=network)
+    return starts, each, rates, (jnp.stack(starts), args, optimize.stack(rates))
 
 
 @pytest.mark.parametrize("settings", [ADAM, Settings("lbfgs", memory=3)], ids=lambda s: s.name)
@@ -257,13 +253,17 @@ def test_two_paintings_at_once_equal_two_runs(settings, two):
 def test_a_lost_painting_leaves_the_others_of_its_batch_alone(two):
     starts, each, rates, (start, args, _) = two
     bad = rates[1]._replace(learning_rate=float("nan"))
-    batched = stacked([rates[0], bad])
+    batched = optimize.stack([rates[0], bad])
     *_, last = optimize.optimize(ADAM, initial_state(ADAM, start), args, batched, 4, 3)
     assert list(last.lost) == [-1, 3]  # of the last chunk: it was lost before
     *_, alone = run(ADAM, starts[0], each[0], rates[0], 4, 3)
     np.testing.assert_allclose(last.image[0], alone.image, atol=1e-5)
     with pytest.raises(NonFiniteLossError):
-        list(optimize.optimize(ADAM, initial_state(ADAM, start), args, stacked([bad, bad]), 4, 3))
+        list(
+            optimize.optimize(
+                ADAM, initial_state(ADAM, start), args, optimize.stack([bad, bad]), 4, 3
+            )
+        )
 
 
 def test_other_shares_of_the_styles_compile_nothing(network, pixels, compilations):
