@@ -10,3 +10,7 @@ class UserError(Exception):
 
     def __init__(self, text: str):
         super().__init__(" ".join(text.split()))  # one line, whatever a file's name holds
+
+
+class UnwritableError(UserError):
+    """A file cannot be written: the disk is full, or the folder is gone. Nothing can be kept."""

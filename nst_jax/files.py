@@ -7,7 +7,7 @@ import secrets
 from collections.abc import Iterator
 from pathlib import Path
 
-from nst_jax.errors import UserError
+from nst_jax.errors import UnwritableError
 
 
 @contextlib.contextmanager
@@ -18,7 +18,7 @@ def replacing(path: Path) -> Iterator[Path]:
     and every reader sees a whole file. It keeps the suffix, which names the format.
 
     Raises:
-      UserError: the file cannot be written.
+      UnwritableError: the file cannot be written.
     """
     temporary = path.with_name(f".{secrets.token_hex(8)}{path.suffix}")
     try:
@@ -26,7 +26,7 @@ def replacing(path: Path) -> Iterator[Path]:
         yield temporary
         temporary.replace(path)
     except OSError as error:
-        raise UserError(f"cannot write {path}: {error.strerror or error}") from error
+        raise UnwritableError(f"cannot write {path}: {error.strerror or error}") from error
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink()

@@ -30,7 +30,7 @@ import jax
 import numpy as np
 
 from nst_jax import config, files, images, inputs, weights
-from nst_jax.errors import UserError
+from nst_jax.errors import UnwritableError, UserError
 from nst_jax.optimize import Progress
 
 FRAME_MILLISECONDS = 120
@@ -298,7 +298,7 @@ def append_metrics(workdir: Path, progress: Progress, seconds: float):
         with (workdir / "metrics.jsonl").open("a") as file:
             file.write(json.dumps(row) + "\n")
     except OSError as error:
-        raise UserError(f"cannot write to --workdir {workdir}: {error.strerror}") from error
+        raise UnwritableError(f"cannot write to --workdir {workdir}: {error.strerror}") from error
 
 
 def _metrics(workdir: Path) -> list[dict[str, Any]]:

@@ -28,7 +28,7 @@ from tqdm import tqdm
 
 from nst_jax import axes, commands, config
 from nst_jax.axes import Axis, Cell
-from nst_jax.errors import UserError
+from nst_jax.errors import UnwritableError, UserError
 
 if TYPE_CHECKING:
     import jax
@@ -125,6 +125,7 @@ def sweep(cells: list[Cell], given: config.Config, name: str, workdir: str) -> P
             for program in planned:
                 failed |= paint(folder / "cells", program, interrupts, bar)
     except KeyboardInterrupt:
+        report.write(folder)
         done = sum(outputs.finished(folder / "cells" / cell.name) for cell in cells)
         raise commands.StoppedError(
             f"interrupted; {done} of {len(cells)} cells are done, and the same command goes on", 130
@@ -146,6 +147,9 @@ def paint(
     """Paints all cells of a program, each into a folder of its own; returns why which failed.
 
     A batch that cannot be painted is halved, until it fits the device or a single cell is to blame.
+
+    Raises:
+      UnwritableError: the folder is full or gone; no cell is to blame for that.
     """
     import jax
 
@@ -159,6 +163,8 @@ def paint(
         try:
             failed |= paint_batch(folder, batch, interrupts, bar)
             continue
+        except UnwritableError:
+            raise
         except UserError as error:
             message = str(error)
         except RuntimeError as error:

@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import resource
 import shlex
 import signal
 import socket
@@ -38,7 +39,7 @@ def tiny(tmp_path_factory):
     return path
 
 
-def start(*arguments, devices=1, module="sweep"):
+def start(*arguments, devices=1, module="sweep", **others):
     flag = f"--xla_force_host_platform_device_count={devices}"
     return subprocess.Popen(
         [sys.executable, "-m", f"nst_jax.{module}", *map(str, arguments)],
@@ -46,6 +47,7 @@ def start(*arguments, devices=1, module="sweep"):
         stderr=subprocess.PIPE,
         text=True,
         env=os.environ | {"XLA_FLAGS": f"{os.environ.get('XLA_FLAGS', '')} {flag}"},
+        **others,
     )
 
 
@@ -195,6 +197,19 @@ def test_lost_cells_and_one_without_picture_leave_the_others_alone(whole, tmp_pa
     assert (workdir / "report.html").exists()
     _, err = command("--config", config, "--workdir", workdir, code=1)
     assert ": done, " not in err  # what failed is tried again, what is done is not
+
+
+def test_a_disk_that_is_full_is_no_cells_fault(tiny, tmp_path):
+    """No file may have more than 20 kB, as losses.png has: the sweep ends, and blames no cell."""
+    workdir = tmp_path / "w"
+    limit = 20_000, resource.getrlimit(resource.RLIMIT_FSIZE)[1]
+    _, err = command(
+        "--config", tiny, "--workdir", workdir, code=2,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, limit),
+    )  # fmt: skip
+    assert err.startswith("error: cannot write ")
+    assert len(err.splitlines()) == 1
+    assert not list(workdir.glob("cells/*/result.json"))
 
 
 def test_killed_at_any_moment_it_goes_on(tiny, whole, tmp_path):
