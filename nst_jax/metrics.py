@@ -194,6 +194,17 @@ STYLE: dict[str, tuple[int, Callable[[Statistics, Statistics], float]]] = {
 }
 
 
+def prepare(c: config.Config):
+    """Finds or fetches what `measure` needs, so that a lack is told before hours of painting.
+
+    Raises:
+      UserError: weights cannot be found, fetched or used.
+    """
+    _network(HELD_OUT[c.arch])
+    if c.content:
+        _heads()
+
+
 def measure(c: config.Config, painting: Picture, pictures: Pictures) -> dict[str, float]:
     """The metrics of a finished picture, by their names in `CONTENT` and `STYLE`.
 

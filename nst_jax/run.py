@@ -70,6 +70,8 @@ def run(c: config.Config, name: str, workdir: str, profile: bool = False) -> Pat
     interrupts.arm()
     pictures = inputs.read(c)
     loaded = transfer.load_weights(c)
+    if c.metrics:
+        metrics.prepare(c)
     kept, started, seconds, painting, last, message = "", None, 0.0, None, None, "interrupted"
     measured = {}
     total = sum(scale.steps for scale in pyramid.scales(c))

@@ -107,9 +107,11 @@ def sweep(cells: list[Cell], given: config.Config, name: str, workdir: str) -> P
     process, processes = share() if _DISTRIBUTED.value or _COORDINATOR.value else (0, 1)
     if processes > 1 and not workdir:
         raise UserError("processes that share a sweep need its folder; name it with --workdir")
-    from nst_jax import outputs, programs, pyramid, report
+    from nst_jax import metrics, outputs, programs, pyramid, report
 
     interrupts.arm()
+    for measured in {c.arch: c for c in (cell.config for cell in cells) if c.metrics}.values():
+        metrics.prepare(measured)
     folder = outputs.open_sweep(workdir, name, described(cells, given, name))
     own = cells[process::processes]
     missing = [cell for cell in own if not outputs.finished(folder / "cells" / cell.name)]

@@ -4,6 +4,7 @@ import jax
 import numpy as np
 import pytest
 from test_combinations import configured, problem_of, program_of
+from test_config import keys
 
 from nst_jax import axes, config, inputs, optimize, programs, transfer
 
@@ -70,15 +71,7 @@ APART = [
 def test_every_key_is_tried_here():
     """A new key must say whether it is data or part of the program."""
     tried = {key for values in (*TOGETHER, *TOGETHER_GUIDED, *APART) for key in values}
-    assert {*keys_of(config.default())} - tried == {"axes", "interpolate"}  # never of a cell
-
-
-def keys_of(c, prefix=""):
-    for key, value in c.items():
-        if isinstance(value, config.ConfigDict):
-            yield from keys_of(value, f"{prefix}{key}.")
-        else:
-            yield prefix + key
+    assert {*keys(config.default())} - tried == {"axes", "interpolate"}  # never of a cell
 
 
 def structure_of(c):
