@@ -265,3 +265,27 @@ def test_other_pictures_and_shares_compile_nothing(compilations):
     compilations.clear()
     measured(c, a, [b, rough(a)], [3, 1])
     assert not compilations
+
+
+def test_what_is_missing_is_told_before_painting(monkeypatch):
+    """The network that judges, and LPIPS's heads only where there is a photograph."""
+    asked = []
+
+    def find(path, arch):
+        asked.append(arch)
+        raise UserError(f"no {arch} weights")
+
+    c = config.default()
+    c.style, c.metrics, c.init.noise = "b.jpg", True, 1.0
+    with monkeypatch.context() as patch:
+        patch.setattr(weights, "find", find)
+        with pytest.raises(UserError, match="no vgg16 weights"):
+            metrics.prepare(config.validate(c))
+    assert asked == ["vgg16"]
+    heads = weights.lpips_heads
+    monkeypatch.setattr(weights, "lpips_heads", lambda: asked.append("heads") or heads())
+    metrics.prepare(config.validate(c))
+    assert asked == ["vgg16"]
+    c.content = "a.jpg"
+    metrics.prepare(config.validate(c))
+    assert asked == ["vgg16", "heads"]
