@@ -58,7 +58,11 @@ class Cell(NamedTuple):
 
 def each(key: str, *values: Any) -> Axis:
     """An axis along the values of one key, written as in `--config.KEY`."""
-    return Axis(key, tuple((_label(key, value), ((key, value),)) for value in values))
+    labels = [_label(key, value) for value in values]
+    if len({*labels}) < len(labels):
+        labels = [str(value) for value in values]
+    settings = [((key, value),) for value in values]
+    return Axis(key, tuple(zip(labels, settings, strict=True)))
 
 
 def zipped(values: dict[str, Sequence[Any]]) -> Axis:
@@ -77,7 +81,7 @@ def zipped(values: dict[str, Sequence[Any]]) -> Axis:
 
 def named(name: str, settings: dict[str, dict[str, Any]]) -> Axis:
     """An axis of settings listed one by one: label -> {key: value, ...}."""
-    return Axis(name, tuple((label, tuple(keys.items())) for label, keys in settings.items()))
+    return Axis(name, tuple((str(label), (*keys.items(),)) for label, keys in settings.items()))
 
 
 def parse(text: str) -> Axis:
@@ -93,7 +97,7 @@ def parse(text: str) -> Axis:
         raise UserError(f"--axis {text!r}; write it as KEY=VALUE, VALUE, ...")
     try:
         read = literal_eval(values)
-    except (ValueError, SyntaxError):
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
         read = specs.words(values)
     return each(key, *(read if isinstance(read, list | tuple) else [read]))
 
@@ -107,6 +111,24 @@ def _label(key: str, value: Any) -> str:
     return str(value) if value != "" else "none"
 
 
+def of(c: config.Config) -> list[Axis]:
+    """The axes of a config; a lone one stands for itself.
+
+    Raises:
+      UserError: something else is among them.
+    """
+    given: Any = (c.axes,) if isinstance(c.axes, Axis) else c.axes
+    try:
+        found = [Axis(*axis) for axis in given]
+        for axis in found:
+            _ = [(str(label), dict(settings)) for label, settings in axis.places]
+    except (TypeError, ValueError):
+        raise UserError(
+            "config.axes must be a tuple of what axes.each, axes.zipped and axes.named make"
+        ) from None
+    return found
+
+
 def cells(c: config.Config) -> list[Cell]:
     """The cells of a config, in order; of a config without axes the single one.
 
@@ -114,7 +136,7 @@ def cells(c: config.Config) -> list[Cell]:
       UserError: an axis with no place, two axes that set one key, two places with one label, an
         unknown key, a value of the wrong type, or one that `config.validate` refuses.
     """
-    axes = [Axis(*axis) for axis in c.axes]
+    axes = of(c)
     _check(axes)
     base = ConfigDict(c.to_dict() | {"axes": ()})
     count = math.prod(len(axis.places) for axis in axes)
@@ -151,7 +173,7 @@ def _keys(axis: Axis) -> Iterator[str]:
 
 def keys_of(c: config.Config) -> set[str]:
     """All keys that the axes of a config set."""
-    return {key for axis in c.axes for key in _keys(Axis(*axis))}
+    return {key for axis in of(c) for key in _keys(axis)}
 
 
 def _cell(base: ConfigDict, number: str, axes: list[Axis], places: Any) -> Cell:

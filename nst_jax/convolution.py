@@ -94,8 +94,8 @@ def _winograd(kernel: np.ndarray, method: str) -> bool:
 
 def transformed(kernel: np.ndarray) -> Float[Array, "36 i o"]:
     """G g G^T of a kernel [3, 3, in, out]: one matrix for each place in a tile."""
-    both = jnp.einsum("ia,jb,abco->ijco", _G, _G, jnp.asarray(kernel), precision="highest")
-    return both.reshape(-1, *kernel.shape[2:])
+    both = np.kron(_G, _G) @ kernel.reshape(9, -1)
+    return jnp.asarray(both.reshape(36, *kernel.shape[2:]))
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(3,))

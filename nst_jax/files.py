@@ -37,6 +37,14 @@ def user_cache() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "nst_jax"
 
 
+def digest_or_missing(path: str) -> str:
+    """The checksum of a file as a user names it; "missing" if it cannot be read."""
+    try:
+        return digest(Path(path).expanduser())
+    except (OSError, RuntimeError):
+        return "missing"
+
+
 def digest(path: Path, algorithm: str = "sha256") -> str:
     """The file's checksum in hexadecimal, by any algorithm that hashlib knows."""
     with path.open("rb") as file:

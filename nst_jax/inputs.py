@@ -9,6 +9,8 @@ from nst_jax import architecture, color, config, guides, images, pyramid, rules,
 from nst_jax.errors import UserError
 from nst_jax.images import Picture
 
+NAMED_STARTS = ("content", "style", "gray", "mean", "style_statistics")  # others are files
+
 
 class Pictures(NamedTuple):
     """The pictures of a run at one size; [h, w, 3] each, masks [h, w] in [0, 1].
@@ -45,6 +47,17 @@ def taps_of(c: config.Config) -> tuple[str, ...]:
     parts = [part for part in ("content", "style") if c[part]]
     lambdas = [lambdas for part in parts for lambdas in config.losses(c, part).values()]
     return tuple(dict.fromkeys(tap for by_tap in lambdas for tap in by_tap))
+
+
+def files_of(c: config.Config) -> list[str]:
+    """The picture files that a config names: content, styles, start, masks."""
+    named = [c.content, *specs.parse_pictures(c.style), c.guides.content_weight]
+    named += [] if c.init.picture in NAMED_STARTS else [c.init.picture]
+    named += [word for word in specs.words(c.normalize_network) if word not in ("content", "style")]
+    count = max(1, len(specs.parse_pictures(c.style)))
+    for spec in [guides.parse(c.guides.content), *guides.parse_styles(c.guides.style, count)]:
+        named += [spec] if isinstance(spec, str) else spec.values()
+    return [path for path in named if path]
 
 
 def style_side(c: config.Config, size: int) -> int:
@@ -88,12 +101,11 @@ def read(
         picture(path, given, style_side(c, c.image_size), style_side(c, first))
         for path, given in zip(paths, styles or [None] * len(paths), strict=True)
     )
-    named = ("content", "style", "gray", "mean", "style_statistics")
     pictures = Pictures(
         photograph, paintings, None, None, {}, ({},) * len(paths), None, c.image_size
     )
     shape = pictures.shape
-    start = None if c.init.picture in named else images.read(c.init.picture)
+    start = None if c.init.picture in NAMED_STARTS else images.read(c.init.picture)
     pictures = pictures._replace(
         start=None if start is None else images.resize(start, shape),
         content_weight=_mask(c.guides.content_weight, shape) if c.guides.content_weight else None,

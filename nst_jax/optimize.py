@@ -93,12 +93,13 @@ class Progress(NamedTuple):
 class NonFiniteLossError(Exception):
     """The objective became NaN or infinite; the last `Progress` still holds a good picture."""
 
-    def __init__(self, step: int):
+    def __init__(self, lost: Any):
+        self.lost = np.asarray(lost)  # the step, or those of a batch
+        self.step = int(self.lost.min())
         super().__init__(
-            f"the loss is not finite at step {step}; "
+            f"the loss is not finite at step {self.step}; "
             "try a smaller optimizer.learning_rate, or smaller alpha and beta"
         )
-        self.step = step
 
 
 Transformation = optax.GradientTransformationExtraArgs
@@ -301,7 +302,7 @@ def optimize(
             result = chunk(settings, stop - done, state, args, rates, mesh)
         progress = _read(previous, done, image, terms, values)
         if np.min(progress.lost) >= 0:
-            raise NonFiniteLossError(int(np.min(progress.lost)))
+            raise NonFiniteLossError(progress.lost)
         yield progress
         previous, done = done, stop or done
     return state

@@ -15,6 +15,7 @@ A sweep's folder has sweep.json, its cells as it began, cells/NAME/ with the abo
 own report.html, contact_sheet.png, results.csv and results.jsonl.
 """
 
+import contextlib
 import importlib.metadata
 import json
 import platform
@@ -174,10 +175,11 @@ def fail(workdir: Path, c: config.Config, message: str):
     _write_json(workdir / "result.json", result(None, 0.0, message=message))
 
 
-def finished(workdir: Path) -> bool:
-    """Whether a cell's folder holds a whole experiment, whose painting did not fail."""
+def finished(workdir: Path, c: config.Config) -> bool:
+    """Whether a cell's folder holds a whole experiment that did not fail, and its painting."""
     try:
-        return json.loads((workdir / "result.json").read_text())["status"] == "done"
+        result = json.loads((workdir / "result.json").read_text())
+        return result["status"] == "done" and (workdir / c.output).is_file()
     except (OSError, ValueError, KeyError, TypeError):
         return False
 
@@ -214,7 +216,7 @@ def open_sweep(workdir: str, name: str, plan: dict[str, Any]) -> Path:
                     f"{path} holds a sweep with other settings: {'; '.join(changes[:3])}{more}; "
                     "name another folder with --workdir"
                 )
-        elif any(path.iterdir()):
+        elif any(not file.name.startswith(".") for file in path.iterdir()):
             raise UserError(f"--workdir {path} is not empty; name another folder")
         _write_json(path / "sweep.json", plan)
     except OSError as error:
@@ -283,8 +285,10 @@ def _note(c: config.Config) -> str:
 
 
 def discard(workdir: Path):
-    """Removes a work directory that no picture came to."""
+    """Removes a work directory that no picture came to, or a file in its place."""
     shutil.rmtree(workdir, ignore_errors=True)
+    with contextlib.suppress(OSError):
+        workdir.unlink()
 
 
 def append_metrics(workdir: Path, progress: Progress, seconds: float):

@@ -4,7 +4,7 @@ import itertools
 import math
 import time
 from collections import defaultdict
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from typing import NamedTuple, TypeVar
 
 import jax
@@ -62,7 +62,10 @@ def structure(c: config.Config, pictures: Pictures) -> Hashable:
     lambdas = {part: config.losses(c, part) if c[part] else {} for part in ("content", "style")}
     return (
         (c.arch, c.weights, c.pooling, c.padding, c.convolution, c.normalize_network),
-        (c.content, c.style) if c.normalize_network else None,
+        # What the network is normalised by: the pictures as they are recoloured.
+        (c.content, c.style, *c.color.values(), *c.guides.values())
+        if c.normalize_network
+        else None,
         transfer.settings_of(c),
         (*pyramid.scales(c), c.log_every),
         (pictures.shape, c.style_scale, c.style_size, *(s.shape for s in pictures.styles)),
@@ -106,6 +109,18 @@ def widened(configs: Sequence[config.Config]) -> list[config.Config]:
     return list(configs)
 
 
+def terms_of(c: config.Config, names: Iterable[str]) -> list[str]:
+    """Of the names of terms those that are a config's own, not of layers that `widened` added."""
+    own = {
+        f"{part}/{loss}/{tap}"
+        for part in ("content", "style")
+        if c[part]
+        for loss, lambdas in config.losses(c, part).items()
+        for tap in lambdas
+    }
+    return [name for name in names if "/" not in name or "/".join(name.split("/")[:3]) in own]
+
+
 def plan(cells: Sequence[Cell], batch: int = 0) -> tuple[list[Program], dict[str, str]]:
     """Groups cells by the program that they need, in the order in which they first come.
 
@@ -127,7 +142,8 @@ def plan(cells: Sequence[Cell], batch: int = 0) -> tuple[list[Program], dict[str
             continue
         key = structure(cell.config, pictures)
         groups[key].append(cell)
-        asked.setdefault(key, work(cell.config, pictures.shape))
+        own = work(cell.config, pictures.shape)
+        asked[key] = max(own, asked.get(key, own), key=lambda one: one.bytes)
     return [
         Program(group, batch or at_once(group[0].config, asked[key]), asked[key])
         for key, group in groups.items()

@@ -99,6 +99,9 @@ def run(c: config.Config, name: str, workdir: str, profile: bool = False) -> Pat
         except NonFiniteLossError as error:
             message = str(error)
             raise commands.StoppedError(f"{error}{kept}", 1) from error
+        except UserError as error:
+            message = str(error)
+            raise
         except RuntimeError as error:
             if not commands.out_of_memory(error):
                 raise

@@ -13,6 +13,9 @@ Exit codes: 0 all painted; 1 some failed, the report says why; 2 a mistake in a 
 file; 130 interrupted.
 """
 
+import contextlib
+import itertools
+import re
 import shlex
 import sys
 import time
@@ -27,7 +30,7 @@ from ml_collections import config_flags
 from tqdm import tqdm
 
 from nst_jax import axes, commands, config
-from nst_jax.axes import Axis, Cell
+from nst_jax.axes import Cell
 from nst_jax.errors import UnwritableError, UserError
 
 if TYPE_CHECKING:
@@ -77,9 +80,11 @@ def cells_of(c: config.Config, texts: Sequence[str], overrides: dict[str, Any]) 
     Raises:
       UserError: no axis, a bad one, or a key that is set beside the axis that varies it.
     """
-    found = {axis.name: axis for axis in map(Axis._make, c.axes)}
-    parsed = [axes.parse(text) for text in texts]
-    c.axes = (*(found | {axis.name: axis for axis in parsed}).values(),)
+    own, given = axes.of(c), [axes.parse(text) for text in texts]
+    known = {axis.name for axis in own}
+    replaced = ([other for other in given if other.name == axis.name] or [axis] for axis in own)
+    added = (axis for axis in given if axis.name not in known)
+    c.axes = (*itertools.chain(*replaced), *added)
     if not c.axes:
         raise UserError('nothing varies; name an axis, as in --axis "beta=0.002, 0.02, 0.2"')
     for key in axes.keys_of(c) & overrides.keys():
@@ -104,9 +109,12 @@ def sweep(cells: list[Cell], given: config.Config, name: str, workdir: str) -> P
       commands.StoppedError: interrupted, or cells failed; names one.
     """
     interrupts = commands.Interruptible()
-    process, processes = share() if _DISTRIBUTED.value or _COORDINATOR.value else (0, 1)
-    if processes > 1 and not workdir:
+    shared = _DISTRIBUTED.value or _COORDINATOR.value
+    if shared and not workdir:
         raise UserError("processes that share a sweep need its folder; name it with --workdir")
+    if not shared and (_PROCESSES.value or _PROCESS.value):
+        raise UserError("--processes and --process need --coordinator, the HOST:PORT of process 0")
+    process, processes = share() if shared else (0, 1)
     from nst_jax import metrics, outputs, programs, pyramid, report
 
     interrupts.arm()
@@ -114,7 +122,9 @@ def sweep(cells: list[Cell], given: config.Config, name: str, workdir: str) -> P
         metrics.prepare(measured)
     folder = outputs.open_sweep(workdir, name, described(cells, given, name))
     own = cells[process::processes]
-    missing = [cell for cell in own if not outputs.finished(folder / "cells" / cell.name)]
+    missing = [
+        cell for cell in own if not outputs.finished(folder / "cells" / cell.name, cell.config)
+    ]
     try:
         planned, failed = programs.plan(missing, _BATCH.value)
         for cell in missing:
@@ -127,8 +137,9 @@ def sweep(cells: list[Cell], given: config.Config, name: str, workdir: str) -> P
             for program in planned:
                 failed |= paint(folder / "cells", program, interrupts, bar)
     except KeyboardInterrupt:
-        report.write(folder)
-        done = sum(outputs.finished(folder / "cells" / cell.name) for cell in cells)
+        with contextlib.suppress(UserError):  # the interrupt is what matters
+            report.write(folder)
+        done = sum(outputs.finished(folder / "cells" / cell.name, cell.config) for cell in cells)
         raise commands.StoppedError(
             f"interrupted; {done} of {len(cells)} cells are done, and the same command goes on", 130
         ) from None
@@ -137,7 +148,7 @@ def sweep(cells: list[Cell], given: config.Config, name: str, workdir: str) -> P
         first = next(iter(failed))
         raise commands.StoppedError(
             f"{len(failed)} of {len(cells)} cells failed, such as {first}: {failed[first]}; "
-            f"the others are in {page}",
+            f"see {page}",
             1,
         )
     return page
@@ -216,13 +227,14 @@ def paint_batch(
             lost |= {k: int(at) for k, at in enumerate(progress.lost) if at >= 0 and k not in lost}
             for k, cell in enumerate(cells):
                 if k not in lost:
-                    terms = {name: float(values[k]) for name, values in progress.terms.items()}
+                    named = programs.terms_of(cell.config, progress.terms)
+                    terms = {name: float(progress.terms[name][k]) for name in named}
                     last[k] = progress._replace(image=progress.image[k], terms=terms)
                     outputs.record(folder / cell.name, cell.config, pictures[k], last[k], seconds)
             bar.update((progress.step - step) * len(cells))
             step = progress.step
     except NonFiniteLossError as error:
-        lost = dict.fromkeys(range(len(cells)), error.step) | lost
+        lost = {k: int(error.lost.reshape(-1)[k]) for k in range(len(cells))} | lost
     failed = {}
     for k, cell in enumerate(cells):
         message, measured = "", {}
@@ -259,6 +271,9 @@ def share() -> tuple[int, int]:
     """
     import jax
 
+    if _COORDINATOR.value and not re.fullmatch(r".+:\d{1,5}", _COORDINATOR.value):
+        raise UserError(f"--coordinator {_COORDINATOR.value!r}; write it as HOST:PORT")
+    print("waiting for the other processes", file=sys.stderr, flush=True)
     try:
         if _COORDINATOR.value:
             jax.distributed.initialize(_COORDINATOR.value, _PROCESSES.value, _PROCESS.value)
@@ -276,26 +291,18 @@ def share() -> tuple[int, int]:
 
 def described(cells: list[Cell], given: config.Config, name: str) -> dict[str, Any]:
     """What sweep.json says: the axes, every cell, and the files that they depend on."""
-    from nst_jax import files, specs, transfer
+    from nst_jax import files, inputs, transfer
 
-    pictures = dict.fromkeys(
-        path
-        for cell in cells
-        for path in (cell.config.content, *specs.parse_pictures(cell.config.style))
-        if path
-    )
+    pictures = sorted({path for cell in cells for path in inputs.files_of(cell.config)})
     users = {f"{cell.config.arch} {cell.config.weights}".strip(): cell.config for cell in cells}
     return {
         "name": name,
         "axes": [
             {"name": axis.name, "labels": [label for label, _ in axis.places]}
-            for axis in map(Axis._make, given.axes)
+            for axis in axes.of(given)
         ],
         "inputs": {
-            "picture": {
-                path: files.digest(Path(path)) if Path(path).is_file() else "missing"
-                for path in pictures
-            },
+            "picture": {path: files.digest_or_missing(path) for path in pictures},
             "weights": {source: transfer.load_weights(c).sha256 for source, c in users.items()},
         },
         "cells": [
@@ -312,9 +319,10 @@ def described(cells: list[Cell], given: config.Config, name: str) -> dict[str, A
 
 def alone(cell: Cell) -> str:
     """The command that paints a cell by itself."""
-    given = [word for word in commands.typed() if word.lstrip("-").startswith("config")]
-    settings = [f"--config.{key}={value}" for key, value in cell.settings.items()]
-    return shlex.join(["python", "-m", "nst_jax.run", *given, "--config.axes=()", *settings])
+    file = [word for word in commands.typed() if re.match("--?config=", word)]
+    given = config_flags.get_override_values(flags.FLAGS["config"]) | {"axes": ()}
+    settings = [f"--config.{key}={value}" for key, value in (given | cell.settings).items()]
+    return shlex.join(["python", "-m", "nst_jax.run", *file, *settings])
 
 
 if __name__ == "__main__":

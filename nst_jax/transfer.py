@@ -208,7 +208,7 @@ def paint(c: config.Config, pictures: Pictures, loaded: weights.Weights) -> Iter
     between = [_between(c, k / (c.interpolate - 1)) for k in range(c.interpolate)]
     for progress in paint_together(between, [pictures] * c.interpolate, loaded):
         if (lost := progress.lost[progress.lost >= 0]).size:
-            raise NonFiniteLossError(int(lost.min()))
+            raise NonFiniteLossError(lost)
         terms = {name: float(value.mean()) for name, value in progress.terms.items()}
         yield progress._replace(terms=terms)
 
@@ -243,10 +243,9 @@ def paint_together(
 
     if len(configs) == 1 and mesh is None:  # the program of a single run, with an axis more
         for progress in _paint(configs, pictures, loaded, operator.itemgetter(0)):
-            image, terms, lost = jax.tree.map(
-                lambda leaf: leaf[None], (progress.image, progress.terms, progress.lost)
-            )
-            yield Progress(progress.step, image, terms, lost)
+            terms = {name: value[None] for name, value in progress.terms.items()}
+            lost = np.reshape(progress.lost, 1)
+            yield Progress(progress.step, progress.image[None], terms, lost)
         return
 
     def spread(members: Sequence[Any]) -> Any:
@@ -265,9 +264,8 @@ def _paint(
     """Paints what `join` makes of each painting's start, objective and rates."""
     c = configs[0]
     settings, rates = settings_of(c), join([rates_of(own) for own in configs])
-    network = network_of(
-        normalized(c, pictures[0], loaded), inputs.taps_of(c), c.pooling, c.padding
-    )
+    own = normalized(c, pictures[0], loaded)
+    network = network_of(own, inputs.taps_of(c), c.pooling, c.padding, c.convolution)
     shared = network if mesh is None else jax.device_put(network, NamedSharding(mesh, P()))
     state, done = None, 0
     for scale in pyramid.scales(c):
@@ -292,6 +290,8 @@ def _paint(
             except StopIteration as finished:
                 state = finished.value
                 break
+            except NonFiniteLossError as error:
+                raise NonFiniteLossError(done + error.lost) from None
             if not (first and done):  # a later scale starts with what was just shown
                 lost = np.where(progress.lost < 0, -1, done + progress.lost)
                 yield progress._replace(step=done + progress.step, lost=lost)

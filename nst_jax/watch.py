@@ -31,8 +31,8 @@ def main():
             f"cannot listen on {_HOST.value}:{_PORT.value}: {error.strerror}; try --port 0"
         ) from error
     with server:
-        print(f"http://{_HOST.value}:{server.server_address[1]}/", flush=True)
         try:
+            print(f"http://{_HOST.value}:{server.server_address[1]}/", flush=True)
             server.serve_forever()
         except KeyboardInterrupt:
             print("stopped", file=sys.stderr)

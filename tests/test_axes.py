@@ -53,6 +53,28 @@ def test_names_are_folders_in_order_and_all_different():
     assert all(len(cell.name) <= 80 and "/" not in cell.name for cell in long)
 
 
+def test_labels_tell_values_apart():
+    """Short where that is enough, else whole."""
+    styles = swept(axes.each("style", "a.jpg:1, b.jpg:3", "a.jpg:3, b.jpg:1"))
+    assert [cell.labels["style"] for cell in styles] == ["a.jpg:1, b.jpg:3", "a.jpg:3, b.jpg:1"]
+    close = swept(axes.each("beta", 1000000.0, 1000001.0))
+    assert [cell.labels["beta"] for cell in close] == ["1000000.0", "1000001.0"]
+
+
+@pytest.mark.parametrize(
+    "given", [("beta", "seed"), ({"beta": (1.0,)},), (axes.Axis("x", ("a", "b")),)]
+)
+def test_what_is_no_axis_is_said(given):
+    with pytest.raises(UserError, match=r"axes\.each"):
+        swept(*given)
+
+
+def test_a_lone_axis_stands_for_itself():
+    c = config.sample()
+    c.axes = axes.each("beta", 0.5, 1.0)
+    assert [cell.config.beta for cell in axes.cells(c)] == [0.5, 1.0]
+
+
 def test_without_axes_there_is_one_cell():
     (cell,) = swept()
     assert cell.labels == cell.settings == {}
@@ -94,7 +116,7 @@ MANY = tuple(
         ((axes.each("optimizer", 3),), "cell 0 (optimizer=3)"),
         ((axes.each("style_layers", "relu9_1"),), "unknown layer 'relu9_1'"),
         ((axes.each("beta"),), "axis 'beta' is empty"),
-        ((axes.each("beta", 1.0, 1.0),), "axis 'beta' has '1' twice"),
+        ((axes.each("beta", 1.0, 1.0),), "axis 'beta' has '1.0' twice"),
         ((axes.each("beta", 1.0), axes.each("beta", 2.0)), "'beta'"),
         (
             (axes.each("beta", 1.0), axes.zipped({"seed": (1,), "beta": (2.0,)})),
@@ -108,6 +130,12 @@ def test_bad_axes_are_one_line(found, said):
         swept(*found)
     assert said in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["beta={[1]:2}", "beta=" + "(" * 500])
+def test_values_that_are_no_literals(text):
+    with pytest.raises(UserError):
+        swept(axes.parse(text))
 
 
 def test_keys_that_change_together_need_equally_many_values():

@@ -35,6 +35,7 @@ FAST = {
     "save_every": 0,
     "content_layers": "relu2_1",
     "style_layers": "relu2_1",
+    "convolution": "direct",
 }
 
 
@@ -117,7 +118,7 @@ def problem_of(c, vgg19):
     """The pictures of a config, where they start, and the objective's arguments as yet to make."""
     pictures = inputs.read(c)
     loaded = transfer.normalized(c, pictures, vgg19)
-    network = transfer.network_of(loaded, inputs.taps_of(c), c.pooling, c.padding)
+    network = transfer.network_of(loaded, inputs.taps_of(c), c.pooling, c.padding, c.convolution)
     start = transfer.start_image(c, pictures, vgg19.mean)
     return pictures, start, functools.partial(transfer.problem, c, pictures, network)
 
@@ -187,6 +188,7 @@ ADDED = {  # by what is on: to one step of the defaults
     "normalize_gradients": {"abs"},
     "tv_loss=absolute": {"abs"},
     "padding=reflect": {"reverse"},
+    "convolution=winograd": {"concatenate"},
     "optimizer.name=lbfgs": {"while"},
 }
 

@@ -258,12 +258,13 @@ def test_a_lost_painting_leaves_the_others_of_its_batch_alone(two):
     assert list(last.lost) == [-1, 3]  # of the last chunk: it was lost before
     *_, alone = run(ADAM, starts[0], each[0], rates[0], 4, 3)
     np.testing.assert_allclose(last.image[0], alone.image, atol=1e-5)
-    with pytest.raises(NonFiniteLossError):
+    with pytest.raises(NonFiniteLossError, match="at step 1") as caught:
         list(
             optimize.optimize(
                 ADAM, initial_state(ADAM, start), args, optimize.stack([bad, bad]), 4, 3
             )
         )
+    assert list(caught.value.lost) == [1, 1]
 
 
 def test_other_shares_of_the_styles_compile_nothing(network, pixels, compilations):

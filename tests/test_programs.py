@@ -100,6 +100,47 @@ def test_what_changes_the_program_runs_apart(values, files):
     assert structure_of(changed(files, {})) != structure_of(changed(files, values))
 
 
+def test_what_a_network_is_normalised_by_is_shared(files):
+    """The style picture as it is recoloured; and the colours matter to nothing else."""
+    base = {"normalize_network": "style"}
+    one = structure_of(changed(files, base))
+    for values in ({"color.mode": "luminance"}, {"style": "{0}/style-left.png"}):
+        assert structure_of(changed(files, base | values)) != one
+    assert structure_of(changed(files, base | {"beta": 3.0})) == one
+
+
+def test_the_way_of_convolving_is_the_configs(files, vgg19):
+    """Not to the last bit the same, but nearly."""
+    ends = {}
+    for method in ("direct", "winograd"):
+        c = changed(files, {"image_size": 32, "convolution": method})
+        *_, last = transfer.paint(c, inputs.read(c), vgg19)
+        ends[method] = np.asarray(last.image)
+    assert (ends["direct"] != ends["winograd"]).any()
+    np.testing.assert_allclose(ends["winograd"], ends["direct"], atol=1e-3)
+
+
+def test_terms_are_those_of_a_cells_own_layers(files):
+    c = configured(files, style_layers="relu1_1, relu2_1", content_layers="relu2_1")
+    names = [
+        "total",
+        "tv",
+        "content/squared/relu2_1",
+        "style/gram/relu1_1/sky",
+        "style/gram/relu3_1",
+    ]
+    assert programs.terms_of(c, names) == names[:4]
+
+
+def test_work_is_that_of_the_deepest_cell(files):
+    cells = [
+        axes.Cell(layer, {}, {}, configured(files, style_layers=layer))
+        for layer in ("relu1_1", "relu4_1")
+    ]
+    (one,), (other,) = (programs.plan(order)[0] for order in (cells, cells[::-1]))
+    assert one.work == other.work
+
+
 def test_a_loss_between_neighbours_runs_apart_where_its_neighbours_differ(files):
     two, three = (
         configured(files, style_losses="cross_gram", style_layers=layers)

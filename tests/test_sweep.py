@@ -125,10 +125,13 @@ def test_the_same_command_paints_only_what_is_missing(tiny, whole, tmp_path):
     kept, gone = workdir / "cells" / "0-beta=0.01-seed=1", workdir / "cells" / "3-beta=1-seed=1"
     (gone / "result.json").unlink()
     (gone / "final.png").write_bytes(b"half a pict")
+    also = workdir / "cells" / "5-beta=1-seed=3"
+    (also / "final.png").unlink()
     before = (kept / "final.png").stat().st_mtime_ns
     _, err = command("--config", tiny, "--workdir", workdir)
-    assert err.count(": done, ") == 1
+    assert err.count(": done, ") == 2
     assert "3-beta=1-seed=1: done" in err
+    assert "5-beta=1-seed=3: done" in err
     assert (kept / "final.png").stat().st_mtime_ns == before
     assert_equal(workdir, whole, levels=1)
 
@@ -284,6 +287,10 @@ def test_processes_share_a_sweep_and_survive_each_other(tiny, whole, tmp_path):
         (["--axis", "interpolate=2, 3", "--config.style=a.jpg,b.jpg"], "config.interpolate"),
         (["--axis", "alpha=" + ",".join(map(str, range(2000)))], "cells; a sweep has 10,000"),
         (["--workdir", "{0}"], "is not empty"),
+        (["--axis", "seed=1, 2", "--axis", "seed=5"], "two axes are named 'seed'"),
+        (["--processes=2", "--process=1"], "--coordinator"),
+        (["--coordinator=nowhere", "--workdir", "{0}/w"], "HOST:PORT"),
+        (["--coordinator=127.0.0.1:1"], "name it with --workdir"),
     ],
 )
 def test_mistakes_are_one_line(arguments, said, tiny, tmp_path):

@@ -93,6 +93,7 @@ def test_pictures_of_the_run_and_its_inputs(server, workdir):
         "/inputs/2",
         "/inputs/-1",
         "/inputs/x",
+        "/inputs/" + "9" * 5000,
         "/inputs/%C2%B2",
         "/secret.png",
         "/data.json/",
@@ -108,6 +109,10 @@ def test_nothing_else_is_there(path, server, workdir):
 def test_requests_by_another_name_are_refused(host, server):
     """A page elsewhere can make its own name point here (DNS rebinding), but not hide it."""
     assert ask(server, "/data.json", host=host)[0].status == 403
+
+
+def test_a_host_that_cannot_be_parsed(server):
+    assert ask(server, "/data.json", host="[")[0].status == 400
 
 
 @pytest.mark.parametrize("host", ["localhost:8000", "127.0.0.1", "[::1]:80"])

@@ -3,6 +3,7 @@
 Whatever is missing, half-written or damaged is left out: a report is drawn while runs still write.
 """
 
+import contextlib
 import json
 import math
 from pathlib import Path
@@ -157,7 +158,10 @@ def _picture(path: Path, workdir: Path) -> dict[str, Any] | None:
 
 def _index(inputs: list[dict[str, Any]], named: str) -> int:
     """Where a content or style picture stands in `inputs`, which gets it if it is new."""
-    path = Path(named).expanduser().absolute()
+    path = Path(named)
+    with contextlib.suppress(RuntimeError):  # a home folder that is not there
+        path = path.expanduser()
+    path = path.absolute()
     for index, known in enumerate(inputs):
         if known["path"] == path.as_posix():
             return index

@@ -8,8 +8,11 @@ import http
 import http.server
 import ipaddress
 import json
+import re
+import sys
 import urllib.parse
 from pathlib import Path
+from typing import Any
 
 from nst_jax.errors import UserError
 from nst_jax.report import document, reading
@@ -38,6 +41,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
         try:
             kind, body = self.answer()
             code = http.HTTPStatus.OK
+        except ValueError:  # an address or a Host that cannot be parsed
+            code = http.HTTPStatus.BAD_REQUEST
+            kind, body = "text/plain", f"{code.value} {code.phrase}\n".encode()
         except LookupError as error:
             code = http.HTTPStatus(error.args[0])
             kind, body = "text/plain", f"{code.value} {code.phrase}\n".encode()
@@ -80,7 +86,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def _input(self, number: str) -> tuple[str, bytes]:
         """A content or style picture, by its place among the report's inputs."""
         inputs = reading.read(self._server().workdir)["inputs"]
-        if not (number.isascii() and number.isdigit() and int(number) < len(inputs)):
+        if not (re.fullmatch("[0-9]{1,9}", number) and int(number) < len(inputs)):
             raise LookupError(http.HTTPStatus.NOT_FOUND)
         encoded = document.encoded(Path(inputs[int(number)]["path"]), LONGEST)
         if encoded is None:
@@ -125,6 +131,11 @@ class Server(http.server.ThreadingHTTPServer):
         self.workdir = workdir
         self.open_to_all = not _is_loopback(address[0])
         super().__init__(address, Handler)
+
+    def handle_error(self, request: Any, client_address: Any):
+        """Says nothing of a browser that left before its answer came."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
 
     def knows(self, host: str) -> bool:
         """Whether a request's Host header names this machine as its user does."""
