@@ -12,7 +12,7 @@ import itertools
 import math
 import re
 from ast import literal_eval
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -87,19 +87,35 @@ def named(name: str, settings: dict[str, dict[str, Any]]) -> Axis:
 def parse(text: str) -> Axis:
     """Reads an axis from a flag: "beta=0.02, 0.2", "seed=0, 1", "style_layers=['relu1_1', ...]".
 
-    The values are Python literals; words that are none stand for themselves.
+    The values are Python literals; words that are none stand for themselves, true and false for
+    True and False.
 
     Raises:
-      UserError: there is no "=".
+      UserError: no key, no "=", or an empty value between commas.
     """
     key, equals, values = (part.strip() for part in text.partition("="))
-    if not equals:
-        raise UserError(f"--axis {text!r}; write it as KEY=VALUE, VALUE, ...")
+    if not (key and equals):
+        raise UserError(f"--axis {_shortened(text)}; write it as KEY=VALUE, VALUE, ...")
     try:
         read = literal_eval(values)
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
-        read = specs.words(values)
+        if re.search(r",\s*,|^\s*,", values):
+            raise UserError(f"--axis {_shortened(text)} has an empty value") from None
+        read = [_literal(word) for word in specs.words(values)]
     return each(key, *(read if isinstance(read, list | tuple) else [read]))
+
+
+def _literal(word: str) -> Any:
+    """A word as the value that it stands for; absl's flags read booleans in lower case, too."""
+    try:
+        return literal_eval({"true": "True", "false": "False"}.get(word, word))
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+        return word
+
+
+def _shortened(text: str) -> str:
+    """A user's text quoted in an error, which is one line."""
+    return repr(text if len(text) <= _LONGEST_NAME else f"{text[:_LONGEST_NAME]}...")
 
 
 def _label(key: str, value: Any) -> str:
@@ -137,7 +153,7 @@ def cells(c: config.Config) -> list[Cell]:
         unknown key, a value of the wrong type, or one that `config.validate` refuses.
     """
     axes = of(c)
-    _check(axes)
+    _check(axes, {key for key, value in c.items() if isinstance(value, ConfigDict)})
     base = ConfigDict(c.to_dict() | {"axes": ()})
     count = math.prod(len(axis.places) for axis in axes)
     digits = len(str(count - 1))
@@ -147,7 +163,7 @@ def cells(c: config.Config) -> list[Cell]:
     ]
 
 
-def _check(axes: list[Axis]):
+def _check(axes: list[Axis], groups: Collection[str]):
     count = math.prod(len(axis.places) for axis in axes)
     if count > MOST_CELLS:
         raise UserError(f"the axes make {count:,} cells; a sweep has {MOST_CELLS:,} at most")
@@ -160,6 +176,8 @@ def _check(axes: list[Axis]):
             if labels.count(label) > 1:
                 raise UserError(f"axis {axis.name!r} has {label!r} twice")
         for key in dict.fromkeys(_keys(axis)):
+            if key in groups:
+                raise UserError(f"axis {axis.name!r} sets the group config.{key}; name its keys")
             if key in owners:
                 raise UserError(f"axes {owners[key]!r} and {axis.name!r} both set config.{key}")
             owners[key] = axis.name

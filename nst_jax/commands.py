@@ -87,9 +87,9 @@ def given_config() -> tuple[config.Config, str]:
 
 
 def typed() -> list[str]:
-    """The command's own flags, each as one word: --config x is --config=x."""
+    """The command's own flags, also those of a --flagfile, each as one word: --config=x."""
     words: list[str] = []
-    for word in sys.argv[1:]:
+    for word in flags.FLAGS.read_flags_from_files(sys.argv[1:]):
         if words and not word.startswith("-") and "=" not in words[-1]:
             words[-1] += f"={word}"
         else:

@@ -6,6 +6,7 @@ trained.
 """
 
 import contextlib
+import functools
 import io
 import struct
 import sys
@@ -23,6 +24,7 @@ from nst_jax.errors import UserError
 from nst_jax.writers import ANIMATIONS, DEPTHS, SRGB, TRANSPARENT, WRITERS
 
 Picture = Float[np.ndarray, "_ _ 3"]
+KEPT = 8  # pictures read last: the cells of a sweep share most of theirs
 Plane = Float[np.ndarray, "_ _"]
 
 # How Pillow names the order of a 16-bit channel's bytes -> the other order's name: big, little,
@@ -42,12 +44,26 @@ def read(path: str | Path, size: int | None = None, smallest: int = 1) -> Pictur
       size: longer side of the result in pixels; None keeps the file's.
       smallest: shortest side, in pixels, that the file and the result may have.
 
+    Returns:
+      The picture, not to be written to: a file that did not change is read once.
+
     Raises:
       UserError: missing, no picture, damaged, or too small.
     """
+    try:
+        state = Path(path).expanduser().stat()
+    except (OSError, RuntimeError):  # `_opening` says what is wrong
+        return _read(path, (), size, smallest)
+    return _read(path, (state.st_ino, state.st_mtime_ns, state.st_size), size, smallest)
+
+
+@functools.lru_cache(KEPT)
+def _read(path: str | Path, _: tuple[int, ...], size: int | None, smallest: int) -> Picture:
     with _opening(path) as opened:
         image = _decode(opened)
-    return prepare(image, size, smallest, str(path))
+    image = prepare(image, size, smallest, str(path))
+    image.setflags(write=False)
+    return image
 
 
 def read_alpha(path: str | Path, shape: tuple[int, int]) -> Plane | None:

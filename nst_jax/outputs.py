@@ -132,7 +132,13 @@ def finish(workdir: Path, c: config.Config, result: dict[str, Any]):
     if c.tensorboard:
         write_events(workdir, c)
     plot_losses(workdir)
-    _write_json(workdir / "result.json", result)
+    checked = {name: files.digest(workdir / name) for name in _checked(c)}
+    _write_json(workdir / "result.json", result | {"sha256": checked})
+
+
+def _checked(c: config.Config) -> tuple[str, ...]:
+    """The files without which an experiment is not whole."""
+    return (c.output, "metrics.jsonl", "config.json")
 
 
 def result(
@@ -176,10 +182,11 @@ def fail(workdir: Path, c: config.Config, message: str):
 
 
 def finished(workdir: Path, c: config.Config) -> bool:
-    """Whether a cell's folder holds a whole experiment that did not fail, and its painting."""
+    """Whether a cell's folder holds a whole experiment that did not fail, its files as written."""
     try:
         result = json.loads((workdir / "result.json").read_text())
-        return result["status"] == "done" and (workdir / c.output).is_file()
+        now = {name: files.digest(workdir / name) for name in _checked(c)}
+        return result["status"] == "done" and result["sha256"] == now
     except (OSError, ValueError, KeyError, TypeError):
         return False
 

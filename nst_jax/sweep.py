@@ -17,6 +17,7 @@ import contextlib
 import itertools
 import re
 import shlex
+import socket
 import sys
 import time
 from collections import deque
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
 
     from nst_jax.optimize import Progress
     from nst_jax.programs import Program
+
+PATIENCE = 300  # seconds that a process waits for process 0, as long as JAX itself would
 
 config_flags.DEFINE_config_file(
     "config", None, "Config file, e.g. configs/ablations/style_weight.py, or with :smoke after it."
@@ -112,7 +115,7 @@ def sweep(cells: list[Cell], given: config.Config, name: str, workdir: str) -> P
     shared = _DISTRIBUTED.value or _COORDINATOR.value
     if shared and not workdir:
         raise UserError("processes that share a sweep need its folder; name it with --workdir")
-    if not shared and (_PROCESSES.value or _PROCESS.value):
+    if not _COORDINATOR.value and (_PROCESSES.value or _PROCESS.value):
         raise UserError("--processes and --process need --coordinator, the HOST:PORT of process 0")
     process, processes = share() if shared else (0, 1)
     from nst_jax import metrics, outputs, programs, pyramid, report
@@ -271,9 +274,16 @@ def share() -> tuple[int, int]:
     """
     import jax
 
-    if _COORDINATOR.value and not re.fullmatch(r".+:\d{1,5}", _COORDINATOR.value):
+    host, _, port = _COORDINATOR.value.rpartition(":")
+    if _COORDINATOR.value and not (host and re.fullmatch(r"\d{1,5}", port)):
         raise UserError(f"--coordinator {_COORDINATOR.value!r}; write it as HOST:PORT")
+    if _COORDINATOR.value and _PROCESS.value >= _PROCESSES.value:
+        raise UserError(
+            f"--process={_PROCESS.value} of --processes={_PROCESSES.value}; they count from 0"
+        )
     print("waiting for the other processes", file=sys.stderr, flush=True)
+    if _PROCESS.value:
+        await_listener(host.strip("[]"), int(port))
     try:
         if _COORDINATOR.value:
             jax.distributed.initialize(_COORDINATOR.value, _PROCESSES.value, _PROCESS.value)
@@ -287,6 +297,26 @@ def share() -> tuple[int, int]:
             "give --coordinator, --processes and --process"
         ) from error
     return place
+
+
+def await_listener(host: str, port: int):
+    """Waits until somebody listens there; JAX would end the process without a word.
+
+    Raises:
+      UserError: nobody does, for five minutes.
+    """
+    until = time.monotonic() + PATIENCE
+    while True:
+        try:
+            socket.create_connection((host, port), timeout=10).close()
+            return
+        except (OSError, OverflowError, UnicodeError) as error:
+            if time.monotonic() > until:
+                raise UserError(
+                    f"process 0 does not listen on --coordinator {host}:{port} ({error}); "
+                    "start it, or correct the address"
+                ) from error
+        time.sleep(0.5)
 
 
 def described(cells: list[Cell], given: config.Config, name: str) -> dict[str, Any]:

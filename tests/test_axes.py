@@ -91,6 +91,8 @@ def test_without_axes_there_is_one_cell():
         ("style_losses=gram, mrf:0.5(relu3_1, relu4_1)", "style_losses", 2),
         ("style_layers=['relu1_1, relu2_1', 'relu1_1']", "style_layers", 2),
         ("keep_alpha=True, False", "keep_alpha", [True, False]),
+        ("keep_alpha=true,false", "keep_alpha", [True, False]),
+        ("style_size=0, 1e2, none", "style_size", [0, 100.0, "none"]),
     ],
 )
 def test_axes_from_flags(text, key, values):
@@ -113,7 +115,7 @@ MANY = tuple(
         ((axes.each("beta", 1.0, "x"),), "cell 1 (beta=x)"),
         ((axes.each("beta", 1.0, -1.0),), "config.beta is -1.0; it must be 0 or more"),
         ((axes.each("optimizer.name", "adm"),), "adam or sgd or lbfgs"),
-        ((axes.each("optimizer", 3),), "cell 0 (optimizer=3)"),
+        ((axes.each("optimizer", 3),), "sets the group config.optimizer; name its keys"),
         ((axes.each("style_layers", "relu9_1"),), "unknown layer 'relu9_1'"),
         ((axes.each("beta"),), "axis 'beta' is empty"),
         ((axes.each("beta", 1.0, 1.0),), "axis 'beta' has '1.0' twice"),

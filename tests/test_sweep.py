@@ -5,6 +5,7 @@ import os
 import random
 import resource
 import shlex
+import shutil
 import signal
 import socket
 import subprocess
@@ -291,6 +292,15 @@ def test_processes_share_a_sweep_and_survive_each_other(tiny, whole, tmp_path):
         (["--processes=2", "--process=1"], "--coordinator"),
         (["--coordinator=nowhere", "--workdir", "{0}/w"], "HOST:PORT"),
         (["--coordinator=127.0.0.1:1"], "name it with --workdir"),
+        (
+            ["--coordinator=127.0.0.1:1", "--processes=2", "--process=2", "--workdir", "{0}/w"],
+            "--process=2 of --processes=2",
+        ),
+        (["--distributed", "--process=1", "--workdir", "{0}/w"], "--coordinator"),
+        (["--axis", "beta=1,,2"], "empty value"),
+        (["--axis", "=1, 2"], "KEY=VALUE"),
+        (["--axis", "optimizer={{'name': 'adam'}}, 2"], "sets the group config.optimizer"),
+        (["--axis", "seed=1" + "0" * 5000 + ",,2"], "000...' has an empty value"),
     ],
 )
 def test_mistakes_are_one_line(arguments, said, tiny, tmp_path):
@@ -310,9 +320,43 @@ def test_dry_run_writes_nothing(tiny, tmp_path):
     assert not (tmp_path / "w").exists()
 
 
-def test_flags_stay_with_their_values(monkeypatch):
+IMPATIENT = """
+from nst_jax import commands, sweep
+sweep.PATIENCE = 0
+commands.start(lambda: sweep.await_listener("{}", {}))
+"""
+
+
+@pytest.mark.parametrize(
+    ("host", "port"), [("127.0.0.1", 0), ("no.such.host.invalid", 1), ("::1", 99999)]
+)
+def test_process_0_must_listen(host, port):
+    code = IMPATIENT.format(host, port or free_port())
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 2
+    assert f"does not listen on --coordinator {host}" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize("name", ["final.png", "metrics.jsonl", "config.json", "result.json"])
+def test_a_damaged_cell_is_painted_again(name, tiny, whole, tmp_path):
+    """Cut off, emptied or gone: what is not as it was written is not finished."""
+    shutil.copytree(whole, tmp_path / "w")
+    cells = sorted((tmp_path / "w" / "cells").iterdir())
+    for cell, left in zip(cells, (50, 0), strict=False):
+        (cell / name).write_bytes((cell / name).read_bytes()[:left])
+    (cells[2] / name).unlink()
+    _, err = command("--config", tiny, "--workdir", tmp_path / "w")
+    assert [f"{k}-beta" in err for k in range(6)] == [True] * 3 + [False] * 3
+    assert_equal(tmp_path / "w", whole, levels=1)
+
+
+def test_flags_stay_with_their_values(monkeypatch, tmp_path):
     words = ["--config", "a.py:x", "--dry_run", "--config.style=a b.jpg", "-axis", "seed=1, 2"]
     monkeypatch.setattr(sys, "argv", ["sweep.py", *words])
     assert commands.typed() == [
         "--config=a.py:x", "--dry_run", "--config.style=a b.jpg", "-axis=seed=1, 2",
     ]  # fmt: skip
+    (tmp_path / "flags").write_text("--config=b.py\n--config.seed=3\n")
+    monkeypatch.setattr(sys, "argv", ["sweep.py", f"--flagfile={tmp_path / 'flags'}", "--dry_run"])
+    assert commands.typed() == ["--config=b.py", "--config.seed=3", "--dry_run"]
