@@ -269,6 +269,7 @@ def _paint(
     shared = network if mesh is None else jax.device_put(network, NamedSharding(mesh, P()))
     state, done = None, 0
     for scale in pyramid.scales(c):
+        forget_programs()
         sized = [
             inputs.at(own, one, scale.size) for own, one in zip(configs, pictures, strict=True)
         ]
@@ -297,6 +298,21 @@ def _paint(
                 yield progress._replace(step=done + progress.step, lost=lost)
             first = False
         done += scale.steps
+
+
+def forget_programs(share: float = 0.5):
+    """Lets go of compiled programs if they fill more than a share of what Linux lets a process map.
+
+    XLA:CPU maps every kernel by itself, over a thousand pieces of memory a program; at the system's
+    65530 the process would die, after some twenty paintings of different sizes.
+    """
+    try:
+        mapped = Path("/proc/self/maps").read_bytes().count(b"\n")
+        most = int(Path("/proc/sys/vm/max_map_count").read_text())
+    except OSError:  # another system, without such a limit
+        return
+    if mapped > share * most:
+        jax.clear_caches()
 
 
 def problem(c: config.Config, pictures: Pictures, network: Network) -> Args:

@@ -103,7 +103,8 @@ def pixels(picture):
 
 @pytest.fixture
 def compilations():
-    """Counts what the backend compiles from here on."""
+    """Counts what the backend compiles from here on; it starts with nothing compiled."""
+    jax.clear_caches()
     seen = []
 
     def listen(event, *_, **__):

@@ -1,5 +1,6 @@
 import contextlib
 import dataclasses
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -76,6 +77,25 @@ def test_a_second_painting_compiles_nothing(pair, compilations):
     nst_jax.stylize(*pair, **FAST | {"alpha": 3.0, "beta": 0.5, "tv_weight": 7.0, "steps": 5})
     nst_jax.stylize(*pair, **FAST | {"style_layers": "relu1_1:5, relu2_1:0"})
     assert not compilations
+
+
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="only Linux limits them")
+def test_programs_are_forgotten_before_the_system_runs_out_of_maps(pair, compilations):
+    """XLA:CPU maps a thousand pieces a program, and Linux allows 65530: some fifty programs."""
+
+    def maps():
+        return Path("/proc/self/maps").read_bytes().count(b"\n")
+
+    nst_jax.stylize(*pair, **FAST)
+    many = maps()
+    transfer.forget_programs(2 * many / int(Path("/proc/sys/vm/max_map_count").read_text()))
+    count = len(compilations)
+    nst_jax.stylize(*pair, **FAST)
+    assert len(compilations) == count  # nothing was forgotten
+    transfer.forget_programs(0.5 * many / int(Path("/proc/sys/vm/max_map_count").read_text()))
+    assert maps() < many - 500
+    nst_jax.stylize(*pair, **FAST)
+    assert len(compilations) > count
 
 
 def test_starts(pair, picture, tmp_path):
