@@ -84,17 +84,17 @@ def default() -> Config:
 
     c.optimizer = ConfigDict()
     c.optimizer.name = "adam"  # "adam", "sgd" or "lbfgs"
-    c.optimizer.learning_rate = 0.04  # adam: pixel units a step (lbfgs: without line search)
+    c.optimizer.learning_rate = 0.04  # adam: pixel units a step; sgd: a factor; lbfgs has none
     c.optimizer.decay = 1.0  # what the learning rate is multiplied with at every step
     c.optimizer.b1 = 0.9  # adam: decay of the mean gradient
     # adam: decay of the mean squared gradient. 0.99 instead of the usual 0.999: the gradient of an
     # image changes its scale within 100 steps.
     c.optimizer.b2 = 0.99
     c.optimizer.eps = 1e-8  # adam
-    c.optimizer.memory = 10  # lbfgs: pairs of steps and gradients remembered
-    c.optimizer.line_search = True  # lbfgs: search the step length
+    c.optimizer.memory = 20  # lbfgs: pairs of steps and gradients remembered
     c.optimizer.average = 0.0  # decay of a moving average of the iterates, 0 (none) to below 1
-    c.steps = 200  # optimiser steps; one of L-BFGS evaluates the objective 1 to 20 times
+    c.parameterization = "pixels"  # what the optimiser steps: "pixels" or "fourier"
+    c.steps = 200  # optimiser steps; each evaluates the objective and its gradient once
     c.seed = 0  # of the noise and of losses that draw
     # Of products in the network: "highest" (float32), "high" or "default", which are TF32 on NVIDIA
     # GPUs and 3 or 1 passes in bfloat16 on TPUs. CPUs compute in float32 whatever it says.

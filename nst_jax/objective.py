@@ -181,8 +181,8 @@ def normalized_gradient(distance: Callable[[Any], Array], look: Any) -> Array:
     """distance(look), with the gradient g / (|g|_1 + 1e-8) in place of g.
 
     neural-style's -normalize_gradients, as its Lua original has it: at the layer, before the
-    weight, so that weights still count. Its value is no longer the integral of its gradient, which
-    a line search would need.
+    weight, so that weights still count. Its value is no longer the integral of its gradient, by
+    which L-BFGS would choose its steps.
     """
     here = jax.lax.stop_gradient(look)
     value, gradient = jax.value_and_grad(distance)(here)

@@ -18,7 +18,9 @@ from jax import Array
 from jax.sharding import PartitionSpec as P
 from jaxtyping import Float
 
+from nst_jax.lbfgs import lbfgs
 from nst_jax.objective import Args, Image, breakdown, in_order, objective
+from nst_jax.parameterization import PARAMETERIZATIONS
 
 Images = Float[Array, "*paintings h w 3"]
 
@@ -29,13 +31,13 @@ class Settings(NamedTuple):
     Attributes:
       name: a key of `OPTIMIZERS`.
       memory: pairs of steps and gradients that L-BFGS remembers.
-      line_search: whether L-BFGS searches its step length.
+      parameterization: a key of `PARAMETERIZATIONS`, what the optimiser steps.
       precision: of matrix products and convolutions, as `jax.default_matmul_precision` names it.
     """
 
     name: str
     memory: int = 10
-    line_search: bool = True
+    parameterization: str = "pixels"
     precision: str = "highest"
 
 
@@ -43,7 +45,7 @@ class Rates(NamedTuple):
     """Numbers of the optimiser; traced, so that a change compiles nothing.
 
     Attributes:
-      learning_rate: pixel units a step (Adam), or a factor (SGD, L-BFGS without line search).
+      learning_rate: pixel units a step (Adam), or a factor (SGD); L-BFGS has none.
       decay: what the learning rate is multiplied with at every step, 0 to 1.
       b1, b2, eps: of Adam.
       average: decay of the moving average of the iterates, 0 (none) to below 1.
@@ -61,8 +63,8 @@ class State(NamedTuple):
     """All that one step leaves to the next.
 
     Attributes:
-      image: the iterate.
-      average: moving average of the iterates: the picture that people see.
+      image: the iterate; of an optimiser that tries points the one to try next.
+      average: moving average of the iterates that it took: the picture that people see.
       optimizer: of optax.
       step: steps taken at this size.
     """
@@ -110,15 +112,12 @@ class Optimizer(NamedTuple):
 
     Attributes:
       build: (settings, rates, learning rate now) -> optax transformation of the image.
-      compares: whether it compares gradients of different steps. Then it starts afresh at another
-        size, and every step draws the same random numbers.
-      in_turn: whether a device steps the members of a batch one after another: their steps take
-        different numbers of evaluations, and at once all would wait for the slowest.
+      tries: whether it compares points and takes the better: `image` and `value` of its state.
+        Then it starts afresh at another size, and every step draws the same random numbers.
     """
 
     build: Callable[[Settings, Rates, Any], Transformation]
-    compares: bool = False
-    in_turn: bool = False
+    tries: bool = False
 
 
 def _adam(settings: Settings, rates: Rates, learning_rate: Any) -> Transformation:
@@ -135,21 +134,15 @@ def _sgd(settings: Settings, rates: Rates, learning_rate: Any) -> Transformation
 
 
 def _lbfgs(settings: Settings, rates: Rates, learning_rate: Any) -> Transformation:
-    """L-BFGS; optax's zoom line search chooses the step length by itself, unless it is off.
-
-    Nocedal & Wright, "Numerical Optimization", 2006, algorithms 7.5, 3.5 and 3.6. Without line
-    search it is PyTorch's default: one evaluation a step, times the learning rate.
-    """
-    del rates
-    if settings.line_search:
-        return optax.lbfgs(memory_size=settings.memory)
-    return optax.lbfgs(learning_rate, memory_size=settings.memory, linesearch=None)
+    """L-BFGS, one evaluation a step (`nst_jax.lbfgs`); it finds its step lengths by itself."""
+    del rates, learning_rate
+    return lbfgs(settings.memory)
 
 
 OPTIMIZERS = {
     "adam": Optimizer(_adam),
     "sgd": Optimizer(_sgd),
-    "lbfgs": Optimizer(_lbfgs, compares=True, in_turn=True),
+    "lbfgs": Optimizer(_lbfgs, tries=True),
 }
 
 
@@ -166,13 +159,15 @@ def initial_state(settings: Settings, image: Images) -> State:
     """
     if image.ndim == 4:
         return jax.vmap(functools.partial(initial_state, settings))(image)
-    optimizer = OPTIMIZERS[settings.name].build(settings, Rates(1.0), 1.0).init(image)
+    coordinates = PARAMETERIZATIONS[settings.parameterization](image.shape[:2])
+    optimizer = OPTIMIZERS[settings.name].build(settings, Rates(1.0), 1.0)
+    optimizer = optimizer.init(coordinates.encode(image))
     return State(image, jnp.copy(image), optimizer, jnp.int32(0))
 
 
 def args_at(settings: Settings, args: Args, step: Array) -> Args:
     """The objective's arguments at a step: its own random numbers."""
-    if OPTIMIZERS[settings.name].compares:
+    if OPTIMIZERS[settings.name].tries:
         return args
     return args._replace(key=jax.random.fold_in(args.key, step))
 
@@ -181,33 +176,26 @@ def step(settings: Settings, state: State, args: Args, rates: Rates) -> tuple[St
     """One step of any optimiser: the new state, and the objective before the step.
 
     The image is clipped to [0, 1] after every step, so that the loss is that of a picture which can
-    be saved; left free, L-BFGS lowers the loss outside the range and loses it when saving. The
-    value and gradient that L-BFGS's line search remembers are of the image before clipping, so
-    they are computed afresh.
+    be saved; left free, L-BFGS lowers the loss outside the range and loses it when saving.
 
     The average is Adam's: bias-corrected, the mean of the iterates x_0 .. x_t with weights
     average^(t - i).
     """
     args = args_at(settings, args, state.step)
     value, grad = jax.value_and_grad(objective)(state.image, args)
-    learning_rate = rates.learning_rate * rates.decay**state.step
-    updates, optimizer = (
-        OPTIMIZERS[settings.name]
-        .build(settings, rates, learning_rate)
-        .update(
-            grad,
-            state.optimizer,
-            state.image,
-            value=value,
-            grad=grad,
-            value_fn=objective,
-            args=args,
-        )
-    )
-    image = jnp.clip(cast(Array, optax.apply_updates(state.image, updates)), 0, 1)
+    decode, encode = PARAMETERIZATIONS[settings.parameterization](state.image.shape[:2])
+    method = OPTIMIZERS[settings.name]
+    updates, optimizer = method.build(
+        settings, rates, rates.learning_rate * rates.decay**state.step
+    ).update(decode(grad), state.optimizer, encode(state.image), value=value)
+    image = jnp.clip(state.image + decode(cast(Array, updates)), 0, 1)
+    taken = image
+    if method.tries:
+        accepted = cast(Any, optimizer)
+        taken, value = jnp.clip(decode(accepted.image), 0, 1), accepted.value
     count = state.step + 1
     newest = (1 - rates.average) / (1 - rates.average ** (count + 1))
-    average = (1 - newest) * state.average + newest * image
+    average = (1 - newest) * state.average + newest * taken
     return State(image, average, optimizer, count), value
 
 
@@ -238,8 +226,6 @@ def chunk(
                 return function(one[0], one[1]._replace(network=args.network), one[2])
 
             own = args._replace(network=None)  # pyright: ignore[reportArgumentType]
-            if OPTIMIZERS[settings.name].in_turn:
-                return jax.lax.map(of_one, (state, own, rates))
             return jax.vmap(of_one)((state, own, rates))
 
         return over_all

@@ -15,7 +15,6 @@ from nst_jax.axes import Cell
 from nst_jax.errors import UserError
 from nst_jax.inputs import Pictures
 from nst_jax.losses.style import STYLE
-from nst_jax.optimize import OPTIMIZERS
 
 T = TypeVar("T")
 
@@ -145,8 +144,7 @@ def plan(cells: Sequence[Cell], batch: int = 0) -> tuple[list[Program], dict[str
         own = work(cell.config, pictures.shape)
         asked[key] = max(own, asked.get(key, own), key=lambda one: one.bytes)
     return [
-        Program(group, batch or at_once(group[0].config, asked[key]), asked[key])
-        for key, group in groups.items()
+        Program(group, batch or at_once(asked[key]), asked[key]) for key, group in groups.items()
     ], unusable
 
 
@@ -214,13 +212,11 @@ def batches(group: Sequence[T], at_once: int) -> list[list[T]]:
 def work(c: config.Config, shape: tuple[int, int]) -> Work:
     """What an experiment asks for, by the convolutions of its network.
 
-    A step evaluates the objective and its gradient once, L-BFGS's with line search about twice:
-    each is the convolutions there and back. Memory is mostly that of the activations: within a
-    tenth of what XLA reports on CPU.
+    A step evaluates the objective and its gradient once: the convolutions there and back.
+    Memory is mostly that of the activations: within a tenth of what XLA reports on CPU.
     """
     height, width = shape
     deepest = max(architecture.conv(tap) for tap in inputs.taps_of(c))
-    evaluations = 2 if c.optimizer.name == "lbfgs" and c.optimizer.line_search else 1
     activations = operations = 0.0
     for name, (rows, columns, into, out) in architecture.conv_shapes(c.arch).items():
         if name <= deepest:
@@ -234,17 +230,12 @@ def work(c: config.Config, shape: tuple[int, int]) -> Work:
     return Work(
         height * width,
         round(4 * height * width * (1.1 * activations + 3 * pictures)),
-        height * width * operations * evaluations * steps,
+        height * width * operations * steps,
     )
 
 
-def at_once(c: config.Config, asked: Work) -> int:
-    """How many experiments one device runs at once, by its memory; on a CPU by its cache.
-
-    One, where the optimiser steps them in turn: more would gain nothing.
-    """
-    if OPTIMIZERS[c.optimizer.name].in_turn:
-        return 1
+def at_once(asked: Work) -> int:
+    """How many experiments one device runs at once, by its memory; on a CPU by its cache."""
     device = jax.local_devices()[0]
     if device.platform == "cpu":
         most = CPU_PIXELS // asked.pixels

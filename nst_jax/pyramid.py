@@ -36,15 +36,15 @@ def enlarge(settings: Settings, state: State, shape: tuple[int, int]) -> State:
     """The state at another size (height, width): the average picture, and the optimiser warm.
 
     The picture is enlarged bicubically, and everything of the optimiser that has the picture's
-    shape bilinearly, which keeps Adam's mean squares positive. An optimiser that compares
-    gradients of different steps starts afresh. Adam counts its steps on, the average starts anew,
+    shape bilinearly, which keeps Adam's mean squares positive. An optimiser that compares points
+    starts afresh. Adam counts its steps on, the average starts anew,
     as in crowsonkb/style-transfer-pytorch. Of a batch, each state by itself.
     """
     if state.image.ndim == 4:
         return jax.vmap(lambda one: enlarge(settings, one, shape))(state)
     image = jnp.clip(jax.image.resize(state.average, (*shape, 3), "cubic"), 0, 1)
     fresh = initial_state(settings, image)
-    if OPTIMIZERS[settings.name].compares:
+    if OPTIMIZERS[settings.name].tries:
         return fresh
 
     def carried(leaf: Any) -> Any:

@@ -41,6 +41,7 @@ KNOWN_LOSSES = {"content": CONTENT_LOSSES, "style": STYLE_LOSSES}
 TV_LOSSES = ("squared", "absolute", "nine_point", "power")
 POOLINGS = ("max", "average", "l2", "average_rescaled", "l2_rescaled")
 PADDINGS = ("zero", "reflect", "replicate", "circular", "replicate_first")
+PARAMETERIZATIONS = ("pixels", "fourier")
 COLOR_MODES = {
     "style": "the style's colours",
     "luminance": "paint in gray, then the content's chroma",
@@ -106,6 +107,7 @@ RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "color.mode": _one_of(*COLOR_MODES),
     "color.space": _one_of("yuv", "yiq", "lab"),
     "optimizer.name": _one_of("adam", "sgd", "lbfgs"),
+    "parameterization": _one_of(*PARAMETERIZATIONS),
     "optimizer.learning_rate": (_positive, "above 0"),
     "optimizer.decay": (lambda v: 0 < v <= 1, "above 0, 1 at most"),
     "optimizer.b1": (_share, "0 to below 1"),

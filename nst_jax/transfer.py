@@ -50,7 +50,7 @@ def knobs_of(c: config.Config, regions: Sequence[str] = ()) -> Knobs:
 def settings_of(c: config.Config) -> Settings:
     """What of the optimiser is compiled in."""
     o = c.optimizer
-    return Settings(o.name, o.memory, o.line_search, c.precision)
+    return Settings(o.name, o.memory, c.parameterization, c.precision)
 
 
 def rates_of(c: config.Config) -> Rates:

@@ -58,10 +58,7 @@ class VGG(nnx.Module):
         self.pooling = pooling
 
     def __call__(self, image: Float[Array, "h w 3"]) -> dict[str, Float[Array, "_ _ _"]]:
-        """Activations of an sRGB picture in [0, 1]: tap -> [h // 2^(b-1), w // 2^(b-1), channels].
-
-        Values outside [0, 1] are allowed: L-BFGS's line search looks there.
-        """
+        """Activations of an sRGB picture in [0, 1]: tap -> [h // 2^(b-1), w // 2^(b-1), c]."""
         features = ((image - self.mean[...]) * self.scale[...])[None]
         seen = {}
         for name, convolution in self.convs.items():

@@ -2,17 +2,20 @@
 
   python scripts/bench.py step
   python scripts/bench.py step --sizes 512 --json step.json
+  python scripts/bench.py quality --sizes 256 --content me.jpg --style painting.jpg
   python scripts/bench.py sweep --sizes 128 --rounds 5
 
 step    an Adam step of the default objective, against PyTorch's (needs the extra `bench`) and
         against direct convolutions
+quality seconds until the loss is within 5 % of that which neural-style-pt's 500 steps of L-BFGS
+        reach in PyTorch, from the photograph, against the time of those; measured once
 sweep   a cell of a sweep, batched as `nst_jax.sweep` does it, against one after another
 
 A ratio below 1 is faster than the reference. Machines are noisy: every round measures all sides in
 turn, and a table has the median over rounds of the ratio within a round, with its smallest and
 largest. Compilation is not counted.
 
-2 CPU cores: step 4 minutes, sweep 8.
+2 CPU cores: step 4 minutes, quality 20 minutes a size, sweep 8.
 """
 
 import functools
@@ -31,6 +34,8 @@ from nst_jax import commands, config, images, inputs
 _SIZES = flags.DEFINE_list("sizes", [], "Sides of the painting, in pixels; 256 and 512 if empty.")
 _STEPS = flags.DEFINE_integer("steps", 10, "Steps of one measurement.", lower_bound=1)
 _ROUNDS = flags.DEFINE_integer("rounds", 5, "Measurements of each side.", lower_bound=1)
+_CONTENT = flags.DEFINE_string("content", "", "Photograph of `quality`; the sample's if empty.")
+_STYLE = flags.DEFINE_string("style", "", "Painting of `quality`; the one in images/ if empty.")
 _JSON = flags.DEFINE_string("json", "", "Also write the table to this file.")
 
 
@@ -76,7 +81,7 @@ def experiment(size: int, **keys: Any) -> config.Config:
 
 def step() -> Iterator[Row]:
     """A step on a square picture; PyTorch's is the better one of its two layouts."""
-    from torch_reference import stepper
+    from torch_reference import painter
 
     from nst_jax import transfer
 
@@ -89,7 +94,7 @@ def step() -> Iterator[Row]:
         layouts = {"NCHW": False, "channels last": True}
         sides: dict[str, Callable[[], Any]] = {
             f"PyTorch, {name}": functools.partial(
-                stepper(c, loaded, content, style, last), _STEPS.value
+                painter(c, loaded, content, style, last).steps, _STEPS.value
             )
             for name, last in layouts.items()
         }
@@ -123,6 +128,78 @@ def stepped(c: config.Config, pictures: Any, loaded: Any) -> Callable[[], None]:
     return steps
 
 
+NEURAL_STYLE = Path(__file__).parents[1] / "configs" / "presets" / "neural_style.py"
+WITHIN = 1.05  # of the loss to reach
+WAYS: dict[str, dict[str, Any]] = {
+    "L-BFGS": {"optimizer.name": "lbfgs"},
+    "L-BFGS, fourier": {"optimizer.name": "lbfgs", "parameterization": "fourier"},
+    "L-BFGS, fourier, from half the size": {
+        "optimizer.name": "lbfgs",
+        "parameterization": "fourier",
+        "pyramid.min_size": 2,  # of the size
+        "pyramid.first_steps": 60,
+        "pyramid.factor": 2.0,
+    },
+    "Adam, rate 0.04": {"optimizer.name": "adam", "optimizer.learning_rate": 0.04},
+    "Adam, rate 0.01": {"optimizer.name": "adam", "optimizer.learning_rate": 0.01},
+    "Adam, rate 0.02, fourier": {
+        "optimizer.name": "adam",
+        "optimizer.learning_rate": 0.02,
+        "parameterization": "fourier",
+    },
+}
+MOST_STEPS = 500
+
+
+def quality() -> Iterator[Row]:
+    """Ways to the loss that neural-style-pt's own way comes to, and its time for that."""
+    import jax.numpy as jnp
+    from torch_reference import painter
+
+    from nst_jax import transfer
+    from nst_jax.objective import objective
+
+    for size in map(int, _SIZES.value or ("256",)):
+        c = config.load(NEURAL_STYLE)
+        c.image_size, c.steps, c.log_every, c.save_every = size, MOST_STEPS, 10, 0
+        c.content, c.style = _CONTENT.value or c.content, _STYLE.value or c.style
+        c.init.picture, c.init.noise = "content", 0.0
+        c = config.validate(c)
+        pictures, loaded = inputs.read(c), transfer.load_weights(c)
+        assert pictures.content is not None
+        reference = painter(c, loaded, pictures.content, pictures.styles[0], channels_last=False)
+        start = time.perf_counter()
+        reference.steps(MOST_STEPS)
+        whole = time.perf_counter() - start
+        saved = reference.image.detach().clamp(0, 1)[0].permute(1, 2, 0).numpy()
+        network = transfer.network_of(loaded, inputs.taps_of(c), c.pooling)
+        wanted = float(objective(jnp.asarray(saved), transfer.problem(c, pictures, network)))
+        yield Row(f"{size} pixels, PyTorch, L-BFGS, 500 steps to {wanted:.4g}", whole, [1.0])
+        for name, keys in WAYS.items():
+            keys = keys | {"pyramid.min_size": size // keys.get("pyramid.min_size", size + 1)}
+            own = config.with_values(c, keys)
+            warm = config.with_values(own, {"steps": 10, "pyramid.first_steps": 10})
+            reached(warm, pictures, loaded, 0)
+            seconds, steps, loss = reached(own, pictures, loaded, WITHIN * wanted)
+            label = f"{size} pixels, {name}, {steps} steps to {loss:.4g}"
+            yield Row(label, seconds, [seconds / whole])
+
+
+def reached(
+    c: config.Config, pictures: Any, loaded: Any, wanted: float
+) -> tuple[float, int, float]:
+    """Paints until the loss at full size is low enough: seconds, steps, loss."""
+    from nst_jax import transfer
+
+    start, last = time.perf_counter(), None
+    for last in transfer.paint(c, pictures, loaded):
+        full = last.image.shape[:2] == pictures.shape
+        if full and last.terms["total"] <= wanted:
+            break
+    assert last is not None
+    return time.perf_counter() - start, last.step, last.terms["total"]
+
+
 def sweep() -> Iterator[Row]:
     """A cell of 1, 4 and 16 that differ in beta, in batches, against one after another."""
     from nst_jax import programs, transfer
@@ -131,7 +208,7 @@ def sweep() -> Iterator[Row]:
         for optimizer in ("adam", "lbfgs"):
             base = experiment(size, **{"optimizer.name": optimizer})
             pictures, loaded = inputs.read(base), transfer.load_weights(base)
-            most = programs.at_once(base, programs.work(base, pictures.shape))
+            most = programs.at_once(programs.work(base, pictures.shape))
             for count in (1, 4, 16):
                 cells = [config.with_values(base, {"beta": 0.02 * (1 + k)}) for k in range(count)]
                 seconds = rounds(
@@ -166,7 +243,11 @@ def finish(progress: Iterator[Any]):
         one.image.block_until_ready()
 
 
-BENCHMARKS: dict[str, Callable[[], Iterator[Row]]] = {"step": step, "sweep": sweep}
+BENCHMARKS: dict[str, Callable[[], Iterator[Row]]] = {
+    "step": step,
+    "quality": quality,
+    "sweep": sweep,
+}
 
 
 def main(name: str):

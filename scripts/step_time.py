@@ -51,7 +51,7 @@ ROWS: dict[str, dict[str, Any]] = {
     "optimizer.average=0.9": {"optimizer": {"average": 0.9}},
     "optimizer.name=sgd": {"optimizer": {"name": "sgd"}},
     "optimizer.name=lbfgs": {"optimizer": {"name": "lbfgs"}},
-    "optimizer.line_search=False": {"optimizer": {"name": "lbfgs", "line_search": False}},
+    "parameterization=fourier": {"parameterization": "fourier"},
 }
 
 

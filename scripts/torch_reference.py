@@ -1,12 +1,12 @@
 """A plain, well-written PyTorch step of the same objective, to measure against; needs PyTorch.
 
-torch.autograd through VGG-19 up to relu5_1, Gram losses at five layers, content at relu4_2, squared
-total variation, torch.optim.Adam: what a user would write who knows PyTorch. Float32.
+torch.autograd through VGG-19 up to relu5_1, Gram losses at five layers, content at relu4_2, total
+variation, torch.optim's Adam or L-BFGS: what a user would write who knows PyTorch. Float32.
 """
 
 import importlib
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -14,18 +14,37 @@ from nst_jax import architecture, config, weights
 from nst_jax.errors import UserError
 from nst_jax.images import Picture
 
+# The losses that there are here: of sums of squares over so many entries or channels, or of
+# differences.
+CONTENT = {"squared": 1 / 4, "mse": 1.0}
+STYLE = {"gram": lambda channels: 1 / (4 * channels**2), "gram_johnson": lambda n: 1 / n**4}
+SMOOTHNESS = {
+    "squared": lambda differences: differences.square().mean(),
+    "absolute": lambda differences: differences.abs().sum(),
+}
 
-def stepper(
+
+class Painter(NamedTuple):
+    """A picture that is stepped down its loss: the tensor, and what takes so many steps."""
+
+    image: Any
+    steps: Callable[[int], None]
+
+
+def painter(
     c: config.Config,
     loaded: weights.Weights,
     content: Picture,
     style: Picture,
     channels_last: bool,
-) -> Callable[[int], None]:
-    """Makes a function that takes so many steps from the content picture.
+) -> Painter:
+    """Starts from the content picture, with Adam or L-BFGS.
+
+    L-BFGS is neural-style-pt's: no line search, and the picture is clipped only when it is saved. A
+    step of it is an evaluation, after a first one.
 
     Args:
-      c: a validated config with the losses "squared" and "gram" and Adam.
+      c: a validated config with losses that there are here.
       loaded: of `c.arch`.
       content, style: [h, w, 3].
       channels_last: how PyTorch keeps activations and kernels in memory.
@@ -44,8 +63,9 @@ def stepper(
         batch = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))[None]
         return batch.contiguous(memory_format=layout)
 
-    content_lambdas = config.losses(c, "content")["squared"]
-    style_lambdas = config.losses(c, "style")["gram"]
+    [(content_loss, content_lambdas)] = config.losses(c, "content").items()
+    [(style_loss, style_lambdas)] = config.losses(c, "style").items()
+    smoothness = SMOOTHNESS[c.tv_loss]
     taps = {*content_lambdas, *style_lambdas}
     deepest = max(map(architecture.conv, taps))
     layers = {
@@ -80,19 +100,38 @@ def stepper(
         styles = {tap: gram(features(tensor(style))[tap]) for tap in style_lambdas}
     image = tensor(content).clone().requires_grad_(True)
     o = c.optimizer
-    adam = torch.optim.Adam([image], lr=o.learning_rate, betas=(o.b1, o.b2), eps=o.eps)
 
     def loss() -> Any:
         seen = features(image)
         total = 0
         for tap, weight in content_lambdas.items():
-            total = total + c.alpha * weight * functional.mse_loss(seen[tap], contents[tap]) / 4
+            distance = functional.mse_loss(seen[tap], contents[tap])
+            total = total + c.alpha * weight * CONTENT[content_loss] * distance
         for tap, weight in style_lambdas.items():
-            distance = (gram(seen[tap]) - styles[tap]).square().sum() / (4 * styles[tap].numel())
-            total = total + c.beta * weight * distance
-        below = (image[:, :, 1:] - image[:, :, :-1]).square().mean()
-        beside = (image[..., 1:] - image[..., :-1]).square().mean()
+            distance = (gram(seen[tap]) - styles[tap]).square().sum()
+            total = total + c.beta * weight * STYLE[style_loss](len(styles[tap])) * distance
+        below = smoothness(image[:, :, 1:] - image[:, :, :-1])
+        beside = smoothness(image[..., 1:] - image[..., :-1])
         return total + c.tv_weight * (below + beside)
+
+    if o.name == "lbfgs":
+        lbfgs = torch.optim.LBFGS(
+            [image], max_iter=1, history_size=o.memory, tolerance_change=-1, tolerance_grad=0
+        )
+
+        def evaluate() -> Any:
+            lbfgs.zero_grad(set_to_none=True)
+            value = loss()
+            value.backward()
+            return value
+
+        def follow(count: int):
+            for _ in range(count):
+                lbfgs.step(evaluate)
+
+        return Painter(image, follow)
+
+    adam = torch.optim.Adam([image], lr=o.learning_rate, betas=(o.b1, o.b2), eps=o.eps)
 
     def steps(count: int):
         for _ in range(count):
@@ -102,4 +141,4 @@ def stepper(
             with torch.no_grad():
                 image.clamp_(0, 1)
 
-    return steps
+    return Painter(image, steps)

@@ -22,11 +22,12 @@ CHOICES = {
     "style_losses": tuple(STYLE),
     "pooling": rules.POOLINGS,
     "padding": rules.PADDINGS,
-    "optimizer": (*optimize.OPTIMIZERS, "lbfgs without line search"),
+    "optimizer.name": tuple(optimize.OPTIMIZERS),
+    "parameterization": rules.PARAMETERIZATIONS,
     "guides": ("none", *PROPAGATIONS),
     "color.mode": tuple(rules.COLOR_MODES),  # last: it changes pictures, not the program
 }
-CHEAP = {"none", "adam", "sgd"}  # what compiles sooner than its like
+CHEAP = {"none", "pixels", "adam", "sgd"}  # what compiles sooner than its like
 # Few and shallow layers: it is compilation that takes the time. cross_gram is between two.
 FAST = {
     "image_size": 64,
@@ -101,8 +102,6 @@ def configured(files, *row: str, **more) -> config.Config:
     c.content, c.style = str(files / "content.png"), str(files / "style.png")
     c.update(FAST)
     chosen = dict(zip(CHOICES, row, strict=False))
-    name, *no_search = chosen.pop("optimizer", "adam").split(" ", 1)
-    c.optimizer.update(name=name, line_search=not no_search)
     if (how := chosen.pop("guides", "none")) != "none":
         for part in ("content", "style"):
             masks = (f"{side}={files}/{part}-{side}.png" for side in ("left", "right"))
@@ -190,6 +189,7 @@ ADDED = {  # by what is on: to one step of the defaults
     "padding=reflect": {"reverse"},
     "convolution=winograd": {"concatenate"},
     "optimizer.name=lbfgs": {"while"},
+    "parameterization=fourier": {"fft"},
 }
 
 
@@ -220,7 +220,7 @@ def test_guides_take_products_of_their_own(files, vgg19):
     """Two regions at one layer: a Gram matrix each, with its gradient, and one more weighting."""
     plain, guided = (
         operations(program_of(configured(files, *row), vgg19))
-        for row in ((), ("gram", "max", "zero", "adam", "simple"))
+        for row in ((), ("gram", "max", "zero", "adam", "pixels", "simple"))
     )
     assert (plain["dot_general"], guided["dot_general"]) == (2, 4)
     assert guided["multiply"] > plain["multiply"]

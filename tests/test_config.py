@@ -163,6 +163,7 @@ BAD_VALUES = {
     "color.mode": ["gray", ""],
     "color.space": ["rgb"],
     "optimizer.name": ["adagrad", ""],
+    "parameterization": ["wavelets", ""],
     "optimizer.learning_rate": [0.0, -1.0],
     "optimizer.decay": [0.0, 1.1, float("nan")],
     "optimizer.b1": [-0.1, 1.0],

@@ -23,13 +23,10 @@ def get_config(arg: str = "") -> config.Config:
     rates = {
         f"adam, {rate:g}": {"optimizer.learning_rate": rate} for rate in (0.01, 0.02, 0.04, 0.08)
     }
-    searching = {"lbfgs": {"optimizer.name": "lbfgs"}}
-    plain = {
-        "lbfgs, no search": {
-            "optimizer.name": "lbfgs",
-            "optimizer.line_search": False,
-            "optimizer.learning_rate": 1.0,
-        }
+    others = {
+        "adam, 0.04, fourier": {"parameterization": "fourier"},
+        "lbfgs": {"optimizer.name": "lbfgs"},
+        "lbfgs, fourier": {"optimizer.name": "lbfgs", "parameterization": "fourier"},
     }
-    c.axes = (axes.named("optimizer", rates | searching | plain),)
+    c.axes = (axes.named("optimizer", rates | others),)
     return c

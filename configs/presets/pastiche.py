@@ -23,8 +23,6 @@ def get_config(arg: str = "") -> config.Config:
     c.beta = 10.0
     c.tv_weight = 0.0
     c.optimizer.name = "lbfgs"
-    c.optimizer.line_search = False
-    c.optimizer.learning_rate = 1.0
     c.optimizer.memory = 100
     c.steps = 1000
     return config.smoke(c) if options.smoke else c
