@@ -12,15 +12,21 @@ from nst_jax import config
 
 
 def get_config(arg: str = "") -> config.Config:
-    """Coarse to fine, with a photograph that matplotlib ships and the painting in images/."""
+    """Coarse to fine, with a photograph that matplotlib ships and the painting in images/.
+
+    small: for sweeps; Adam, which losses that draw random numbers need.
+    """
     options = config.parse_arg(arg, small=False, smoke=False)
     c = config.sample()
     c.image_size = 320
-    c.alpha = 2.0
+    c.alpha = 1.5
     c.pyramid.min_size = 160  # 160, 226, 320: strokes larger than one scale makes them
-    c.pyramid.first_steps = 80
-    c.pyramid.steps = 50
-    c.steps = 60
-    if options.small:  # for sweeps: 128, 181, 256
+    c.pyramid.first_steps = 60
+    c.pyramid.steps = 40
+    c.steps = 40
+    c.optimizer.name = "lbfgs"
+    if options.small:  # 128, 181, 256
         c.image_size, c.pyramid.min_size = 256, 128
+        c.alpha, c.optimizer.name = 2.0, "adam"
+        c.pyramid.first_steps, c.pyramid.steps, c.steps = 80, 50, 60
     return config.smoke(c) if options.smoke else c

@@ -2,9 +2,9 @@
 
 The two loops of Nocedal & Wright, "Numerical Optimization", 2006, algorithm 7.4, with a line search
 spread over the steps: one proposes a point; the next, which has its value, accepts it if that did
-not rise, or else proposes half the way. So every step costs the same, and the members of a batch
-take theirs at once. Where half the way fails ten times in a row, all that was learned is forgotten
-and the gradient followed.
+not rise, or else proposes a part of the way, where the parabola through what is known is lowest. So
+every step costs the same, and the members of a batch take theirs at once. Where no part of the way
+helps, all that was learned is forgotten and the gradient followed.
 
 PyTorch's L-BFGS, with which the first style transfers were painted, takes the whole way unseen.
 """
@@ -18,7 +18,8 @@ from jax import Array
 from jaxtyping import Float, Int
 
 FIRST = 0.02  # of the range of pixels: the most that the first step moves one
-SHORTEST = 2.0**-10  # of the whole way
+PARTS = 1 / 64, 1 / 2  # of a way that was too far: the least and the most to try next
+SHORTEST = 1e-3  # of the whole way
 LEAST_CURVATURE = 1e-6  # of |s| |y|: below, their product is little more than rounding
 
 Image = Float[Array, "*shape"]
@@ -64,7 +65,7 @@ def lbfgs(memory: int) -> optax.GradientTransformationExtraArgs:
     ) -> tuple[Image, State]:
         assert image is not None
         accepted = value <= state.value
-        stuck = ~accepted & (state.length < SHORTEST)
+        stuck = ~accepted & (state.length < SHORTEST) & (state.pairs.scale > 0)
         pairs = _remember(state, image, gradient, accepted)
         pairs = pairs._replace(
             weights=jnp.where(stuck, 0, pairs.weights), scale=jnp.where(stuck, 0, pairs.scale)
@@ -74,11 +75,18 @@ def lbfgs(memory: int) -> optax.GradientTransformationExtraArgs:
             jnp.where(accepted, value, state.value),
             jnp.where(accepted, gradient, state.gradient),
             pairs,
-            jnp.where(accepted | stuck, 1, state.length / 2),
+            jnp.where(accepted | stuck, 1, state.length * _part(state, image, value)),
         )
         return new.image + new.length * _direction(new.gradient, pairs) - image, new
 
     return optax.GradientTransformationExtraArgs(cast(Any, init), cast(Any, update))
+
+
+def _part(state: State, image: Image, value: Any) -> Array:
+    """Of the way to an image with that value: where the parabola is lowest (ibid., 3.57)."""
+    slope = jnp.vdot(state.gradient, image - state.image)
+    lowest = -slope / (2 * (value - state.value - slope))
+    return jnp.clip(jnp.where(jnp.isfinite(lowest), lowest, 0), *PARTS)
 
 
 def _remember(state: State, image: Image, gradient: Image, accepted: Array) -> Pairs:

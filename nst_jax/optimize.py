@@ -175,24 +175,31 @@ def args_at(settings: Settings, args: Args, step: Array) -> Args:
 def step(settings: Settings, state: State, args: Args, rates: Rates) -> tuple[State, Array]:
     """One step of any optimiser: the new state, and the objective before the step.
 
-    The image is clipped to [0, 1] after every step, so that the loss is that of a picture which can
-    be saved; left free, L-BFGS lowers the loss outside the range and loses it when saving.
+    The loss is that of the picture clipped to [0, 1], as it can be saved; left free, L-BFGS lowers
+    it outside the range and loses that when saving. Pixels stay in the range. In coordinates that
+    spread a change over many pixels clipping would spoil the way, so there they may leave it, and
+    where they did, only the gradient that leads back counts.
 
     The average is Adam's: bias-corrected, the mean of the iterates x_0 .. x_t with weights
     average^(t - i).
     """
     args = args_at(settings, args, state.step)
-    value, grad = jax.value_and_grad(objective)(state.image, args)
     decode, encode = PARAMETERIZATIONS[settings.parameterization](state.image.shape[:2])
+    inside = jnp.clip(state.image, 0, 1)
+    value, grad = jax.value_and_grad(objective)(inside, args)
+    grad = jnp.where((state.image - inside) * grad < 0, 0, grad)
     method = OPTIMIZERS[settings.name]
     updates, optimizer = method.build(
         settings, rates, rates.learning_rate * rates.decay**state.step
     ).update(decode(grad), state.optimizer, encode(state.image), value=value)
-    image = jnp.clip(state.image + decode(cast(Array, updates)), 0, 1)
+    image = state.image + decode(cast(Array, updates))
+    if settings.parameterization == "pixels":
+        image = jnp.clip(image, 0, 1)
     taken = image
     if method.tries:
         accepted = cast(Any, optimizer)
-        taken, value = jnp.clip(decode(accepted.image), 0, 1), accepted.value
+        taken, value = decode(accepted.image), accepted.value
+    taken = jnp.clip(taken, 0, 1)
     count = state.step + 1
     newest = (1 - rates.average) / (1 - rates.average ** (count + 1))
     average = (1 - newest) * state.average + newest * taken

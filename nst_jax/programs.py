@@ -60,7 +60,8 @@ def structure(c: config.Config, pictures: Pictures) -> Hashable:
     """
     lambdas = {part: config.losses(c, part) if c[part] else {} for part in ("content", "style")}
     return (
-        (c.arch, c.weights, c.pooling, c.padding, c.convolution, c.normalize_network),
+        (c.arch, c.weights, c.pooling, c.padding, c.convolution, c.rematerialize),
+        c.normalize_network,
         # What the network is normalised by: the pictures as they are recoloured.
         (c.content, c.style, *c.color.values(), *c.guides.values())
         if c.normalize_network

@@ -82,9 +82,12 @@ def network_of(
     pooling: str,
     padding: str = "zero",
     method: str = "direct",
+    rematerialize: bool = False,
 ) -> Network:
     """The network on the device; kept, likewise."""
-    vgg = VGG(loaded.layers, loaded.mean, loaded.scale, taps, pooling, padding, method)
+    vgg = VGG(
+        loaded.layers, loaded.mean, loaded.scale, taps, pooling, padding, method, rematerialize
+    )
     return Network(*nnx.split(vgg))
 
 
@@ -265,7 +268,9 @@ def _paint(
     c = configs[0]
     settings, rates = settings_of(c), join([rates_of(own) for own in configs])
     own = normalized(c, pictures[0], loaded)
-    network = network_of(own, inputs.taps_of(c), c.pooling, c.padding, c.convolution)
+    network = network_of(
+        own, inputs.taps_of(c), c.pooling, c.padding, c.convolution, c.rematerialize
+    )
     shared = network if mesh is None else jax.device_put(network, NamedSharding(mesh, P()))
     state, done = None, 0
     for scale in pyramid.scales(c):

@@ -4,7 +4,10 @@ Simonyan & Zisserman, "Very Deep Convolutional Networks for Large-Scale Image Re
 (https://arxiv.org/abs/1409.1556).
 """
 
+import functools
+import itertools
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -31,6 +34,8 @@ class VGG(nnx.Module):
       pooling: a key of `POOLINGS`; "max" as trained.
       padding: a key of `PADDINGS`; "zero" as trained.
       method: of its convolutions: one of `convolution.METHODS`.
+      rematerialize: whether gradients compute the activations of a block anew instead of keeping
+        them, for half the memory; "auto" is "direct" then, for Winograd's tiles take much.
     """
 
     def __init__(
@@ -42,7 +47,10 @@ class VGG(nnx.Module):
         pooling: str = "max",
         padding: str = "zero",
         method: str = "direct",
+        rematerialize: bool = False,
     ):
+        if rematerialize and method == "auto":
+            method = "direct"
         names = list(layers)
         deepest = max(names.index(conv(tap)) for tap in taps)
         first, rest = PADDINGS[padding]
@@ -56,17 +64,53 @@ class VGG(nnx.Module):
         self.scale = Frozen(jnp.asarray(scale))
         self.taps = tuple(taps)
         self.pooling = pooling
+        self.rematerialize = rematerialize
 
     def __call__(self, image: Float[Array, "h w 3"]) -> dict[str, Float[Array, "_ _ _"]]:
         """Activations of an sRGB picture in [0, 1]: tap -> [h // 2^(b-1), w // 2^(b-1), c]."""
         features = ((image - self.mean[...]) * self.scale[...])[None]
         seen = {}
-        for name, convolution in self.convs.items():
-            if name.endswith("_1") and block(name) > 1:
-                features = POOLINGS[self.pooling](features)
-            seen[name] = features = convolution(features)
-            seen[relu(name)] = features = jax.nn.relu(features)
+        blocks = [[*names] for _, names in itertools.groupby(self.convs, block)]
+        for names in blocks:
+            one = functools.partial(self._block, names, names is not blocks[-1])
+            features, own = (rematerialized(one) if self.rematerialize else one)(features)
+            seen |= own
         return {tap: seen[tap][0] for tap in self.taps}
+
+    def _block(
+        self, names: Sequence[str], pooled: bool, features: Array
+    ) -> tuple[Array, dict[str, Array]]:
+        """Convolutions with ReLUs between them: what the next block sees, and taps."""
+        seen = {}
+        for name in names:
+            seen[name] = features = self.convs[name](features)
+            seen[relu(name)] = features = jax.nn.relu(features)
+        features = POOLINGS[self.pooling](features) if pooled else features
+        return features, {tap: seen[tap] for tap in self.taps if tap in seen}
+
+
+def rematerialized(function: Callable[[Array], tuple[Array, Any]]) -> Callable[[Array], Any]:
+    """The function, with a gradient that keeps its argument alone and computes all else anew.
+
+    `jax.checkpoint` does the same in vain on CPUs, where XLA finds both computations and keeps the
+    first. Here the second is of another argument, to which it adds a zero that the gradient from
+    above is needed for.
+    """
+
+    @jax.custom_vjp
+    def call(features: Array) -> Any:
+        return function(features)
+
+    def forward(features: Array) -> tuple[Any, Array]:
+        return function(features), features
+
+    def backward(features: Array, cotangents: tuple[Array, Any]) -> Any:
+        zero = 0 * cotangents[0].ravel()[0]
+        _, pull = jax.vjp(function, features + zero)
+        return pull(cotangents)
+
+    call.defvjp(forward, backward)
+    return call
 
 
 # Name -> what lies beyond the edge of the picture at the first convolution, and at all others.

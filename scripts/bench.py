@@ -117,7 +117,9 @@ def stepped(c: config.Config, pictures: Any, loaded: Any) -> Callable[[], None]:
     from nst_jax.optimize import chunk, initial_state
 
     settings = transfer.settings_of(c)
-    network = transfer.network_of(loaded, inputs.taps_of(c), c.pooling, c.padding, c.convolution)
+    network = transfer.network_of(
+        loaded, inputs.taps_of(c), c.pooling, c.padding, c.convolution, c.rematerialize
+    )
     args = transfer.problem(c, pictures, network)
     args, rates = jax.device_put((args, transfer.rates_of(c)))
     state = [initial_state(settings, transfer.start_image(c, pictures, loaded.mean))]

@@ -95,7 +95,9 @@ def clock(row: str, folder: str) -> Iterator[float]:
         c.guides[part] = c.guides[part].format(folder)
     c = config.validate(c)
     pictures, loaded = inputs.read(c), transfer.load_weights(c)
-    network = transfer.network_of(loaded, inputs.taps_of(c), c.pooling, c.padding, c.convolution)
+    network = transfer.network_of(
+        loaded, inputs.taps_of(c), c.pooling, c.padding, c.convolution, c.rematerialize
+    )
     args, settings = transfer.problem(c, pictures, network), transfer.settings_of(c)
     start = transfer.start_image(c, pictures, loaded.mean)
     if row == BY_HAND:
