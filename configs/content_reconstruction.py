@@ -6,8 +6,8 @@
 The argument is the layer. Shallow layers give the photograph back; deep ones keep what is where and
 forget how it looked (Gatys et al. 2015, arXiv:1508.06576, figure 1, lower rows).
 
-2 CPU cores: about 50 seconds. GPU, TPU: not measured.
-Loss: of relu4_2 3.0e5 at the start, 5.9e3 after 100 steps; of relu2_2 6.0e4 and 11.
+2 CPU cores: about 25 seconds, reckoned from a busy machine's 35. GPU, TPU: not measured.
+Loss: of relu4_2 3.0e5 at the start, 6.0e3 after 100 steps; of relu2_2 6.0e4 and 11.
 """
 
 from nst_jax import config

@@ -132,13 +132,9 @@ def finish(workdir: Path, c: config.Config, result: dict[str, Any]):
     if c.tensorboard:
         write_events(workdir, c)
     plot_losses(workdir)
-    checked = {name: files.digest(workdir / name) for name in _checked(c)}
+    whole = [workdir / name for name in (c.output, "metrics.jsonl", "config.json")]
+    checked = {path.name: files.digest(path) for path in whole if path.is_file()}
     _write_json(workdir / "result.json", result | {"sha256": checked})
-
-
-def _checked(c: config.Config) -> tuple[str, ...]:
-    """The files without which an experiment is not whole."""
-    return (c.output, "metrics.jsonl", "config.json")
 
 
 def result(
@@ -185,8 +181,8 @@ def finished(workdir: Path, c: config.Config) -> bool:
     """Whether a cell's folder holds a whole experiment that did not fail, its files as written."""
     try:
         result = json.loads((workdir / "result.json").read_text())
-        now = {name: files.digest(workdir / name) for name in _checked(c)}
-        return result["status"] == "done" and result["sha256"] == now
+        now = {name: files.digest(workdir / name) for name in result["sha256"]}
+        return result["status"] == "done" and c.output in now and result["sha256"] == now
     except (OSError, ValueError, KeyError, TypeError):
         return False
 
