@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Float
 
-EXPONENT = 0.5  # of 0.25, 0.5, 0.75 and 1 the best for L-BFGS (docs/performance.md)
+EXPONENT = 0.5  # fewer evaluations than pixels (docs/performance.md); others: not measured
 
 Image = Float[Array, "h w 3"]
 Shape = tuple[int, ...]  # (height, width)

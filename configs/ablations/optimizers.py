@@ -1,12 +1,9 @@
-"""Adam at four rates, L-BFGS with and without line search, all for the same number of steps.
+"""Adam at four rates, L-BFGS, and both in Fourier coordinates, all for the same number of steps.
 
   python -m nst_jax.sweep --config configs/ablations/optimizers.py
 
-A step of L-BFGS with line search evaluates the objective two times or more: compare the curves
-against seconds as well.
-
-2 CPU cores: 5.5 minutes, measured on a busy machine. GPU, TPU: not measured.
-Loss: 7.5e5, 6.0e5, 5.2e5 and 5.2e5 with Adam, 4.9e5 with both kinds of L-BFGS.
+2 CPU cores: 4 minutes, reckoned. GPU, TPU: not measured.
+Loss: 7.5e5, 6.0e5, 5.2e5 and 5.2e5 with Adam; the others are not measured.
 """
 
 from pathlib import Path
