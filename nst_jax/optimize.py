@@ -8,6 +8,7 @@ next.
 
 import functools
 from collections.abc import Callable, Generator, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 import jax
@@ -176,15 +177,14 @@ def step(settings: Settings, state: State, args: Args, rates: Rates) -> tuple[St
     """One step of any optimiser: the new state, and the objective before the step.
 
     The loss is that of the picture clipped to [0, 1], as it can be saved; left free, L-BFGS lowers
-    it outside the range and loses that when saving. Pixels stay in the range. In coordinates that
-    spread a change over many pixels clipping would spoil the way, so there they may leave it, and
-    where they did, only the gradient that leads back counts.
+    it outside the range and loses that when saving. Where a parameterization lets pixels leave the
+    range, only the gradient that leads them back counts.
 
     The average is Adam's: bias-corrected, the mean of the iterates x_0 .. x_t with weights
     average^(t - i).
     """
     args = args_at(settings, args, state.step)
-    decode, encode = PARAMETERIZATIONS[settings.parameterization](state.image.shape[:2])
+    decode, encode, project = PARAMETERIZATIONS[settings.parameterization](state.image.shape[:2])
     inside = jnp.clip(state.image, 0, 1)
     value, grad = jax.value_and_grad(objective)(inside, args)
     grad = jnp.where((state.image - inside) * grad < 0, 0, grad)
@@ -192,10 +192,7 @@ def step(settings: Settings, state: State, args: Args, rates: Rates) -> tuple[St
     updates, optimizer = method.build(
         settings, rates, rates.learning_rate * rates.decay**state.step
     ).update(decode(grad), state.optimizer, encode(state.image), value=value)
-    image = state.image + decode(cast(Array, updates))
-    if settings.parameterization == "pixels":
-        image = jnp.clip(image, 0, 1)
-    taken = image
+    taken = image = project(state.image + decode(cast(Array, updates)))
     if method.tries:
         accepted = cast(Any, optimizer)
         taken, value = decode(accepted.image), accepted.value
@@ -286,6 +283,7 @@ def optimize(
       NonFiniteLossError: the picture is lost, or every one of a batch is; everything yielded before
         is still good.
     """
+    forget_programs()
     args, rates = jax.device_put((args, rates))  # once, not a chunk
     result = chunk(settings, 0, state, args, rates, mesh)
     previous, done = 0, 0
@@ -299,6 +297,21 @@ def optimize(
         yield progress
         previous, done = done, stop or done
     return state
+
+
+def forget_programs(share: float = 0.5):
+    """Lets go of compiled programs if they fill more than a share of what Linux lets a process map.
+
+    XLA:CPU maps every kernel by itself, over a thousand pieces of memory a program; at the system's
+    65530 the process would die, after some twenty paintings of different sizes.
+    """
+    try:
+        mapped = Path("/proc/self/maps").read_bytes().count(b"\n")
+        most = int(Path("/proc/sys/vm/max_map_count").read_text())
+    except OSError:  # another system, without such a limit
+        return
+    if mapped > share * most:
+        jax.clear_caches()
 
 
 def _read(start: int, stop: int, image: Array, terms: dict[str, Array], values: Array) -> Progress:

@@ -18,16 +18,23 @@ Shape = tuple[int, ...]  # (height, width)
 
 
 class Coordinates(NamedTuple):
-    """A parameterization at one size: z -> x, and x -> z."""
+    """A parameterization at one size.
+
+    Attributes:
+      decode, encode: z -> x, and x -> z.
+      project: x after a step -> x to go on from. Pixels stay in [0, 1]. Where a coordinate spreads
+        over many pixels, clipping them would spoil its way, so there they may leave the range.
+    """
 
     decode: Callable[[Image], Image]
     encode: Callable[[Image], Image]
+    project: Callable[[Image], Image]
 
 
 def _pixels(shape: Shape) -> Coordinates:
     """The pixels themselves."""
     del shape
-    return Coordinates(lambda z: z, lambda x: x)
+    return Coordinates(lambda z: z, lambda x: x, lambda x: jnp.clip(x, 0, 1))
 
 
 def _fourier(shape: Shape) -> Coordinates:
@@ -46,7 +53,7 @@ def _fourier(shape: Shape) -> Coordinates:
         waves = jnp.fft.rfft2(picture, axes=(0, 1)) * factor
         return jnp.fft.irfft2(waves, s=shape, axes=(0, 1))
 
-    return Coordinates(lambda z: filtered(z, scale), lambda x: filtered(x, 1 / scale))
+    return Coordinates(lambda z: filtered(z, scale), lambda x: filtered(x, 1 / scale), lambda x: x)
 
 
 # config.parameterization -> (height, width) -> coordinates.

@@ -91,6 +91,13 @@ def network_of(
     return Network(*nnx.split(vgg))
 
 
+def network_for(c: config.Config, loaded: weights.Weights) -> Network:
+    """The network that a config's objective looks through."""
+    return network_of(
+        loaded, inputs.taps_of(c), c.pooling, c.padding, c.convolution, c.rematerialize
+    )
+
+
 def _style_statistics(pictures: Pictures, mean: np.ndarray, key: Array) -> Array:
     """Noise with the mean and deviation of the style pictures' colours, cut off at 0 and 1."""
     del mean
@@ -268,13 +275,10 @@ def _paint(
     c = configs[0]
     settings, rates = settings_of(c), join([rates_of(own) for own in configs])
     own = normalized(c, pictures[0], loaded)
-    network = network_of(
-        own, inputs.taps_of(c), c.pooling, c.padding, c.convolution, c.rematerialize
-    )
+    network = network_for(c, own)
     shared = network if mesh is None else jax.device_put(network, NamedSharding(mesh, P()))
     state, done = None, 0
     for scale in pyramid.scales(c):
-        forget_programs()
         sized = [
             inputs.at(own, one, scale.size) for own, one in zip(configs, pictures, strict=True)
         ]
@@ -303,21 +307,6 @@ def _paint(
                 yield progress._replace(step=done + progress.step, lost=lost)
             first = False
         done += scale.steps
-
-
-def forget_programs(share: float = 0.5):
-    """Lets go of compiled programs if they fill more than a share of what Linux lets a process map.
-
-    XLA:CPU maps every kernel by itself, over a thousand pieces of memory a program; at the system's
-    65530 the process would die, after some twenty paintings of different sizes.
-    """
-    try:
-        mapped = Path("/proc/self/maps").read_bytes().count(b"\n")
-        most = int(Path("/proc/sys/vm/max_map_count").read_text())
-    except OSError:  # another system, without such a limit
-        return
-    if mapped > share * most:
-        jax.clear_caches()
 
 
 def problem(c: config.Config, pictures: Pictures, network: Network) -> Args:

@@ -52,6 +52,8 @@ ROWS: dict[str, dict[str, Any]] = {
     "optimizer.name=sgd": {"optimizer": {"name": "sgd"}},
     "optimizer.name=lbfgs": {"optimizer": {"name": "lbfgs"}},
     "parameterization=fourier": {"parameterization": "fourier"},
+    "convolution=direct": {"convolution": "direct"},
+    "rematerialize": {"rematerialize": True},
 }
 
 
@@ -95,9 +97,7 @@ def clock(row: str, folder: str) -> Iterator[float]:
         c.guides[part] = c.guides[part].format(folder)
     c = config.validate(c)
     pictures, loaded = inputs.read(c), transfer.load_weights(c)
-    network = transfer.network_of(
-        loaded, inputs.taps_of(c), c.pooling, c.padding, c.convolution, c.rematerialize
-    )
+    network = transfer.network_for(c, loaded)
     args, settings = transfer.problem(c, pictures, network), transfer.settings_of(c)
     start = transfer.start_image(c, pictures, loaded.mean)
     if row == BY_HAND:

@@ -117,9 +117,7 @@ def problem_of(c, vgg19):
     """The pictures of a config, where they start, and the objective's arguments as yet to make."""
     pictures = inputs.read(c)
     loaded = transfer.normalized(c, pictures, vgg19)
-    network = transfer.network_of(
-        loaded, inputs.taps_of(c), c.pooling, c.padding, c.convolution, c.rematerialize
-    )
+    network = transfer.network_for(c, loaded)
     start = transfer.start_image(c, pictures, vgg19.mean)
     return pictures, start, functools.partial(transfer.problem, c, pictures, network)
 

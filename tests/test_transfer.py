@@ -1,6 +1,6 @@
 import contextlib
 import dataclasses
-from pathlib import Path
+import sys
 
 import numpy as np
 import pytest
@@ -79,23 +79,16 @@ def test_a_second_painting_compiles_nothing(pair, compilations):
     assert not compilations
 
 
-@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="only Linux limits them")
-def test_programs_are_forgotten_before_the_system_runs_out_of_maps(pair, compilations):
-    """XLA:CPU maps a thousand pieces a program, and Linux allows 65530: some fifty programs."""
-
-    def maps():
-        return Path("/proc/self/maps").read_bytes().count(b"\n")
-
+def test_programs_are_forgotten_before_linux_runs_out_of_maps(pair, compilations):
+    """Those of a single painting fill more than a thousandth; elsewhere there is no limit."""
     nst_jax.stylize(*pair, **FAST)
-    many = maps()
-    transfer.forget_programs(2 * many / int(Path("/proc/sys/vm/max_map_count").read_text()))
     count = len(compilations)
+    optimize.forget_programs()
     nst_jax.stylize(*pair, **FAST)
-    assert len(compilations) == count  # nothing was forgotten
-    transfer.forget_programs(0.5 * many / int(Path("/proc/sys/vm/max_map_count").read_text()))
-    assert maps() < many - 500
+    assert len(compilations) == count
+    optimize.forget_programs(0.001)
     nst_jax.stylize(*pair, **FAST)
-    assert len(compilations) > count
+    assert (len(compilations) > count) == (sys.platform == "linux")
 
 
 def test_starts(pair, picture, tmp_path):
