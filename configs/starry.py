@@ -14,7 +14,7 @@ from nst_jax import config
 def get_config(arg: str = "") -> config.Config:
     """Coarse to fine, with a photograph that matplotlib ships and the painting in images/.
 
-    small: for sweeps; Adam, which losses that draw random numbers need.
+    small: for sweeps; Adam, which draws anew at every step for losses that draw.
     """
     options = config.parse_arg(arg, small=False, smoke=False)
     c = config.sample()

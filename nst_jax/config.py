@@ -56,7 +56,7 @@ def default() -> Config:
     c.pooling = "max"  # a key of rules.POOLINGS
     c.padding = "zero"  # beyond the edges: a key of rules.PADDINGS; "circular" for pictures to tile
 
-    c.rematerialize = False  # less memory for a third more time: activations are computed again
+    c.rematerialize = False  # half the activations' memory, more time (docs/performance.md)
     c.convolution = "auto"  # "direct", "winograd" (2e-5 off), or by layer and device what is faster
 
     # J = alpha J_content + beta J_style + tv_weight TV
