@@ -56,7 +56,7 @@ def default() -> Config:
     c.pooling = "max"  # a key of rules.POOLINGS
     c.padding = "zero"  # beyond the edges: a key of rules.PADDINGS; "circular" for pictures to tile
 
-    c.rematerialize = False  # half the activations' memory, more time (docs/performance.md)
+    c.rematerialize = False  # half the activations' memory for a third more time
     c.convolution = "auto"  # "direct", "winograd" (2e-5 off), or by layer and device what is faster
 
     # J = alpha J_content + beta J_style + tv_weight TV
@@ -97,9 +97,10 @@ def default() -> Config:
     c.parameterization = "pixels"  # what the optimiser steps: "pixels" or "fourier"
     c.steps = 200  # optimiser steps; each evaluates the objective and its gradient once
     c.seed = 0  # of the noise and of losses that draw
-    # Of products in the network: "highest" (float32), "high" or "default", which are TF32 on NVIDIA
-    # GPUs and 3 or 1 passes in bfloat16 on TPUs. CPUs compute in float32 whatever it says.
-    c.precision = "highest"
+    # Of the network: "float32"; "tensorfloat32", products in that on NVIDIA GPUs, 3 passes of
+    # bfloat16 on TPUs, no change on CPUs; or "bfloat16", activations and their gradients too, for
+    # GPUs and TPUs (a CPU takes longer). The picture, the losses and their sums are float32 always.
+    c.precision = "float32"
 
     c.axes = ()  # what varies in a sweep, made by nst_jax.axes; empty: a single experiment
 

@@ -7,7 +7,7 @@ from the direct ones by about 2e-5 of the largest. On CPUs it is faster where ch
 """
 
 import functools
-from typing import cast
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -65,15 +65,22 @@ class Convolution(nnx.Module):
       kernel, bias: [3, 3, in, out] and [out].
       padding: what lies beyond the edge: "zero", or a mode of `jnp.pad`.
       method: one of `METHODS`; "auto" is "winograd" for wide layers on CPUs, else "direct".
+      dtype: of the kernel and the bias; features must have the same.
     """
 
     def __init__(
-        self, kernel: np.ndarray, bias: np.ndarray, padding: str = "zero", method: str = "direct"
+        self,
+        kernel: np.ndarray,
+        bias: np.ndarray,
+        padding: str = "zero",
+        method: str = "direct",
+        dtype: Any = jnp.float32,
     ):
         form = transformed if _winograd(kernel, method) else jnp.asarray
-        self.kernel = Frozen(form(kernel))
-        self.backward_kernel = Frozen(form(kernel[::-1, ::-1].transpose(0, 1, 3, 2)))
-        self.bias = Frozen(jnp.asarray(bias))
+        self.kernel = Frozen(form(kernel).astype(dtype))
+        backward = form(kernel[::-1, ::-1].transpose(0, 1, 3, 2))
+        self.backward_kernel = Frozen(backward.astype(dtype))
+        self.bias = Frozen(jnp.asarray(bias, dtype))
         self.padding = padding
 
     def __call__(self, features: Float[Array, "1 h w i"]) -> Float[Array, "1 h w o"]:
@@ -145,27 +152,31 @@ def winograd(
     deep = -(-down // strips)
     below = TILE * deep * strips - height
     beside = TILE * across - width
-    padded = jnp.pad(features[0], ((zeros, zeros + below), (zeros, zeros + beside), (0, 0)))
+    padded = jnp.pad(features[0], ((zeros, zeros + below + 2), (zeros, zeros + beside + 2), (0, 0)))
 
-    def strip(first: Array | int) -> Array:
-        rows = jax.lax.dynamic_slice_in_dim(padded, first, TILE * deep + 2, 0)
-        return _tiles(rows, kernel, deep, across)
+    if strips == 1:
+        return _tiles(padded, kernel)[None, :height, :width]
 
-    firsts = TILE * deep * jnp.arange(strips)
-    result = strip(0) if strips == 1 else jax.lax.map(strip, firsts)
-    return result.reshape(1, TILE * deep * strips, TILE * across, -1)[:, :height, :width]
+    def strip(k: Array, result: Array) -> Array:
+        first = TILE * deep * k
+        rows = jax.lax.dynamic_slice_in_dim(padded, first, TILE * (deep + 1), 0)
+        return jax.lax.dynamic_update_slice_in_dim(result, _tiles(rows, kernel), first, 0)
+
+    shape = (TILE * deep * strips, TILE * across, kernel.shape[2])
+    # Plain zeros XLA would compute once, before the steps, and keep beside all else.
+    empty = jnp.full(shape, 0 * features[0, 0, 0, 0])
+    return jax.lax.fori_loop(0, strips, strip, empty)[None, :height, :width]
 
 
-def _tiles(padded: Array, kernel: Array, down: int, across: int) -> Array:
-    """[4 down, 4 across, out] of `down` times `across` tiles of [4 down + 2, 4 across + 2, in]."""
-    places = range(TILE + 2)
-    inputs = jnp.stack(
-        [
-            padded[y : y + TILE * down : TILE, x : x + TILE * across : TILE]
-            for y in places
-            for x in places
-        ]
-    )
+def _tiles(padded: Array, kernel: Array) -> Array:
+    """[4 down, 4 across, out] of as many tiles of [4 (down + 1), 4 (across + 1), in].
+
+    Of the last 4 rows and columns 2 are seen.
+    """
+    down, across = (side // TILE - 1 for side in padded.shape[:2])
+    inputs = padded.reshape(down + 1, TILE, across + 1, TILE, -1).transpose(1, 3, 0, 2, 4)
+    inputs = jnp.concatenate([inputs[:, :, :-1], inputs[:2, :, 1:]], 0)  # a tile's last 2 rows are
+    inputs = jnp.concatenate([inputs[..., :-1, :], inputs[:, :2, :, 1:]], 1)  # the next one's first
     into = jnp.matmul(_INTO, inputs.reshape(36, -1)).reshape(36, down * across, -1)
     products = jax.lax.dot_general(into, kernel, (((2,), (1,)), ((0,), (0,))))
     tiles = jnp.matmul(_OUT_OF, products.reshape(36, -1)).reshape(TILE, TILE, down, across, -1)

@@ -33,13 +33,13 @@ class Settings(NamedTuple):
       name: a key of `OPTIMIZERS`.
       memory: pairs of steps and gradients that L-BFGS remembers.
       parameterization: a key of `PARAMETERIZATIONS`, what the optimiser steps.
-      precision: of matrix products and convolutions, as `jax.default_matmul_precision` names it.
+      precision: of products: a name that `jax.default_matmul_precision` knows.
     """
 
     name: str
     memory: int = 10
     parameterization: str = "pixels"
-    precision: str = "highest"
+    precision: str = "float32"
 
 
 class Rates(NamedTuple):
@@ -203,19 +203,29 @@ def step(settings: Settings, state: State, args: Args, rates: Rates) -> tuple[St
     return State(image, average, optimizer, count), value
 
 
-@functools.partial(jax.jit, static_argnames=("settings", "count", "mesh"), donate_argnames="state")
+@functools.partial(jax.jit, static_argnames=("settings", "most", "mesh"), donate_argnames="state")
 def chunk(
     settings: Settings,
-    count: int,
+    most: int,
+    count: Array | int,
     state: State,
     args: Args,
     rates: Rates,
     mesh: jax.sharding.Mesh | None = None,
-) -> tuple[State, Images, dict[str, Array], Float[Array, "count ..."]]:
-    """`count` steps in one dispatch, of one image or of a batch, which a mesh spreads over devices.
+) -> tuple[State, Images, dict[str, Array], Float[Array, "most ..."]]:
+    """Some steps in one dispatch, of one image or of a batch, which a mesh spreads over devices.
+
+    Args:
+      settings: which optimiser.
+      most: steps that the program has room for.
+      count: steps to take, 0 to `most`; traced, so that a last, shorter chunk compiles nothing.
+      state: donated.
+      args, rates: the rest.
+      mesh: of a batch.
 
     Returns:
-      The state after them, its picture and the terms of that, and the objective before each step.
+      The state after them, its picture and the terms of that, and the objective before each step,
+      0 where there was none.
     """
 
     def stepped(state: State, args: Args, rates: Rates) -> tuple[State, Array]:
@@ -237,10 +247,13 @@ def chunk(
     if state.image.ndim == 4:
         stepped, broken_down = batched(stepped), batched(broken_down)
 
-    def steps(state: State, args: Args, rates: Rates) -> Any:
-        state, values = jax.lax.scan(
-            lambda state, _: stepped(state, args, rates), state, length=count
-        )
+    def steps(count: Array, state: State, args: Args, rates: Rates) -> Any:
+        def one(k: Array, carry: tuple[State, Array]) -> tuple[State, Array]:
+            state, value = stepped(carry[0], args, rates)
+            return state, carry[1].at[k].set(value)
+
+        values = jnp.zeros((most, *state.image.shape[:-3]))
+        state, values = jax.lax.fori_loop(0, count, one, (state, values))
         return state, state.average, broken_down(state, args, rates), values
 
     if mesh is not None:
@@ -249,12 +262,12 @@ def chunk(
         steps = jax.shard_map(
             steps,
             mesh=mesh,
-            in_specs=(cells, own, cells),
+            in_specs=(P(), cells, own, cells),
             out_specs=(cells, cells, cells, P(None, "cells")),
             check_vma=False,
         )
     with jax.default_matmul_precision(settings.precision):
-        return steps(state, args, rates)
+        return steps(jnp.asarray(count), state, args, rates)
 
 
 def optimize(
@@ -284,13 +297,15 @@ def optimize(
         is still good.
     """
     forget_programs()
-    args, rates = jax.device_put((args, rates))  # once, not a chunk
-    result = chunk(settings, 0, state, args, rates, mesh)
+    most = min(every, steps)
+    counts = {count: jnp.int32(count) for count in (0, most, (steps - 1) % most + 1)}
+    args, rates, counts = jax.device_put((args, rates, counts))  # once, not a chunk
+    result = chunk(settings, most, counts[0], state, args, rates, mesh)
     previous, done = 0, 0
     for stop in [*range(every, steps, every), steps, None]:
         state, image, terms, values = result
         if stop is not None:  # dispatched before the numbers of the chunk before are read
-            result = chunk(settings, stop - done, state, args, rates, mesh)
+            result = chunk(settings, most, counts[stop - done], state, args, rates, mesh)
         progress = _read(previous, done, image, terms, values)
         if np.min(progress.lost) >= 0:
             raise NonFiniteLossError(progress.lost)
@@ -317,7 +332,7 @@ def forget_programs(share: float = 0.5):
 def _read(start: int, stop: int, image: Array, terms: dict[str, Array], values: Array) -> Progress:
     """What a chunk from `start` to `stop` came to; waits for the device."""
     numbers, before = jax.device_get((terms, values))
-    objectives = np.concatenate([before, numbers["total"][None]])
+    objectives = np.concatenate([before[: stop - start], numbers["total"][None]])
     bad = ~np.isfinite(objectives)
     lost = np.where(bad.any(0), start + bad.argmax(0), -1)
     return Progress(stop, image, in_order(numbers), lost)

@@ -18,9 +18,8 @@ from nst_jax.losses.style import STYLE
 
 T = TypeVar("T")
 
-# Pixels of a batch on a CPU: larger ones outgrow its cache and gain nothing (measured at 128 and
-# 256 pixels with batches of 1 to 8).
-CPU_PIXELS = 2 * 256 * 256
+# Pixels of a batch on a CPU: larger ones outgrow its cache and gain nothing (docs/performance.md).
+CPU_PIXELS = 256 * 256
 MOST_AT_ONCE = 64
 MEMORY_SHARE = 0.7  # of the device's memory, for a batch
 
@@ -215,6 +214,7 @@ def work(c: config.Config, shape: tuple[int, int]) -> Work:
 
     A step evaluates the objective and its gradient once: the convolutions there and back.
     Memory is mostly that of the activations: within a tenth of what XLA reports on CPU.
+    Rematerialised, half of them are left.
     """
     height, width = shape
     deepest = max(architecture.conv(tap) for tap in inputs.taps_of(c))
@@ -224,13 +224,14 @@ def work(c: config.Config, shape: tuple[int, int]) -> Work:
             share = 4.0 ** (1 - architecture.block(name))  # of the pixels that are left here
             activations += 2 * out * share
             operations += 2 * 2 * rows * columns * into * out * share
+    kept = 0.5 if c.rematerialize else 1
     pictures = 6 + (2 * c.optimizer.memory if c.optimizer.name == "lbfgs" else 2)
     steps = sum(
         scale.steps * (scale.size / max(shape)) ** 2 for scale in pyramid.scales(c)
     )  # as many as at the full size
     return Work(
         height * width,
-        round(4 * height * width * (1.1 * activations + 3 * pictures)),
+        round(4 * height * width * (1.1 * kept * activations + 3 * pictures)),
         height * width * operations * steps,
     )
 

@@ -117,7 +117,7 @@ RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "optimizer.average": (_share, "0 to below 1"),
     "steps": (lambda v: 1 <= v <= 10**7, "1 to 10 million"),
     "seed": (lambda v: 0 <= v < 1 << 32, "0 to 2^32 - 1"),
-    "precision": _one_of("highest", "high", "default"),
+    "precision": _one_of("float32", "tensorfloat32", "bfloat16"),
     "log_every": (lambda v: 1 <= v <= 10**7, "1 to 10 million"),
     "save_every": (lambda v: v >= 0, "0 or more"),
     "output": (
@@ -164,6 +164,10 @@ CONFLICTS: dict[str, tuple[Callable[[Config], bool], str]] = {
     "normalize_gradients": (
         lambda c: c.normalize_gradients and c.optimizer.name == "lbfgs",
         "leaves no function whose slope L-BFGS could follow; choose config.optimizer.name=adam",
+    ),
+    "convolution": (
+        lambda c: c.convolution == "winograd" and c.precision == "bfloat16",
+        "is winograd, whose sums cancel to nothing in config.precision=bfloat16; choose auto",
     ),
     "metrics": (
         lambda c: c.metrics and c.interpolate,

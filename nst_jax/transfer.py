@@ -83,19 +83,19 @@ def network_of(
     padding: str = "zero",
     method: str = "direct",
     rematerialize: bool = False,
+    dtype: Any = jnp.float32,
 ) -> Network:
     """The network on the device; kept, likewise."""
-    vgg = VGG(
-        loaded.layers, loaded.mean, loaded.scale, taps, pooling, padding, method, rematerialize
-    )
+    own = loaded.layers, loaded.mean, loaded.scale
+    vgg = VGG(*own, taps, pooling, padding, method, rematerialize, dtype)
     return Network(*nnx.split(vgg))
 
 
 def network_for(c: config.Config, loaded: weights.Weights) -> Network:
     """The network that a config's objective looks through."""
-    return network_of(
-        loaded, inputs.taps_of(c), c.pooling, c.padding, c.convolution, c.rematerialize
-    )
+    chosen = c.pooling, c.padding, c.convolution, c.rematerialize
+    dtype = jnp.bfloat16 if c.precision == "bfloat16" else jnp.float32
+    return network_of(loaded, inputs.taps_of(c), *chosen, dtype)
 
 
 def _style_statistics(pictures: Pictures, mean: np.ndarray, key: Array) -> Array:

@@ -35,7 +35,8 @@ class VGG(nnx.Module):
       padding: a key of `PADDINGS`; "zero" as trained.
       method: of its convolutions: one of `convolution.METHODS`.
       rematerialize: whether gradients compute the activations of a block anew instead of keeping
-        them, for half the memory; "auto" is "direct" then, for Winograd's tiles take much.
+        them, for half the memory.
+      dtype: that activations and their gradients are computed in.
     """
 
     def __init__(
@@ -48,15 +49,22 @@ class VGG(nnx.Module):
         padding: str = "zero",
         method: str = "direct",
         rematerialize: bool = False,
+        dtype: Any = jnp.float32,
     ):
-        if rematerialize and method == "auto":
-            method = "direct"
+        def method_of(name: str) -> str:
+            # Winograd's sums cancel in bfloat16. Its tiles of the largest layers would take the
+            # memory that computing anew spares.
+            largest = rematerialize and block(name) < 3
+            return "direct" if method == "auto" and (largest or dtype != jnp.float32) else method
+
         names = list(layers)
         deepest = max(names.index(conv(tap)) for tap in taps)
         first, rest = PADDINGS[padding]
         self.convs = nnx.Dict(
             {
-                name: Convolution(*layers[name], first if name == names[0] else rest, method)
+                name: Convolution(
+                    *layers[name], first if name == names[0] else rest, method_of(name), dtype
+                )
                 for name in names[: deepest + 1]
             }
         )
@@ -65,17 +73,21 @@ class VGG(nnx.Module):
         self.taps = tuple(taps)
         self.pooling = pooling
         self.rematerialize = rematerialize
+        self.dtype = dtype
 
     def __call__(self, image: Float[Array, "h w 3"]) -> dict[str, Float[Array, "_ _ _"]]:
-        """Activations of an sRGB picture in [0, 1]: tap -> [h // 2^(b-1), w // 2^(b-1), c]."""
-        features = ((image - self.mean[...]) * self.scale[...])[None]
+        """Activations of an sRGB picture in [0, 1]: tap -> [h // 2^(b-1), w // 2^(b-1), c].
+
+        They are float32, whatever `dtype` they were computed in.
+        """
+        features = ((image - self.mean[...]) * self.scale[...])[None].astype(self.dtype)
         seen = {}
         blocks = [[*names] for _, names in itertools.groupby(self.convs, block)]
         for names in blocks:
             one = functools.partial(self._block, names, names is not blocks[-1])
             features, own = (rematerialized(one) if self.rematerialize else one)(features)
             seen |= own
-        return {tap: seen[tap][0] for tap in self.taps}
+        return {tap: seen[tap][0].astype(jnp.float32) for tap in self.taps}
 
     def _block(
         self, names: Sequence[str], pooled: bool, features: Array

@@ -3,6 +3,7 @@
   python scripts/bench.py step
   python scripts/bench.py step --sizes 512 --json step.json
   python scripts/bench.py quality --sizes 256 --content me.jpg --style painting.jpg
+  python scripts/bench.py memory --sizes 512,1024
   python scripts/bench.py sweep --sizes 128 --rounds 5
 
 step    an Adam step of the default objective, against PyTorch's (needs the extra `bench`) and
@@ -10,18 +11,26 @@ step    an Adam step of the default objective, against PyTorch's (needs the extr
 quality seconds until the loss is within 5 % of that which neural-style-pt's 500 steps of L-BFGS
         reach in PyTorch, from the photograph, against the time of those; measured once
 sweep   a cell of a sweep, batched as `nst_jax.sweep` does it, against one after another
+memory  most bytes that a command had in use, a pixel of the painting: what the larger of two sizes
+        takes more, by the pixels that it has more
+compile seconds to compile the steps of a size, and from the start of a command to its first step
 
-A ratio below 1 is faster than the reference. Machines are noisy: every round measures all sides in
+A ratio below 1 is better than the reference. Machines are noisy: every round measures all sides in
 turn, and a table has the median over rounds of the ratio within a round, with its smallest and
-largest. Compilation is not counted.
+largest. Compilation is not counted but by compile.
 
-2 CPU cores: step 4 minutes, quality 7 at 256 pixels and 17 at 512, sweep 8.
+2 CPU cores: step 4 minutes, quality 7 at 256 pixels and 17 at 512, sweep 12, memory 5, compile 5.
 """
 
 import functools
 import json
+import os
 import platform
+import re
 import statistics
+import subprocess
+import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -44,12 +53,12 @@ class Row(NamedTuple):
 
     Attributes:
       label: what was measured, against what.
-      seconds: median of what was measured.
+      value: median of what was measured.
       ratios: of each round, to the reference, in order of size.
     """
 
     label: str
-    seconds: float
+    value: float
     ratios: list[float]
 
 
@@ -121,9 +130,10 @@ def stepped(c: config.Config, pictures: Any, loaded: Any) -> Callable[[], None]:
     args = transfer.problem(c, pictures, network)
     args, rates = jax.device_put((args, transfer.rates_of(c)))
     state = [initial_state(settings, transfer.start_image(c, pictures, loaded.mean))]
+    count = _STEPS.value
 
     def steps():
-        state[0] = jax.block_until_ready(chunk(settings, _STEPS.value, state[0], args, rates))[0]
+        state[0] = jax.block_until_ready(chunk(settings, count, count, state[0], args, rates))[0]
 
     return steps
 
@@ -242,10 +252,99 @@ def finish(progress: Iterator[Any]):
         one.image.block_until_ready()
 
 
-BENCHMARKS: dict[str, Callable[[], Iterator[Row]]] = {
-    "step": step,
-    "quality": quality,
-    "sweep": sweep,
+ROOT = Path(__file__).parents[1]
+MEMORY_WAYS: dict[str, dict[str, Any]] = {
+    "Adam": {},
+    "Adam, direct": {"convolution": "direct"},
+    "Adam, rematerialize": {"rematerialize": True},
+    "Adam, bfloat16": {"precision": "bfloat16"},
+    "Adam, bfloat16, rematerialize": {"precision": "bfloat16", "rematerialize": True},
+    "L-BFGS, memory 20": {"optimizer.name": "lbfgs"},
+    "L-BFGS, memory 20, rematerialize": {"optimizer.name": "lbfgs", "rematerialize": True},
+}
+
+
+def command(folder: str, size: int, keys: dict[str, Any], cache: str = "") -> tuple[float, Path]:
+    """Runs starry.py at one size for two steps: seconds to the first of them, and its folder."""
+    shared = {"image_size": size, "pyramid.min_size": 0, "steps": 2, "log_every": 1}
+    keys = shared | {"save_every": 0, "optimizer.name": "adam"} | keys
+    workdir = Path(tempfile.mkdtemp(dir=folder)) / "run"
+    words = [sys.executable, "-m", "nst_jax.run", "--config", str(ROOT / "configs" / "starry.py")]
+    words += [f"--workdir={workdir}", *(f"--config.{key}={value}" for key, value in keys.items())]
+    environment = os.environ | {"JAX_COMPILATION_CACHE_DIR": cache}
+    seconds, start = 0.0, time.perf_counter()
+    with subprocess.Popen(words, stderr=subprocess.PIPE, text=True, env=environment) as child:
+        assert child.stderr is not None
+        for line in child.stderr:
+            if re.match("step 1/", line):
+                seconds = time.perf_counter() - start
+    assert not child.returncode, f"{words} ended with {child.returncode}"
+    return seconds, workdir
+
+
+def memory() -> Iterator[Row]:
+    """Kilobytes a pixel of the painting, by optimiser and precision."""
+    sizes = sorted(map(int, _SIZES.value or ("512", "1024")))
+    first = None
+    for name, keys in MEMORY_WAYS.items():
+        pixels, used = [], []
+        with tempfile.TemporaryDirectory() as folder:
+            for size in (sizes[0], sizes[-1]):
+                workdir = command(folder, size, keys)[1]
+                height, width, _ = images.read(workdir / "final.png").shape
+                pixels.append(height * width)
+                result = json.loads((workdir / "result.json").read_text())
+                used.append(result["peak_memory_bytes"])
+        each = (used[1] - used[0]) / (pixels[1] - pixels[0])
+        first = first or each
+        label = f"{name}, {used[1] / 1e9:.2f} GB at {sizes[-1]} pixels"
+        yield Row(label, each / 1e3, [each / first])
+
+
+def compilation() -> Iterator[Row]:
+    """Seconds to compile, and from the start of a command to its first step."""
+    import jax
+
+    from nst_jax import transfer
+    from nst_jax.optimize import chunk, initial_state
+
+    jax.config.update("jax_enable_compilation_cache", False)
+    ways = {f"{o}, {m}": (o, m) for o in ("adam", "lbfgs") for m in ("auto", "direct")}
+    for size in map(int, _SIZES.value or ("256", "512")):
+        sides = {}
+        for name, (optimizer, method) in ways.items():
+            c = experiment(size, **{"optimizer.name": optimizer, "convolution": method})
+            pictures, loaded = inputs.read(c), transfer.load_weights(c)
+            settings, network = transfer.settings_of(c), transfer.network_for(c, loaded)
+            args = transfer.problem(c, pictures, network)
+            state = initial_state(settings, transfer.start_image(c, pictures, loaded.mean))
+            given = settings, c.log_every, 0, state, args, transfer.rates_of(c)
+            sides[name] = functools.partial(compiled, chunk, given)
+        seconds = rounds(sides)
+        for name in sides:
+            yield row(f"{size} pixels, {name}", seconds[name], seconds["adam, auto"], 1)
+    with tempfile.TemporaryDirectory() as folder:
+        cold = [command(folder, 256, {}, f"{folder}/{k}")[0] for k in range(_ROUNDS.value)]
+        warm = [command(folder, 256, {}, f"{folder}/{k}")[0] for k in range(_ROUNDS.value)]
+    yield row("256 pixels, a command to its first step, from nothing", cold, cold, 1)
+    yield row("256 pixels, the same, programs kept", warm, cold, 1)
+
+
+def compiled(function: Any, given: Sequence[Any]):
+    """Traces and compiles anew."""
+    import jax
+
+    jax.clear_caches()
+    function.lower(*given).compile()
+
+
+# name -> (benchmark, what its values are)
+BENCHMARKS: dict[str, tuple[Callable[[], Iterator[Row]], str]] = {
+    "step": (step, "seconds"),
+    "quality": (quality, "seconds"),
+    "sweep": (sweep, "seconds"),
+    "memory": (memory, "kB/pixel"),
+    "compile": (compilation, "seconds"),
 }
 
 
@@ -256,16 +355,17 @@ def main(name: str):
     device = jax.devices()[0].device_kind
     versions = f"Python {platform.python_version()}, JAX {jax.__version__}"
     print(f"{name}: {device} ({platform.machine()}), {versions}")
-    print(f"{'':<60}{'seconds':>10}{'ratio':>8}  from to", flush=True)
+    benchmark, unit = BENCHMARKS[name]
+    print(f"{'':<60}{unit:>10}{'ratio':>8}  from to", flush=True)
     rows = []
-    for one in BENCHMARKS[name]():
+    for one in benchmark():
         rows.append(one._asdict())
         spread = f"{one.ratios[0]:.2f} {one.ratios[-1]:.2f}"
         middle = statistics.median(one.ratios)
-        print(f"{one.label:<60}{one.seconds:>10.3f}{middle:>8.2f}  {spread}", flush=True)
+        print(f"{one.label:<60}{one.value:>10.3f}{middle:>8.2f}  {spread}", flush=True)
     if _JSON.value:
-        table = {"benchmark": name, "device": device, "versions": versions, "rows": rows}
-        Path(_JSON.value).write_text(json.dumps(table, indent=2) + "\n")
+        table = {"benchmark": name, "device": device, "versions": versions, "unit": unit}
+        Path(_JSON.value).write_text(json.dumps(table | {"rows": rows}, indent=2) + "\n")
 
 
 if __name__ == "__main__":

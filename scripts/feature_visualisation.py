@@ -131,7 +131,7 @@ def visualise(network: "Network", tap: str, channels: list[int]) -> Any:
             state = pyramid.enlarge(settings, state, (size, size))
         for done in range(0, _STEPS.value, SHIFTED):
             steps = min(SHIFTED, _STEPS.value - done)
-            state, *_ = chunk(settings, steps, state, args, rates)
+            state, *_ = chunk(settings, steps, steps, state, args, rates)
             down, right = random.integers(0, size, 2).tolist()
             state = jax.tree.map(functools.partial(rolled, shift=(down, right)), state)
     return np.asarray(state.image)

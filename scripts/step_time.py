@@ -106,7 +106,8 @@ def clock(row: str, folder: str) -> Iterator[float]:
         state = initial_state(settings, start)
 
         def steps(state: Any) -> Any:
-            return chunk(settings, _STEPS.value, state, args, transfer.rates_of(c))[0]
+            count = _STEPS.value
+            return chunk(settings, count, count, state, args, transfer.rates_of(c))[0]
 
     def measured() -> Iterator[float]:
         now = jax.block_until_ready(steps(state))

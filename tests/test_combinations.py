@@ -134,15 +134,12 @@ def test_every_pair_of_choices_occurs():
 
 @pytest.mark.parametrize("row", COMBINATIONS, ids="-".join)
 def test_any_two_choices_paint_together(row, files, vgg19, quickly_compiled):
-    """Three steps: all terms finite, the picture within its range, and another than before.
-
-    In one dispatch, as `optimize` does after the start; that alone would compile a second program.
-    """
+    """Three steps: all terms finite, the picture within its range, and another than before."""
     c = configured(files, *row)
     pictures, start, make_args = problem_of(c, vgg19)
     settings, rates = transfer.settings_of(c), transfer.rates_of(c)
     state, image, terms, values = optimize.chunk(
-        settings, c.steps, optimize.initial_state(settings, start), make_args(), rates
+        settings, c.steps, c.steps, optimize.initial_state(settings, start), make_args(), rates
     )
     assert np.isfinite(values).all()
     assert len(values) == state.step == 3

@@ -173,7 +173,7 @@ BAD_VALUES = {
     "optimizer.average": [-0.1, 1.0],
     "steps": [0, -1],
     "seed": [-1],
-    "precision": ["bfloat16"],
+    "precision": ["float16", "highest"],
     "log_every": [0],
     "save_every": [-1, 15],
     "output": ["final.gif", "folder/final.png", "final", ""],
@@ -220,6 +220,7 @@ CONFLICTS = {
         {"interpolate": 3, "style": "a.jpg, b.jpg", "pyramid.min_size": 64},
         "config.pyramid.min_size",
     ),
+    "convolution": ({"convolution": "winograd", "precision": "bfloat16"}, "config.precision"),
     "normalize_gradients": (
         {"normalize_gradients": True, "optimizer.name": "lbfgs"},
         "config.optimizer.name",

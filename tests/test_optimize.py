@@ -115,6 +115,17 @@ def test_other_weights_and_rates_compile_nothing(settings, network, pixels, comp
     assert not compilations
 
 
+def test_one_program_serves_all_chunks_of_a_size(args, pixels):
+    """Also the start, which takes no step, and a last chunk that is shorter."""
+    start, rates = pixels(16, 18), Rates(0.02)
+    optimize.chunk.clear_cache()
+    for steps, every in ((7, 3), (11, 3), (6, 3), (3, 10)):
+        assert [*run(ADAM, start, args, rates, steps, every)][-1].step == steps
+    assert optimize.chunk._cache_size() == 1
+    list(run(ADAM, start, args, rates, steps=7, every=2))
+    assert optimize.chunk._cache_size() == 2
+
+
 @pytest.mark.parametrize("settings", [ADAM, LBFGS])
 def test_the_device_never_waits_for_the_host(settings, args, pixels):
     """Nothing goes to the device once the steps have begun, and only whole chunks come back."""
@@ -179,7 +190,7 @@ def test_the_average_is_that_of_all_iterates_with_the_start(decay, args, pixels)
     start, rates = pixels(16, 18), Rates(0.05, average=decay)
     state, iterates = initial_state(ADAM, start), [np.float64(start)]
     for t in range(1, 6):
-        state, average, terms, _ = optimize.chunk(ADAM, 1, state, args, rates)
+        state, average, terms, _ = optimize.chunk(ADAM, 1, 1, state, args, rates)
         iterates.append(np.float64(state.image))
         powers = decay ** np.arange(t, -1, -1.0)
         expected = np.tensordot(powers / powers.sum(), np.stack(iterates), 1)
@@ -271,9 +282,9 @@ def test_random_numbers_are_new_at_every_step_but_not_for_lbfgs(args):
 def test_a_chunk_needs_nothing_of_the_host(args, pixels):
     """Compiled, and its arguments on the device: no number goes up or comes down in its course."""
     state = initial_state(ADAM, pixels(16, 18))
-    on_device, rates = jax.device_put((args, Rates(0.03)))
-    state, *_ = optimize.chunk(ADAM, 3, state, on_device, rates)
+    on_device, rates, count = jax.device_put((args, Rates(0.03), jnp.int32(3)))
+    state, *_ = optimize.chunk(ADAM, 3, count, state, on_device, rates)
     with jax.transfer_guard("disallow"):
-        state, image, terms, values = optimize.chunk(ADAM, 3, state, on_device, rates)
+        state, image, terms, values = optimize.chunk(ADAM, 3, count, state, on_device, rates)
         jax.block_until_ready((state, image, terms, values))
     assert int(state.step) == 6

@@ -52,7 +52,7 @@ APART = [
     {"convolution": "winograd"},
     {"optimizer.name": "lbfgs"},
     {"optimizer.name": "lbfgs", "optimizer.memory": 3},
-    {"precision": "default"},
+    {"precision": "bfloat16"},
     {"style_scale": 0.5},
     {"style_size": 40},
     {"style": "{0}/style.png, {0}/content.png"},
@@ -225,25 +225,30 @@ def test_batches_are_about_equally_large(count, at_once, sizes):
     assert [one for part in parts for one in part] == list(range(count))
 
 
-@pytest.mark.parametrize("optimizer", ["adam", "lbfgs"])
-def test_work_is_about_what_xla_says(optimizer, files, vgg19):
+@pytest.mark.parametrize(
+    ("optimizer", "rematerialize"), [("adam", False), ("adam", True), ("lbfgs", False)]
+)
+def test_work_is_about_what_xla_says(optimizer, rematerialize, files, vgg19):
     """Memory within a quarter; operations within a half, for XLA counts all of them on CPU."""
-    c = changed(files, {"image_size": 96, "optimizer.name": optimizer})
+    keys = {"optimizer.name": optimizer, "rematerialize": rematerialize}
+    c = changed(files, {"image_size": 96} | keys)
     pictures, start, make_args = problem_of(c, vgg19)
     settings = transfer.settings_of(c)
     state = optimize.initial_state(settings, start)
-    compiled = optimize.chunk.lower(settings, 1, state, make_args(), transfer.rates_of(c)).compile()
+    compiled = optimize.chunk.lower(
+        settings, 1, 1, state, make_args(), transfer.rates_of(c)
+    ).compile()
     memory = compiled.memory_analysis()
     asked = programs.work(c, pictures.shape)
     own = memory.temp_size_in_bytes + memory.output_size_in_bytes
     assert asked.bytes == pytest.approx(own, rel=0.25)
-    if optimizer == "adam":
+    if optimizer == "adam" and not rematerialize:
         flops = compiled.cost_analysis()["flops"] * c.steps
         assert asked.operations == pytest.approx(flops, rel=0.5)
     assert asked.pixels == np.prod(pictures.shape)
 
 
-@pytest.mark.parametrize(("side", "most"), [(64, 32), (128, 8), (256, 2), (512, 1), (2048, 1)])
+@pytest.mark.parametrize(("side", "most"), [(64, 16), (128, 4), (256, 1), (512, 1), (2048, 1)])
 def test_what_a_cpu_runs_at_once(side, most, monkeypatch):
     cpu = type("", (), {"platform": "cpu"})
     monkeypatch.setattr(jax, "local_devices", lambda: [cpu])

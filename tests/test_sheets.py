@@ -115,5 +115,5 @@ def test_the_step_written_by_hand_is_one_of_the_defaults(monkeypatch):
     start = transfer.start_image(c, pictures, loaded.mean)
     state, steps = step_time.by_hand(start, args, 4, c.optimizer.learning_rate)
     settings = transfer.settings_of(c)
-    expected = chunk(settings, 4, initial_state(settings, start), args, transfer.rates_of(c))[1]
+    expected = chunk(settings, 4, 4, initial_state(settings, start), args, transfer.rates_of(c))[1]
     np.testing.assert_allclose(steps(state)[0][0], expected, atol=1e-4)

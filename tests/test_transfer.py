@@ -184,7 +184,10 @@ def test_a_tiny_picture_is_refused_with_the_smallest_size(tmp_path, pair):
         nst_jax.stylize(tmp_path / "dot.png", pair[1])
 
 
-@pytest.mark.parametrize(("name", "carried"), [("highest", "HIGHEST"), ("default", "DEFAULT")])
+@pytest.mark.parametrize(
+    ("name", "carried"),
+    [("float32", "HIGHEST"), ("tensorfloat32", "HIGH"), ("bfloat16", "DEFAULT")],
+)
 def test_precision_is_in_the_compiled_program(pair, vgg19, name, carried):
     """On CPU all precisions compute in float32; the program still carries the one asked for."""
     c = config.default()

@@ -235,7 +235,7 @@ def test_vgg16_as_published_agrees_with_numpy(picture):
         np.testing.assert_allclose(found[tap], seen[tap], atol=1e-4 * np.abs(seen[tap]).max())
 
 
-@pytest.mark.parametrize("method", ["direct", "winograd"])
+@pytest.mark.parametrize("method", ["auto", "direct"])
 @pytest.mark.parametrize("pooling", ["max", "l2"])
 def test_rematerialized_gradients_are_the_same_for_less_memory(vgg19, pixels, method, pooling):
     """A chunk's values and slopes, through every block; memory as XLA counts it."""
@@ -246,13 +246,35 @@ def test_rematerialized_gradients_are_the_same_for_less_memory(vgg19, pixels, me
         knobs = knobs_for({"relu4_1": 1.0}, dict.fromkeys(STYLE_TAPS, 1.0))
         args = args_for(network, content, style, knobs)
         settings, rates = Settings("sgd"), Rates(1e-9)
-        chunk = optimize.chunk.lower(settings, 2, initial_state(settings, image), args, rates)
-        compiled = chunk.compile()
+        state, two = initial_state(settings, image), jnp.int32(2)
+        compiled = optimize.chunk.lower(settings, 2, two, state, args, rates).compile()
         memory.append(compiled.memory_analysis().temp_size_in_bytes)
-        state, _, terms, _ = compiled(initial_state(settings, image), args, rates)
+        state, _, terms, _ = compiled(two, state, args, rates)
         values.append(float(terms["total"]))
         pictures.append(state.image)
-    assert values[1] == pytest.approx(values[0], rel=1e-5)
+    # Methods differ with it where they are chosen by layer.
+    assert values[1] == pytest.approx(values[0], rel=1e-3 if method == "auto" else 1e-5)
     np.testing.assert_allclose(*pictures, atol=1e-3)  # equal members of a pooling window
     assert np.abs(pictures[0] - image).max() > 1e-3
-    assert memory[1] < (0.6 if method == "direct" else 1) * memory[0]
+    assert memory[1] < 0.6 * memory[0]
+
+
+def test_bfloat16_keeps_the_picture_and_the_losses_in_float32(vgg19, pixels):
+    """Activations within the error of 8 bits, summed over the layers; taps and slope in float32."""
+    image, style = pixels(64, 64), pixels(64, 48)
+    terms, slopes = [], []
+    for dtype in (jnp.float32, jnp.bfloat16):
+        network = transfer.network_of(vgg19, STYLE_TAPS, "max", "zero", "auto", False, dtype)
+        knobs = knobs_for({"relu4_1": 1.0}, dict.fromkeys(STYLE_TAPS, 1.0))
+        args = args_for(network, image[::-1], style, knobs)
+        seen = objective.features(network, image)
+        assert {tap.dtype for tap in seen.values()} == {jnp.dtype("float32")}
+        inner = {leaf.dtype for leaf in jax.tree.leaves(network.params["convs"])}
+        assert inner == {jnp.dtype(dtype)}
+        terms.append(objective.breakdown(image, args))
+        slopes.append(jax.grad(optimize.objective)(image, args))
+    assert slopes[1].dtype == jnp.float32
+    for name, exact in terms[0].items():
+        assert float(terms[1][name]) == pytest.approx(float(exact), rel=0.03), name
+    one, other = (np.asarray(slope).ravel() for slope in slopes)
+    assert one @ other > 0.98 * np.linalg.norm(one) * np.linalg.norm(other)
