@@ -1,9 +1,9 @@
 """How every command starts and ends: flags, one-line errors, exit codes."""
 
+import contextlib
 import os
 import signal
 import sys
-import threading
 from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import NoReturn
@@ -98,28 +98,43 @@ def typed() -> list[str]:
 
 
 class Interruptible:
-    """Turns Ctrl-C into KeyboardInterrupt, also where JAX swallows that.
+    """Turns Ctrl-C, SIGTERM and SIGHUP into KeyboardInterrupt, also where JAX swallows that.
 
     Made before JAX is imported, for an interrupt would leave it half-imported; `arm` is called
-    after that, and `check` between two pieces of work.
+    after that, and `check` between two pieces of work. A second signal ends the process at once.
+
+    Attributes:
+      seen: number of the signal; 0: none yet.
+      patient: whether a signal only shows in `seen` and raises at the next `check`.
     """
 
     def __init__(self):
         signal.signal(signal.SIGINT, signal.SIG_DFL)
-        self._seen = threading.Event()
+        self.seen = 0
+        self.patient = False
 
     def arm(self):
         """From here on an interrupt raises."""
 
-        def interrupt(*_):
-            self._seen.set()  # raised within JAX's garbage collection, the error is lost
-            raise KeyboardInterrupt
+        def interrupt(number: int, _: object):
+            if self.seen:
+                os._exit(self.code)
+            self.seen = number  # raised within JAX's garbage collection, the error is lost
+            if not self.patient:
+                raise KeyboardInterrupt
 
-        signal.signal(signal.SIGINT, interrupt)
+        for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+            if hasattr(signal, name):  # Windows has no SIGHUP
+                signal.signal(getattr(signal, name), interrupt)
+
+    @property
+    def code(self) -> int:
+        """The exit code, as shells have it: 130 after Ctrl-C, 143 after SIGTERM."""
+        return 128 + self.seen
 
     def check(self):
         """Raises KeyboardInterrupt if there was an interrupt."""
-        if self._seen.is_set():
+        if self.seen:
             raise KeyboardInterrupt
 
 
@@ -128,13 +143,19 @@ def out_of_memory(error: RuntimeError) -> bool:
     return "RESOURCE_EXHAUSTED" in str(error) or "Out of memory" in str(error)
 
 
+def say(text: str):
+    """Prints a line on standard error; the work goes on where nobody reads it any more."""
+    with contextlib.suppress(OSError):
+        print(text, file=sys.stderr, flush=True)
+
+
 def fail(message: object, code: int = 2) -> NoReturn:
     """Prints an error as one line and leaves.
 
     At once where an optimisation was under way: Python would wait for the steps that the device
     still computes.
     """
-    print(f"error: {' '.join(str(message).split())}", file=sys.stderr, flush=True)
+    say(f"error: {' '.join(str(message).split())}")
     if code != 2:
         os._exit(code)
     sys.exit(code)

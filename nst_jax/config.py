@@ -105,6 +105,7 @@ def default() -> Config:
     c.axes = ()  # what varies in a sweep, made by nst_jax.axes; empty: a single experiment
 
     c.log_every = 10  # steps between two log lines; the device runs that many in one dispatch
+    c.checkpoint_every = 60.0  # seconds between two checkpoints, from which a run goes on; 0: none
     c.save_every = 50  # steps between two pictures in frames/, a multiple of log_every; 0: none
     c.output = "final.png"  # file name in the work directory; .png, .jpg, .webp or .tif
     c.bits = 8  # of a channel of the output: 8, or 16 (.png, .tif)

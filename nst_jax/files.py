@@ -2,10 +2,12 @@
 
 import contextlib
 import hashlib
+import json
 import os
 import secrets
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from nst_jax.errors import UnwritableError
 
@@ -30,6 +32,16 @@ def replacing(path: Path) -> Iterator[Path]:
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink()
+
+
+def write_json(path: Path, content: dict[str, Any]):
+    """Writes a JSON file.
+
+    Raises:
+      UnwritableError: the disk is full or the folder is gone.
+    """
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=2) + "\n")
 
 
 def user_cache() -> Path:

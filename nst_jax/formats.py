@@ -15,7 +15,7 @@ import re
 import struct
 import zipfile
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,8 @@ from safetensors.numpy import load_file
 
 from nst_jax.architecture import conv_shapes
 from nst_jax.errors import UserError
+
+MOST_BYTES = 2 << 30  # of a file's arrays together; VGG-19 with its dense layers has 0.6 GB
 
 Layers = dict[str, tuple[np.ndarray, np.ndarray]]
 
@@ -159,11 +161,19 @@ def contents(path: Path) -> dict[str, np.ndarray]:
 # HDF5, safetensors, MATLAB: the libraries' readers, flattened.
 
 
+def _bounded(sizes: Iterable[int]):
+    """Refuses members that would take more than any VGG does, before they are read."""
+    if sum(sizes) > MOST_BYTES:
+        raise UserError(f"refused: it holds over {MOST_BYTES >> 30} GB, which no VGG does")
+
+
 def _read_hdf5(path: Path) -> dict[str, np.ndarray]:
-    arrays = {}
+    arrays, sizes = {}, []
 
     def collect(name: str, item: Any):
         if isinstance(item, h5py.Dataset):
+            sizes.append(item.nbytes)
+            _bounded(sizes)
             arrays[name] = item[()]
 
     with h5py.File(path, "r") as file:
@@ -283,6 +293,7 @@ def _read_torch_zip(path: Path) -> dict[str, np.ndarray]:
         pickles = [name for name in archive.namelist() if name.endswith("/data.pkl")]
         if len(pickles) != 1:
             raise UserError("a zip archive, but not one that torch.save writes")
+        _bounded(member.file_size for member in archive.infolist())
         folder = pickles[0].removesuffix("data.pkl")
         tensors = _Unpickler(io.BytesIO(archive.read(pickles[0]))).load()
         names = [name for name in archive.namelist() if name.startswith(f"{folder}data/")]

@@ -7,6 +7,7 @@ next.
 """
 
 import functools
+import itertools
 from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, cast
@@ -24,6 +25,7 @@ from nst_jax.objective import Args, Image, breakdown, in_order, objective
 from nst_jax.parameterization import PARAMETERIZATIONS
 
 Images = Float[Array, "*paintings h w 3"]
+Keep = Callable[[bool], bool]  # whether these are the last steps -> whether to keep the state
 
 
 class Settings(NamedTuple):
@@ -85,12 +87,16 @@ class Progress(NamedTuple):
       terms: its objective's; of a batch an array of n each.
       lost: step at which the objective was not finite for the first time, -1 for a good picture; of
         a batch an array of n. The last `Progress` before it holds a good picture.
+      scale: of a pyramid, from 0.
+      state: everything to go on from, on the host, where it was asked for; else None.
     """
 
     step: int
     image: Array
     terms: dict[str, Any]
     lost: Any = -1
+    scale: int = 0
+    state: State | None = None
 
 
 class NonFiniteLossError(Exception):
@@ -99,10 +105,12 @@ class NonFiniteLossError(Exception):
     def __init__(self, lost: Any):
         self.lost = np.asarray(lost)  # the step, or those of a batch
         self.step = int(self.lost.min())
-        super().__init__(
-            f"the loss is not finite at step {self.step}; "
-            "try a smaller optimizer.learning_rate, or smaller alpha and beta"
+        advice = (
+            "try a smaller config.optimizer.learning_rate"
+            if self.step
+            else "divide config.alpha, config.beta and config.tv_weight by the same number"
         )
+        super().__init__(f"the loss is not finite at step {self.step}; {advice}")
 
 
 Transformation = optax.GradientTransformationExtraArgs
@@ -278,16 +286,19 @@ def optimize(
     steps: int,
     every: int,
     mesh: jax.sharding.Mesh | None = None,
+    keep: Keep = lambda last: False,
 ) -> Generator[Progress, None, State]:
-    """Minimises the objective over the image; yields at step 0, every `every` steps and the last.
+    """Minimises the objective over the image; yields the start, every `every` steps and the last.
 
     Args:
       settings: which optimiser.
-      state: where to start; donated.
+      state: where to start, with the steps it has behind it; donated.
       args: the rest of the objective.
       rates: the optimiser's numbers.
-      steps, every: >= 1.
+      steps, every: >= 1; `steps` counts those behind.
       mesh: devices that a batch is spread over.
+      keep: asked before each chunk, and after the last: whether its `Progress` shall have the state
+        that it starts from. The device then waits for the host to fetch it.
 
     Returns:
       The last state.
@@ -298,18 +309,20 @@ def optimize(
     """
     forget_programs()
     most = min(every, steps)
-    counts = {count: jnp.int32(count) for count in (0, most, (steps - 1) % most + 1)}
+    previous = done = int(np.max(jax.device_get(state.step)))
+    stops = [*range(done // every * every + every, steps, every), steps] if done < steps else []
+    counts = {b - a: jnp.int32(b - a) for a, b in itertools.pairwise([done, done, *stops])}
     args, rates, counts = jax.device_put((args, rates, counts))  # once, not a chunk
     result = chunk(settings, most, counts[0], state, args, rates, mesh)
-    previous, done = 0, 0
-    for stop in [*range(every, steps, every), steps, None]:
+    for stop in [*stops, None]:
         state, image, terms, values = result
+        kept = jax.device_get(state) if keep(stop is None) else None
         if stop is not None:  # dispatched before the numbers of the chunk before are read
             result = chunk(settings, most, counts[stop - done], state, args, rates, mesh)
         progress = _read(previous, done, image, terms, values)
         if np.min(progress.lost) >= 0:
             raise NonFiniteLossError(progress.lost)
-        yield progress
+        yield progress._replace(state=kept)
         previous, done = done, stop or done
     return state
 

@@ -10,17 +10,18 @@ config.json      the resolved config
 environment.json versions, device, git commit, weights
 result.json      how it ended, written last: status, time, memory, the last terms, metrics
 report.html      all of this as one page
+checkpoints/     the state to go on from; a run that needs no --extend_steps can do without it
 
 A sweep's folder has sweep.json, its cells as it began, cells/NAME/ with the above for each, and its
 own report.html, contact_sheet.png, results.csv and results.jsonl.
 """
 
-import contextlib
 import importlib.metadata
+import itertools
 import json
+import math
 import platform
 import resource
-import shutil
 import subprocess
 import sys
 import time
@@ -30,7 +31,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from nst_jax import config, files, images, inputs, weights
+from nst_jax import config, files, folders, images, inputs, pyramid, weights
 from nst_jax.errors import UnwritableError, UserError
 from nst_jax.optimize import Progress
 
@@ -38,43 +39,16 @@ FRAME_MILLISECONDS = 120
 PACKAGES = ("nst_jax", "jax", "jaxlib", "flax", "optax", "numpy", "pillow", "h5py")
 
 
-def create(workdir: str, name: str) -> Path:
-    """Makes the work directory: `workdir`, or a new folder under runs/ named after `name` and now.
-
-    Raises:
-      UserError: it cannot be made, or is not empty: nothing of the user's is ever overwritten.
-    """
-    try:
-        path = Path(workdir) if workdir else _new_folder(name)
-        path.mkdir(parents=True, exist_ok=True)
-        if any(path.iterdir()):
-            raise UserError(f"--workdir {path} is not empty; name another folder")
-        (path / "metrics.jsonl").touch(exist_ok=False)
-    except OSError as error:
-        raise UserError(
-            f"cannot write to --workdir {workdir or 'runs'}: {error.strerror}"
-        ) from error
-    return path
-
-
-def _new_folder(name: str) -> Path:
-    """Makes runs/NAME-TIME, or runs/NAME-TIME-2, ...: two runs may start in one second."""
-    stamped = Path("runs") / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"
-    path, number = stamped, 1
-    while True:
-        try:
-            path.mkdir(parents=True)
-            return path
-        except FileExistsError:
-            number += 1
-            path = stamped.with_name(f"{stamped.name}-{number}")
-
-
 def write_settings(workdir: Path, c: config.Config, used: weights.Weights):
-    """Writes config.json and environment.json."""
-    _write_json(workdir / "config.json", c.to_dict())
+    """Writes environment.json and, by which a run is known to have begun, config.json."""
+    files.write_json(workdir / "environment.json", environment(c, used))
+    files.write_json(workdir / "config.json", c.to_dict())
+
+
+def environment(c: config.Config, used: weights.Weights) -> dict[str, Any]:
+    """What environment.json says: what an experiment depends on beside its config."""
     device = jax.devices()[0]
-    environment = {
+    return {
         "packages": {name: importlib.metadata.version(name) for name in PACKAGES},
         "python": platform.python_version(),
         "system": platform.platform(),
@@ -87,8 +61,8 @@ def write_settings(workdir: Path, c: config.Config, used: weights.Weights):
             "source_sha256": used.source_sha256,
             "sha256": used.sha256,
         },
+        "pictures": {path: files.digest_or_missing(path) for path in inputs.files_of(c)},
     }
-    _write_json(workdir / "environment.json", environment)
 
 
 def git_commit() -> str:
@@ -134,7 +108,7 @@ def finish(workdir: Path, c: config.Config, result: dict[str, Any]):
     plot_losses(workdir)
     whole = [workdir / name for name in (c.output, "metrics.jsonl", "config.json")]
     checked = {path.name: files.digest(path) for path in whole if path.is_file()}
-    _write_json(workdir / "result.json", result | {"sha256": checked})
+    files.write_json(workdir / "result.json", result | {"sha256": checked})
 
 
 def result(
@@ -164,25 +138,49 @@ def result(
     }
 
 
+def rewind(workdir: Path, step: int):
+    """Takes back what metrics.jsonl says of a step and those after it, and how the run ended.
+
+    Raises:
+      UserError: the folder is gone or cannot be written.
+    """
+    path = workdir / "metrics.jsonl"
+    lines = path.read_text().splitlines() if path.exists() else []
+    with files.replacing(path) as temporary:
+        rows = itertools.takewhile(lambda line: _step(line) < step, lines)
+        temporary.write_text("".join(f"{row}\n" for row in rows))
+    (workdir / "result.json").unlink(missing_ok=True)
+
+
+def _step(line: str) -> float:
+    """The step of a line of metrics.jsonl; infinite where the line was not finished."""
+    try:
+        return float(json.loads(line)["step"])
+    except (ValueError, KeyError, TypeError):
+        return math.inf
+
+
 def restart(workdir: Path, c: config.Config, used: weights.Weights):
     """Makes the folder of a sweep's cell anew, without what an earlier attempt left."""
-    discard(workdir)
+    folders.discard(workdir)
     write_settings(workdir, c, used)
 
 
 def fail(workdir: Path, c: config.Config, message: str):
     """Writes the folder of a cell that came to no picture at all."""
-    discard(workdir)
-    _write_json(workdir / "config.json", c.to_dict())
-    _write_json(workdir / "result.json", result(None, 0.0, message=message))
+    folders.discard(workdir)
+    files.write_json(workdir / "config.json", c.to_dict())
+    files.write_json(workdir / "result.json", result(None, 0.0, message=message))
 
 
 def finished(workdir: Path, c: config.Config) -> bool:
-    """Whether a cell's folder holds a whole experiment that did not fail, its files as written."""
+    """Whether a folder holds a whole experiment that did not fail, its files as written."""
+    steps = sum(scale.steps for scale in pyramid.scales(c))
     try:
         result = json.loads((workdir / "result.json").read_text())
         now = {name: files.digest(workdir / name) for name in result["sha256"]}
-        return result["status"] == "done" and c.output in now and result["sha256"] == now
+        whole = c.output in now and result["sha256"] == now
+        return whole and (result["status"], result["steps"]) == ("done", steps)
     except (OSError, ValueError, KeyError, TypeError):
         return False
 
@@ -194,65 +192,6 @@ def peak_memory() -> int | None:
         return stats.get("peak_bytes_in_use")
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
-
-
-def open_sweep(workdir: str, name: str, plan: dict[str, Any]) -> Path:
-    """Makes a sweep's folder, or opens one in which the same sweep began.
-
-    Args:
-      workdir: the folder; empty: runs/NAME.
-      name: of the config.
-      plan: what sweep.json shall say; its "cells" and "inputs" must be those of the folder.
-
-    Raises:
-      UserError: it cannot be made, holds something else, or a sweep with other settings.
-    """
-    path = Path(workdir or Path("runs") / name)
-    plan = json.loads(json.dumps(plan))  # as it will be read
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-        if (path / "sweep.json").exists():
-            began = json.loads((path / "sweep.json").read_text())
-            if changes := _differences(_identity(began), _identity(plan)):
-                more = f" and {len(changes) - 3} more" if len(changes) > 3 else ""
-                raise UserError(
-                    f"{path} holds a sweep with other settings: {'; '.join(changes[:3])}{more}; "
-                    "name another folder with --workdir"
-                )
-        elif any(not file.name.startswith(".") for file in path.iterdir()):
-            raise UserError(f"--workdir {path} is not empty; name another folder")
-        _write_json(path / "sweep.json", plan)
-    except OSError as error:
-        raise UserError(f"cannot write to --workdir {path}: {error.strerror}") from error
-    except (ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{path / 'sweep.json'} is damaged; name another folder") from error
-    return path
-
-
-def _identity(plan: dict[str, Any]) -> dict[str, Any]:
-    """What may not change: the settings of every cell, the pictures, the weights."""
-    cells = {cell["name"]: cell["config"] for cell in plan["cells"]}
-    return _flat({"cell": cells, **plan["inputs"]})
-
-
-def _flat(tree: Any, path: str = "") -> dict[str, Any]:
-    """Leaves of nested dicts by their path: {"cell 00: optimizer.name": "adam", ...}."""
-    if not isinstance(tree, dict):
-        return {path: tree}
-    return {
-        name: leaf
-        for key, value in tree.items()
-        for name, leaf in _flat(value, f"{path}.{key}" if path else key).items()
-    }
-
-
-def _differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
-    """What differs, one text each."""
-    return [
-        f"{key} was {before.get(key, 'absent')!r}, is {now.get(key, 'absent')!r}"
-        for key in dict.fromkeys([*before, *now])
-        if before.get(key) != now.get(key)
-    ]
 
 
 def write_painting(workdir: Path, image: Any, c: config.Config, alpha: images.Plane | None) -> Path:
@@ -285,13 +224,6 @@ def animate(workdir: Path, c: config.Config):
 
 def _note(c: config.Config) -> str:
     return json.dumps(c.to_dict(), sort_keys=True)
-
-
-def discard(workdir: Path):
-    """Removes a work directory that no picture came to, or a file in its place."""
-    shutil.rmtree(workdir, ignore_errors=True)
-    with contextlib.suppress(OSError):
-        workdir.unlink()
 
 
 def append_metrics(workdir: Path, progress: Progress, seconds: float):
@@ -356,8 +288,3 @@ def plot_losses(workdir: Path):
         axes.grid(alpha=0.3)
     with files.replacing(workdir / "losses.png") as temporary:
         figure.savefig(temporary, dpi=120, metadata={"Software": None})
-
-
-def _write_json(path: Path, content: dict[str, Any]):
-    with files.replacing(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=2) + "\n")

@@ -119,6 +119,7 @@ RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "seed": (lambda v: 0 <= v < 1 << 32, "0 to 2^32 - 1"),
     "precision": _one_of("float32", "tensorfloat32", "bfloat16"),
     "log_every": (lambda v: 1 <= v <= 10**7, "1 to 10 million"),
+    "checkpoint_every": (_not_negative, "0 or more seconds"),
     "save_every": (lambda v: v >= 0, "0 or more"),
     "output": (
         lambda v: _file_name(v, writers.WRITERS),

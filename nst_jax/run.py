@@ -8,7 +8,8 @@ Any key of the config can be set with --config.KEY=VALUE; nst_jax/config.py list
 their meaning. Everything is written to the work directory, and the painting's path is printed.
 
 Exit codes: 0 painted; 1 the loss became NaN or infinite; 2 a mistake in a flag, config or file;
-130 interrupted. The last good picture is kept.
+130 interrupted (Ctrl-C), 143 asked to end (SIGTERM). The last good picture is kept, and the same
+command with the same --workdir goes on where it stopped.
 """
 
 import contextlib
@@ -26,13 +27,18 @@ from nst_jax import commands, config
 from nst_jax.errors import UserError
 
 if TYPE_CHECKING:
+    from nst_jax.inputs import Pictures
     from nst_jax.optimize import Progress
+    from nst_jax.weights import Weights
 
 config_flags.DEFINE_config_file(
     "config", None, "Config file, e.g. configs/starry.py, or configs/starry.py:smoke to try it."
 )
 _WORKDIR = flags.DEFINE_string(
     "workdir", "", "Folder to write to; a new one under runs/, named by config and time, if empty."
+)
+_EXTEND = flags.DEFINE_integer(
+    "extend_steps", 0, "Go on with a finished run for so many steps more.", lower_bound=0
 )
 _PROFILE = flags.DEFINE_boolean(
     "profile", False, "Also record JAX's trace in the work directory; best with few steps."
@@ -42,29 +48,37 @@ _PROFILE = flags.DEFINE_boolean(
 def main():
     """Flags -> config -> library; prints the painting's path."""
     given, name = commands.given_config()
-    print(run(config.validate(given), name, _WORKDIR.value, _PROFILE.value))
+    c, more = config.validate(given), _EXTEND.value
+    if more and not _WORKDIR.value:
+        raise UserError("--extend_steps goes on with a run; name its folder with --workdir")
+    c = config.with_values(c, {"steps": c.steps + more})
+    print(run(c, name, _WORKDIR.value, _PROFILE.value, more))
 
 
-def run(c: config.Config, name: str, workdir: str, profile: bool = False) -> Path:
-    """One experiment into one work directory.
+def run(
+    c: config.Config, name: str, workdir: str, profile: bool = False, extended: int = 0
+) -> Path:
+    """One experiment into one work directory, in which it may have begun.
 
     Args:
       c: a validated config.
       name: of the config, for the work directory's name.
       workdir: the folder, or "".
       profile: whether to record JAX's trace in the folder's profile/.
+      extended: how many of its steps a finished run in the folder may lack.
 
     Returns:
       The painting's path.
 
     Raises:
-      UserError: a picture, the weights, the work directory or the device's memory do not serve.
+      UserError: a picture, the weights, the work directory or the device's memory do not serve, or
+        the run in the directory has other settings.
       commands.StoppedError: interrupted, or not finite; names the last good picture, if any.
     """
     interrupts = commands.Interruptible()
     import jax
 
-    from nst_jax import inputs, metrics, outputs, pyramid, report, transfer
+    from nst_jax import checkpoints, folders, inputs, metrics, outputs, pyramid, report, transfer
     from nst_jax.optimize import NonFiniteLossError
 
     interrupts.arm()
@@ -73,29 +87,52 @@ def run(c: config.Config, name: str, workdir: str, profile: bool = False) -> Pat
     if c.metrics:
         metrics.prepare(c)
     kept, started, seconds, painting, last, message = "", None, 0.0, None, None, "interrupted"
-    measured = {}
+    measured, clock = {}, checkpoints.Clock(c.checkpoint_every)
+
+    def keep(last: bool) -> bool:
+        return c.checkpoint_every > 0 and bool(last or clock.due() or interrupts.seen)
+
     total = sum(scale.steps for scale in pyramid.scales(c))
     with (
         tqdm(total=total, unit="step", disable=not sys.stderr.isatty()) as bar,
         contextlib.ExitStack() as stack,
     ):
-        folder = outputs.create(workdir, name)
+        folder, began = folders.open_run(workdir, name)
+        if extended and not began:
+            folder.rmdir()
+            raise UserError(f"no run began in --workdir {folder}; leave --extend_steps out")
+        stack.enter_context(folders.lock(folder))
         try:
+            resume, spent = None, 0.0
+            if began:
+                check_begun(folder, c, loaded, extended)
+                if outputs.finished(folder, c):
+                    commands.say("it is finished already")
+                    return folder / c.output
+                resume, spent = going_on(folder, c, pictures)
             outputs.write_settings(folder, c, loaded)
+            outputs.rewind(folder, resume.step if resume else 0)
             if profile:
                 stack.enter_context(jax.profiler.trace(folder / "profile"))
-            for progress in transfer.paint(c, pictures, loaded):
-                interrupts.check()
-                started = started or time.monotonic()
+            for progress in transfer.paint(c, pictures, loaded, resume, keep):
+                if not interrupts.patient:
+                    interrupts.check()
+                interrupts.patient = c.checkpoint_every > 0
+                started = started or time.monotonic() - spent
                 seconds = time.monotonic() - started
                 painting = outputs.record(folder, c, pictures, progress, seconds)
+                tell(progress, last, seconds, bar)
                 last, kept = progress, f"; the picture after {progress.step} steps is {painting}"
-                tell(progress, seconds, bar)
+                if progress.state:
+                    with clock.writing():
+                        checkpoints.write(folder, progress, seconds)
+                    kept += f", and --workdir={folder} goes on from there"
+                    interrupts.check()
             if c.metrics and last:
                 measured = metrics.measure(c, inputs.finished(c, last.image, pictures), pictures)
             message = ""
         except KeyboardInterrupt:
-            raise commands.StoppedError(f"interrupted{kept}", 130) from None
+            raise commands.StoppedError(f"interrupted{kept}", interrupts.code) from None
         except NonFiniteLossError as error:
             message = str(error)
             raise commands.StoppedError(f"{error}{kept}", 1) from error
@@ -113,19 +150,62 @@ def run(c: config.Config, name: str, workdir: str, profile: bool = False) -> Pat
                 result = outputs.result(last, seconds, measured, message)
                 outputs.finish(folder, c, result | {"name": name, "command": command})
                 report.write(folder)
-            else:
-                outputs.discard(folder)
+            elif not began:
+                folders.discard(folder)
     assert painting is not None, "an optimisation yields at least its start"
     return painting
 
 
-def tell(progress: "Progress", seconds: float, bar: tqdm):
-    """On a terminal moves the bar; otherwise prints a line with every term of the objective."""
+def check_begun(folder: Path, c: config.Config, used: "Weights", extended: int):
+    """Demands that the run that began in a folder is this one.
+
+    Raises:
+      UserError: it had another config, other pictures or other weights.
+    """
+    from nst_jax import folders, outputs
+
+    before = folders.read_json(folder / "config.json")
+    if before.get("steps") == c.steps - extended:
+        before["steps"] = c.steps
+    then, now = folders.read_json(folder / "environment.json"), outputs.environment(c, used)
+    folders.check_same(
+        folder,
+        {"config": before, "pictures": then.get("pictures"), "weights": then.get("weights")},
+        {"config": c.to_dict(), "pictures": now["pictures"], "weights": now["weights"]},
+    )
+
+
+def going_on(
+    folder: Path, c: config.Config, pictures: "Pictures"
+) -> tuple["Progress | None", float]:
+    """The newest checkpoint of a folder that is whole, if there is one, and its seconds.
+
+    Raises:
+      UserError: it is of another version of the project.
+    """
+    from nst_jax import checkpoints
+
+    found, seconds, damaged = checkpoints.newest(folder, c, pictures)
+    for text in damaged:
+        commands.say(f"a damaged checkpoint is left out: {text}")
+    after = f"after {found.step} steps" if found else "from the start, for lack of a checkpoint"
+    commands.say(f"going on {after}")
+    return found, seconds
+
+
+def tell(progress: "Progress", before: "Progress | None", seconds: float, bar: tqdm):
+    """On a terminal moves the bar; otherwise prints a line with every term of the objective.
+
+    Says so where the objective is to the last digit what it was before.
+    """
     terms = {name: f"{value:.4g}" for name, value in progress.terms.items()}
     if bar.disable:
         line = "  ".join(f"{name} {value}" for name, value in terms.items())
-        print(f"step {progress.step}/{bar.total}  {seconds:.1f} s  {line}", file=sys.stderr)
-    else:
+        if before and before.terms["total"] == progress.terms["total"]:
+            line += "  unchanged: as good as it gets, or nothing that the optimiser tries is finite"
+        commands.say(f"step {progress.step}/{bar.total}  {seconds:.1f} s  {line}")
+        return
+    with contextlib.suppress(OSError):  # the terminal is gone
         bar.set_postfix(loss=terms["total"])
         bar.update(progress.step - bar.n)
 

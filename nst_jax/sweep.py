@@ -10,7 +10,7 @@ spread over the machine's devices. Each is finished by itself: the same command 
 what is missing or failed. With --distributed, several processes share a sweep and its folder.
 
 Exit codes: 0 all painted; 1 some failed, the report says why; 2 a mistake in a flag, config or
-file; 130 interrupted.
+file; 130 interrupted, 143 asked to end.
 """
 
 import contextlib
@@ -118,33 +118,22 @@ def sweep(cells: list[Cell], given: config.Config, name: str, workdir: str) -> P
     if not _COORDINATOR.value and (_PROCESSES.value or _PROCESS.value):
         raise UserError("--processes and --process need --coordinator, the HOST:PORT of process 0")
     process, processes = share() if shared else (0, 1)
-    from nst_jax import metrics, outputs, programs, pyramid, report
+    from nst_jax import folders, metrics, outputs, report
 
     interrupts.arm()
     for measured in {c.arch: c for c in (cell.config for cell in cells) if c.metrics}.values():
         metrics.prepare(measured)
-    folder = outputs.open_sweep(workdir, name, described(cells, given, name))
-    own = cells[process::processes]
-    missing = [
-        cell for cell in own if not outputs.finished(folder / "cells" / cell.name, cell.config)
-    ]
+    folder = folders.open_sweep(workdir, name, described(cells, given, name))
     try:
-        planned, failed = programs.plan(missing, _BATCH.value)
-        for cell in missing:
-            if cell.name in failed:
-                outputs.fail(folder / "cells" / cell.name, cell.config, failed[cell.name])
-        steps = sum(
-            s.steps for one in planned for cell in one.cells for s in pyramid.scales(cell.config)
-        )
-        with tqdm(total=steps, unit="step", disable=not sys.stderr.isatty()) as bar:
-            for program in planned:
-                failed |= paint(folder / "cells", program, interrupts, bar)
+        with folders.lock(folder, process):
+            failed = paint_missing(folder / "cells", cells[process::processes], interrupts)
     except KeyboardInterrupt:
         with contextlib.suppress(UserError):  # the interrupt is what matters
             report.write(folder)
         done = sum(outputs.finished(folder / "cells" / cell.name, cell.config) for cell in cells)
         raise commands.StoppedError(
-            f"interrupted; {done} of {len(cells)} cells are done, and the same command goes on", 130
+            f"interrupted; {done} of {len(cells)} cells are done, and the same command goes on",
+            interrupts.code,
         ) from None
     page = report.write(folder)
     if failed:
@@ -155,6 +144,26 @@ def sweep(cells: list[Cell], given: config.Config, name: str, workdir: str) -> P
             1,
         )
     return page
+
+
+def paint_missing(
+    folder: Path, cells: Sequence[Cell], interrupts: commands.Interruptible
+) -> dict[str, str]:
+    """Paints those cells that are not finished; returns why which failed."""
+    from nst_jax import outputs, programs, pyramid
+
+    missing = [cell for cell in cells if not outputs.finished(folder / cell.name, cell.config)]
+    planned, failed = programs.plan(missing, _BATCH.value)
+    for cell in missing:
+        if cell.name in failed:
+            outputs.fail(folder / cell.name, cell.config, failed[cell.name])
+    steps = sum(
+        s.steps for one in planned for cell in one.cells for s in pyramid.scales(cell.config)
+    )
+    with tqdm(total=steps, unit="step", disable=not sys.stderr.isatty()) as bar:
+        for program in planned:
+            failed |= paint(folder, program, interrupts, bar)
+    return failed
 
 
 def paint(

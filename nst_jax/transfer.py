@@ -23,6 +23,7 @@ from nst_jax.errors import UserError
 from nst_jax.inputs import Pictures
 from nst_jax.objective import NO_GUIDES, Args, ByTap, Guides, Kinds, Knobs, Network, targets_from
 from nst_jax.optimize import (
+    Keep,
     NonFiniteLossError,
     Progress,
     Rates,
@@ -194,7 +195,13 @@ def guides_of(c: config.Config, pictures: Pictures) -> tuple[Guides, tuple[dict[
     return Guides(weight, painting), tuple(styles)
 
 
-def paint(c: config.Config, pictures: Pictures, loaded: weights.Weights) -> Iterator[Progress]:
+def paint(
+    c: config.Config,
+    pictures: Pictures,
+    loaded: weights.Weights,
+    resume: Progress | None = None,
+    keep: Keep = lambda last: False,
+) -> Iterator[Progress]:
     """Paints: yields the picture and its losses every `log_every` steps, first the start itself.
 
     Steps are counted through all scales. With `interpolate` the image is [paintings, h, w, 3], and
@@ -204,6 +211,9 @@ def paint(c: config.Config, pictures: Pictures, loaded: weights.Weights) -> Iter
       c: a validated config.
       pictures: as `inputs.read` gives them.
       loaded: weights of `c.arch`.
+      resume: one with a state, to go on from it: it is yielded first, and what follows is the same
+        to the bit as if there had been no pause.
+      keep: see `nst_jax.optimize.optimize`.
 
     Raises:
       nst_jax.optimize.NonFiniteLossError: the last picture yielded is good.
@@ -211,12 +221,13 @@ def paint(c: config.Config, pictures: Pictures, loaded: weights.Weights) -> Iter
     """
     if not c.interpolate:
         first = operator.itemgetter(0)
-        for progress in _paint([c], [pictures], loaded, first):
+        for progress in _paint([c], [pictures], loaded, first, None, resume, keep):
             terms = {name: float(value) for name, value in progress.terms.items()}
             yield progress._replace(terms=terms)
         return
     between = [_between(c, k / (c.interpolate - 1)) for k in range(c.interpolate)]
-    for progress in paint_together(between, [pictures] * c.interpolate, loaded):
+    several = [pictures] * c.interpolate
+    for progress in paint_together(between, several, loaded, None, resume, keep):
         if (lost := progress.lost[progress.lost >= 0]).size:
             raise NonFiniteLossError(lost)
         terms = {name: float(value.mean()) for name, value in progress.terms.items()}
@@ -236,6 +247,8 @@ def paint_together(
     pictures: Sequence[Pictures],
     loaded: weights.Weights,
     mesh: jax.sharding.Mesh | None = None,
+    resume: Progress | None = None,
+    keep: Keep = lambda last: False,
 ) -> Iterator[Progress]:
     """Paints several at once, in one program: as `paint` does, but with a batch of images.
 
@@ -245,6 +258,7 @@ def paint_together(
       loaded: weights of all.
       mesh: devices to spread the batch over, along its axis "cells"; None: the default device. The
         batch must be a multiple of them.
+      resume, keep: see `paint`; for two paintings or more.
 
     Raises:
       nst_jax.optimize.NonFiniteLossError: every painting is lost.
@@ -261,7 +275,7 @@ def paint_together(
     def spread(members: Sequence[Any]) -> Any:
         return jax.device_put(stack(members), mesh and NamedSharding(mesh, P("cells")))
 
-    yield from _paint(configs, pictures, loaded, spread, mesh)
+    yield from _paint(configs, pictures, loaded, spread, mesh, resume, keep)
 
 
 def _paint(
@@ -270,6 +284,8 @@ def _paint(
     loaded: weights.Weights,
     join: Callable[[Sequence[Any]], Any],
     mesh: jax.sharding.Mesh | None = None,
+    resume: Progress | None = None,
+    keep: Keep = lambda last: False,
 ) -> Iterator[Progress]:
     """Paints what `join` makes of each painting's start, objective and rates."""
     c = configs[0]
@@ -278,11 +294,17 @@ def _paint(
     network = network_for(c, own)
     shared = network if mesh is None else jax.device_put(network, NamedSharding(mesh, P()))
     state, done = None, 0
-    for scale in pyramid.scales(c):
+    for number, scale in enumerate(pyramid.scales(c)):
+        if resume and number < resume.scale:
+            done += scale.steps
+            continue
         sized = [
             inputs.at(own, one, scale.size) for own, one in zip(configs, pictures, strict=True)
         ]
-        if state is None:
+        shown = state is not None  # a later scale starts with what was just shown
+        if resume and number == resume.scale:
+            state = jax.device_put(resume.state)
+        elif state is None:
             starts = map(functools.partial(start_image, mean=loaded.mean), configs, sized)
             state = initial_state(settings, join([*starts]))
         else:
@@ -292,8 +314,7 @@ def _paint(
             for own, one in zip(configs, sized, strict=True)
         ]
         args = join(problems)._replace(network=shared)
-        steps = optimize(settings, state, args, rates, scale.steps, c.log_every, mesh)
-        first = True
+        steps = optimize(settings, state, args, rates, scale.steps, c.log_every, mesh, keep)
         while True:
             try:
                 progress = next(steps)
@@ -302,10 +323,10 @@ def _paint(
                 break
             except NonFiniteLossError as error:
                 raise NonFiniteLossError(done + error.lost) from None
-            if not (first and done):  # a later scale starts with what was just shown
+            if not shown:
                 lost = np.where(progress.lost < 0, -1, done + progress.lost)
-                yield progress._replace(step=done + progress.step, lost=lost)
-            first = False
+                yield progress._replace(step=done + progress.step, lost=lost, scale=number)
+            shown = False
         done += scale.steps
 
 

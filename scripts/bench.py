@@ -273,7 +273,8 @@ def command(folder: str, size: int, keys: dict[str, Any], cache: str = "") -> tu
     words += [f"--workdir={workdir}", *(f"--config.{key}={value}" for key, value in keys.items())]
     environment = os.environ | {"JAX_COMPILATION_CACHE_DIR": cache}
     seconds, start = 0.0, time.perf_counter()
-    with subprocess.Popen(words, stderr=subprocess.PIPE, text=True, env=environment) as child:
+    unseen, seen = subprocess.DEVNULL, subprocess.PIPE
+    with subprocess.Popen(words, stdout=unseen, stderr=seen, text=True, env=environment) as child:
         assert child.stderr is not None
         for line in child.stderr:
             if re.match("step 1/", line):

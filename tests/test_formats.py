@@ -118,6 +118,20 @@ def test_a_pickle_that_would_run_code_is_refused(write, tmp_path, capsys):
     assert "code ran" not in capsys.readouterr().out
 
 
+def test_members_that_claim_too_much_are_refused_before_they_are_read(tmp_path):
+    with h5py.File(tmp_path / "sparse.h5", "w") as file:  # 40 GB of nothing, some kilobytes here
+        file.create_dataset("block1_conv1/kernel:0", (10**5, 10**5), "f4", chunks=(100, 100))
+    with zipfile.ZipFile(tmp_path / "bomb.pth", "w", zipfile.ZIP_DEFLATED, compresslevel=1) as file:
+        file.writestr("x/data.pkl", pickle.dumps({}))
+        with file.open("x/data/0", "w", force_zip64=True) as member:
+            for _ in range(2049):
+                member.write(bytes(1 << 20))
+    for name in ("sparse.h5", "bomb.pth"):
+        assert (tmp_path / name).stat().st_size < 20 << 20
+        with pytest.raises(UserError, match="refused: it holds over 2 GB"):
+            formats.read(tmp_path / name, "vgg19")
+
+
 def test_a_tensor_that_leaves_its_storage_is_refused():
     for offset, shape, strides in ((0, (5,), (1,)), (-1, (2,), (1,)), (0, (2, 2), (9, 1))):
         build = formats._tensor(("0", np.dtype("<f4")), offset, shape, strides)

@@ -4,29 +4,34 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from nst_jax import config, files, images, outputs
+from nst_jax import config, files, folders, images, outputs
 from nst_jax.errors import UserError
 from nst_jax.optimize import Progress
 
 
 def test_default_folders_are_named_by_config_and_time_and_never_shared(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    folders = [outputs.create("", "starry") for _ in range(3)]
-    assert len(set(folders)) == 3
-    assert all(folder.parent.name == "runs" for folder in folders)
-    assert all(folder.name.startswith("starry-20") for folder in folders)
+    made = [folders.open_run("", "starry") for _ in range(3)]
+    assert not any(began for _, began in made)
+    assert len({folder for folder, _ in made}) == 3
+    assert all(folder.parent.name == "runs" for folder, _ in made)
+    assert all(folder.name.startswith("starry-20") for folder, _ in made)
 
 
 def test_an_earlier_run_is_never_overwritten(tmp_path):
-    outputs.create(str(tmp_path / "w"), "x")
+    assert folders.open_run(str(tmp_path / "w"), "x") == (tmp_path / "w", False)
+    assert folders.open_run(str(tmp_path / "w"), "x") == (tmp_path / "w", False)
+    (tmp_path / "w" / "notes.txt").touch()
     with pytest.raises(UserError, match="not empty"):
-        outputs.create(str(tmp_path / "w"), "x")
+        folders.open_run(str(tmp_path / "w"), "x")
+    (tmp_path / "w" / "config.json").touch()
+    assert folders.open_run(str(tmp_path / "w"), "x") == (tmp_path / "w", True)
 
 
 def test_a_folder_that_cannot_be_written(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match="cannot write to --workdir"):
-        outputs.create(str(tmp_path / "file" / "w"), "x")
+        folders.open_run(str(tmp_path / "file" / "w"), "x")
 
 
 def test_metrics_are_one_json_object_a_line_and_drawn(tmp_path):

@@ -254,7 +254,8 @@ def test_rematerialized_gradients_are_the_same_for_less_memory(vgg19, pixels, me
         pictures.append(state.image)
     # Methods differ with it where they are chosen by layer.
     assert values[1] == pytest.approx(values[0], rel=1e-3 if method == "auto" else 1e-5)
-    off = np.abs(pictures[0] - pictures[1]) > 1e-3  # equal members of a pooling window; ReLUs' signs
+    # Equal members of a pooling window, ReLUs' signs.
+    off = np.abs(pictures[0] - pictures[1]) > 1e-3
     assert off.mean() <= (0.01 if method == "auto" else 0)
     assert np.abs(pictures[0] - image).max() > 1e-3
     assert memory[1] < 0.6 * memory[0]

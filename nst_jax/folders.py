@@ -1,0 +1,184 @@
+"""Work directories: made anew, or opened to go on with what was begun there; by one command only.
+
+What is in them, see `nst_jax.outputs`.
+"""
+
+import contextlib
+import json
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from nst_jax import files
+from nst_jax.errors import UserError
+
+try:
+    import fcntl
+except ImportError:  # Windows has no such locks; there two commands in one folder go unnoticed
+    fcntl = None
+
+
+def open_run(workdir: str, name: str) -> tuple[Path, bool]:
+    """Makes a run's folder, `workdir` or runs/NAME-TIME, or opens one in which a run began.
+
+    Returns:
+      The folder, and whether a run began there.
+
+    Raises:
+      UserError: it cannot be made, or holds something else.
+    """
+    with _writable(workdir or "runs"):
+        if not workdir:
+            return _new_folder(name), False
+        path = _made(workdir)
+        began = (path / "config.json").is_file() and not (path / "sweep.json").exists()
+        if not began:
+            _demand_empty(path)
+        return path, began
+
+
+def open_sweep(workdir: str, name: str, plan: dict[str, Any]) -> Path:
+    """Makes a sweep's folder, `workdir` or runs/NAME, or opens one in which the same sweep began.
+
+    Args:
+      workdir: the folder, or "".
+      name: of the config.
+      plan: what sweep.json shall say; its "cells" and "inputs" must be those of the folder.
+
+    Raises:
+      UserError: it cannot be made, holds something else, or a sweep with other settings.
+    """
+    path = Path(workdir or Path("runs") / name)
+    with _writable(path):
+        path = _made(path)
+        if (path / "sweep.json").exists():
+            check_same(path, _identity(read_json(path / "sweep.json")), _identity(plan))
+        else:
+            _demand_empty(path)
+        files.write_json(path / "sweep.json", plan)
+    return path
+
+
+@contextlib.contextmanager
+def lock(path: Path, process: int = 0) -> Iterator[None]:
+    """Holds a folder for this command; the system lets go of it however the command ends.
+
+    Args:
+      path: the folder.
+      process: number of this one among those that share a folder.
+
+    Raises:
+      UserError: another command holds it.
+    """
+    with _writable(path), (path / f".lock-{process}").open("a") as file:
+        if fcntl:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise UserError(
+                    f"another command is at work in --workdir {path}; wait for its end, or name "
+                    "another folder"
+                ) from None
+            except OSError:  # a file system without locks
+                pass
+        yield
+
+
+def check_same(path: Path, before: dict[str, Any], now: dict[str, Any]):
+    """Demands that what began in a folder had these settings.
+
+    Args:
+      path: the folder.
+      before, now: nested settings of then and now.
+
+    Raises:
+      UserError: they differ; names the first differences.
+    """
+    old, new = _flat(before), _flat(json.loads(json.dumps(now)))  # as it was read
+    changes = [
+        f"{key} was {old.get(key, 'absent')!r}, is {new.get(key, 'absent')!r}"
+        for key in dict.fromkeys([*old, *new])
+        if old.get(key) != new.get(key)
+    ]
+    if changes:
+        more = f" and {len(changes) - 3} more" if len(changes) > 3 else ""
+        raise UserError(
+            f"{path} was begun with other settings: {'; '.join(changes[:3])}{more}; "
+            "name another folder with --workdir"
+        )
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """What a JSON file of a work directory says.
+
+    Raises:
+      UserError: it cannot be read, or is no JSON object.
+    """
+    try:
+        content = json.loads(path.read_text())
+    except (OSError, ValueError, RecursionError):
+        content = None
+    if not isinstance(content, dict):
+        raise UserError(f"{path} is damaged; name another folder with --workdir")
+    return content
+
+
+def discard(workdir: Path):
+    """Removes a work directory that no picture came to, or a file in its place."""
+    shutil.rmtree(workdir, ignore_errors=True)
+    with contextlib.suppress(OSError):
+        workdir.unlink()
+
+
+@contextlib.contextmanager
+def _writable(path: str | Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise UserError(f"cannot write to --workdir {path}: {error.strerror}") from error
+
+
+def _made(workdir: str | Path) -> Path:
+    path = Path(workdir)
+    path.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def _demand_empty(path: Path):
+    if any(not file.name.startswith(".") for file in path.iterdir()):
+        raise UserError(f"--workdir {path} is not empty; name another folder")
+
+
+def _new_folder(name: str) -> Path:
+    """Makes runs/NAME-TIME, or runs/NAME-TIME-2, ...: two runs may start in one second."""
+    stamped = Path("runs") / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"
+    path, number = stamped, 1
+    while True:
+        try:
+            path.mkdir(parents=True)
+            return path
+        except FileExistsError:
+            number += 1
+            path = stamped.with_name(f"{stamped.name}-{number}")
+
+
+def _identity(plan: dict[str, Any]) -> dict[str, Any]:
+    """What of a sweep may not change: the settings of every cell, the pictures, the weights."""
+    try:
+        cells = {cell["name"]: cell["config"] for cell in plan["cells"]}
+        return {"cell": cells, **plan["inputs"]}
+    except (KeyError, TypeError):
+        raise UserError("sweep.json is damaged; name another folder with --workdir") from None
+
+
+def _flat(tree: Any, path: str = "") -> dict[str, Any]:
+    """Leaves of nested dicts by their path: {"cell 00: optimizer.name": "adam", ...}."""
+    if not isinstance(tree, dict):
+        return {path: tree}
+    return {
+        name: leaf
+        for key, value in tree.items()
+        for name, leaf in _flat(value, f"{path}.{key}" if path else key).items()
+    }

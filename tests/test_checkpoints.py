@@ -1,0 +1,297 @@
+import json
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from conftest import ROOT
+from PIL import Image
+
+from nst_jax import checkpoints, config, files, folders, inputs, outputs, transfer
+from nst_jax.errors import UserError
+
+SHALLOW = {"content_layers": "relu2_1", "style_layers": "relu1_1, relu2_1"}
+COMMAND = [sys.executable, "-m", "nst_jax.run", "--config", f"{ROOT}/configs/starry.py:smoke"]
+
+
+@pytest.fixture
+def experiment(tmp_path, rng):
+    """Makes a config of two scales, 24 and 32 pixels, and reads its pictures."""
+    for name in ("content", "style"):
+        noise = rng.random((32, 28, 3)) * np.linspace(0.5, 1, 28)[:, None]
+        Image.fromarray(np.uint8(255 * noise)).save(tmp_path / f"{name}.png")
+
+    def make(**keys):
+        c = config.default()
+        c.content, c.style = f"{tmp_path}/content.png", f"{tmp_path}/style.png"
+        c.convolution, c.image_size, c.steps, c.log_every = "direct", 32, 7, 3
+        c.pyramid.min_size, c.pyramid.factor, c.pyramid.first_steps = 24, 1.3, 6
+        c.update_from_flattened_dict({"save_every": 0} | SHALLOW | keys)
+        c = config.validate(c)
+        return c, inputs.read(c)
+
+    return make
+
+
+CASES = {
+    "adam": {"optimizer.average": 0.9, "style_losses": "sliced"},
+    "lbfgs": {"optimizer.name": "lbfgs", "optimizer.memory": 3},
+    "fourier": {"optimizer.name": "lbfgs", "parameterization": "fourier"},
+    "bfloat16": {"precision": "bfloat16"},
+    "sgd": {"optimizer.name": "sgd", "optimizer.learning_rate": 1e-9},
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_run_goes_on_to_the_bit(case, experiment, vgg19, tmp_path):
+    """From every log line of both scales, through a file: the rest is what it was."""
+    c, pictures = experiment(**CASES[case])
+    whole = list(transfer.paint(c, pictures, vgg19, None, lambda last: True))
+    assert [p.step for p in whole] == [0, 3, 6, 9, 12, 13]
+    assert [p.scale for p in whole] == [0, 0, 0, 1, 1, 1]
+    assert np.abs(np.asarray(whole[-1].image) - np.asarray(whole[-2].image)).max() > 0
+    for k, progress in enumerate(whole):
+        checkpoints.write(tmp_path, progress, 1.5)
+        resume, seconds, damaged = checkpoints.newest(tmp_path, c, pictures)
+        assert (resume.step, resume.scale, seconds, damaged) == (
+            progress.step,
+            whole[k].scale,
+            1.5,
+            [],
+        )
+        rest = list(transfer.paint(c, pictures, vgg19, resume))
+        assert [p.step for p in rest] == [p.step for p in whole[k:]]
+        for one, other in zip(rest, whole[k:], strict=True):
+            np.testing.assert_array_equal(one.image, other.image)
+            assert one.terms == other.terms
+
+
+def test_several_paintings_go_on_too(experiment, vgg19, tmp_path):
+    keys = {"interpolate": 2, "pyramid.min_size": 0}
+    style = f"{tmp_path}/style.png, {tmp_path}/content.png"
+    c, pictures = experiment(**keys, style=style)
+    whole = list(transfer.paint(c, pictures, vgg19, None, lambda last: True))
+    checkpoints.write(tmp_path, whole[1], 0.0)
+    resume, *_ = checkpoints.newest(tmp_path, c, pictures)
+    *_, last = transfer.paint(c, pictures, vgg19, resume)
+    np.testing.assert_array_equal(last.image, whole[-1].image)
+
+
+def test_states_are_fetched_only_when_asked_for(experiment, vgg19):
+    c, pictures = experiment()
+    asked = []
+
+    def keep(last):
+        asked.append(last)
+        return len(asked) == 2
+
+    states = [p.state for p in transfer.paint(c, pictures, vgg19, None, keep)]
+    assert asked == [False, False, True, False, False, False, True]
+    assert [state is not None for state in states] == [False, True, False, False, False, False]
+
+
+@pytest.fixture
+def kept(experiment, vgg19, tmp_path):
+    """The checkpoints of a run: its config, its pictures, the files newest first."""
+    c, pictures = experiment()
+    for progress in transfer.paint(c, pictures, vgg19, None, lambda last: True):
+        checkpoints.write(tmp_path, progress, 1.0)
+    paths = sorted((tmp_path / "checkpoints").iterdir(), reverse=True)
+    assert [path.name for path in paths] == ["000013-1.state", "000012-1.state"]
+    return c, pictures, paths
+
+
+def header(path, **changes):
+    line, payload = path.read_bytes().split(b"\n", 1)
+    path.write_bytes(json.dumps(json.loads(line) | changes).encode() + b"\n" + payload)
+
+
+DAMAGE = {
+    "cut": lambda path: path.write_bytes(path.read_bytes()[:-1]),
+    "longer": lambda path: path.write_bytes(path.read_bytes() + b"x"),
+    "a bit": lambda path: path.write_bytes(path.read_bytes()[:-1] + b"\x7f"),
+    "empty": lambda path: path.write_bytes(b""),
+    "no JSON": lambda path: path.write_bytes(b"\x80\x04K\x01.\n"),
+    "a list": lambda path: path.write_bytes(b"[]\n"),
+    "deep": lambda path: path.write_bytes(b"[" * 60000 + b"\n"),
+    "endless line": lambda path: path.write_bytes(b"{" * 10_000_000),
+    "a scale there is not": lambda path: header(path, scale=9),
+    "a scale before the first": lambda path: header(path, scale=-1),
+    "no scale": lambda path: header(path, scale=None),
+    "another scale": lambda path: header(path, scale=0),
+    "infinite": lambda path: header(path, step=float("inf")),
+    "a folder": lambda path: (path.unlink(), path.mkdir()),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_a_damaged_checkpoint_gives_way_to_the_one_before(damage, kept, tmp_path):
+    c, pictures, (newest, before) = kept
+    DAMAGE[damage](newest)
+    resume, _, damaged = checkpoints.newest(tmp_path, c, pictures)
+    assert resume.step == 12
+    assert len(damaged) == 1
+    assert str(newest) in damaged[0]
+    DAMAGE[damage](before)
+    assert checkpoints.newest(tmp_path, c, pictures)[0] is None
+
+
+def test_another_versions_checkpoint_is_refused_by_name(kept, tmp_path):
+    c, pictures, (newest, _) = kept
+    header(newest, format="nst_jax checkpoint 0")
+    with pytest.raises(UserError, match="'nst_jax checkpoint 0', but this version reads"):
+        checkpoints.newest(tmp_path, c, pictures)
+
+
+def test_a_checkpoint_is_due_after_a_time_and_takes_a_twentieth_at_most(monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    clock = checkpoints.Clock(60.0)
+    now[0] = 59
+    assert not clock.due()
+    now[0] = 60
+    assert clock.due()
+    with clock.writing():
+        now[0] = 64
+    now[0] = 64 + 79
+    assert not clock.due()
+    now[0] = 64 + 80
+    assert clock.due()
+
+
+def test_a_folder_is_one_commands(tmp_path):
+    with (
+        folders.lock(tmp_path),
+        folders.lock(tmp_path, process=1),
+        pytest.raises(UserError, match="another command is at work"),
+        folders.lock(tmp_path),
+    ):
+        pass
+    (tmp_path / ".lock-0").write_text("left by a killed command")
+    with folders.lock(tmp_path):
+        pass
+
+
+def run(*words, code=0):
+    done = subprocess.run(
+        [*COMMAND, *map(str, words)], capture_output=True, text=True, check=False, timeout=300
+    )
+    assert done.returncode == code, done.stderr
+    assert "Traceback" not in done.stderr
+    return done
+
+
+LONG = ("--config.steps=400", "--config.log_every=2", "--config.save_every=100")
+
+
+def stopped(workdir, number, after="step 40/"):
+    """Starts a run and sends it a signal at a step; its exit code and the last line it printed."""
+    process = subprocess.Popen(
+        [*COMMAND, *LONG, f"--workdir={workdir}", "--config.checkpoint_every=0.1"],
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    for line in process.stderr:
+        if line.startswith(after):
+            process.send_signal(number)
+            break
+    _, err = process.communicate()
+    return process.returncode, err[err.rstrip().rfind("\n") + 1 :]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("undisturbed") / "w"
+    run(*LONG, f"--workdir={workdir}", "--config.checkpoint_every=0.1")
+    return workdir
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT", "SIGHUP", "SIGKILL"])
+def test_the_same_command_goes_on_where_a_signal_stopped_it(name, tmp_path, undisturbed):
+    """The painting, the log but for its times, and the frames are those of an undisturbed run."""
+    number, workdir = getattr(signal, name), tmp_path / "w"
+    code, said = stopped(workdir, number)
+    assert code == (-number if name == "SIGKILL" else 128 + number), said
+    if name != "SIGKILL":
+        assert f"--workdir={workdir} goes on from there" in said
+        assert json.loads((workdir / "result.json").read_text())["message"] == "interrupted"
+    again = run(*LONG, f"--workdir={workdir}", "--config.checkpoint_every=0.1")
+    assert "going on after" in again.stderr
+    for path in ["final.png", *(f"frames/{k:06d}.png" for k in (0, 100, 200, 300, 400))]:
+        assert (workdir / path).read_bytes() == (undisturbed / path).read_bytes(), path
+
+    def log(folder):
+        rows = map(json.loads, (folder / "metrics.jsonl").read_text().splitlines())
+        return [row | {"seconds": 0} for row in rows]
+
+    assert log(workdir) == log(undisturbed)
+    assert json.loads((workdir / "result.json").read_text())["status"] == "done"
+    assert not [path for path in workdir.rglob(".*") if path.name != ".lock-0"]
+
+
+def test_a_finished_run_is_left_alone_and_another_refused(undisturbed, tmp_path):
+    before = (undisturbed / "final.png").stat().st_mtime_ns
+    given = (*LONG, f"--workdir={undisturbed}", "--config.checkpoint_every=0.1")
+    done = run(*given)
+    assert done.stdout == f"{undisturbed / 'final.png'}\n"
+    assert "finished already" in done.stderr
+    assert (undisturbed / "final.png").stat().st_mtime_ns == before
+    said = run(*given, "--config.alpha=7", code=2).stderr
+    assert "config.alpha was 1.5, is 7.0" in said
+    assert said.count("\n") == 1
+    environment = json.loads((undisturbed / "environment.json").read_text())
+    saved = json.dumps(environment)
+    environment["weights"]["sha256"] = "of others"
+    files.write_json(undisturbed / "environment.json", environment)
+    assert "weights.sha256 was 'of others'" in run(*given, code=2).stderr
+    (undisturbed / "environment.json").write_text("{")
+    assert "environment.json is damaged" in run(*given, code=2).stderr
+    (undisturbed / "environment.json").write_text(saved)
+    run(*given)
+
+
+def test_a_finished_run_can_be_extended(tmp_path):
+    """To what a longer run comes to, also in two goes."""
+    adam = ("--config.optimizer.name=adam", "--config.pyramid.min_size=0")
+    short, long = f"--workdir={tmp_path}/short", f"--workdir={tmp_path}/long"
+    run(*adam, short)
+    run(*adam, "--config.steps=10", long)
+    run(*adam, "--extend_steps=6", short)
+    assert (tmp_path / "short" / "final.png").stat().st_size > 0
+    pictures = [Image.open(tmp_path / name / "final.png") for name in ("short", "long")]
+    assert pictures[0].tobytes() == pictures[1].tobytes()
+    rows = (tmp_path / "short" / "metrics.jsonl").read_text().splitlines()
+    assert [json.loads(row)["step"] for row in rows] == [0, 2, 4, 6, 8, 10]
+    assert "finished already" in run(*adam, "--extend_steps=6", short).stderr
+    assert "config.steps was 10, is 4" in run(*adam, short, code=2).stderr
+    assert "--workdir" in run(*adam, "--extend_steps=6", code=2).stderr
+
+
+def test_a_second_command_in_the_folder_is_refused(tmp_path):
+    """Also while nothing is written yet; the first is not disturbed."""
+    outputs.rewind(tmp_path, 0)
+    (tmp_path / "metrics.jsonl").unlink()
+    with folders.lock(tmp_path):
+        said = run(f"--workdir={tmp_path}", code=2).stderr
+    assert "another command is at work" in said
+    assert [path.name for path in tmp_path.iterdir()] == [".lock-0"]
+
+
+def test_a_log_line_cut_short_is_taken_back(tmp_path):
+    rows = [json.dumps({"step": step, "seconds": 1.0}) for step in (0, 10, 20)]
+    (tmp_path / "metrics.jsonl").write_text("\n".join(rows) + '\n{"step": 3')
+    outputs.rewind(tmp_path, 99)
+    assert (tmp_path / "metrics.jsonl").read_text().splitlines() == rows
+    outputs.rewind(tmp_path, 20)
+    assert (tmp_path / "metrics.jsonl").read_text().splitlines() == rows[:2]
+
+
+def test_a_write_that_fails_leaves_the_checkpoints_before(kept, tmp_path):
+    c, pictures, (newest, _) = kept
+    progress, _ = checkpoints.read(newest, c, pictures)
+    (tmp_path / "checkpoints" / "000014-1.state").mkdir()
+    with pytest.raises(UserError, match="cannot write"):
+        checkpoints.write(tmp_path, progress._replace(step=14), 1.0)
+    assert checkpoints.newest(tmp_path, c, pictures)[0].step == 13
