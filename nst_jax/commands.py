@@ -138,9 +138,33 @@ class Interruptible:
             raise KeyboardInterrupt
 
 
+def too_little_memory(c: config.Config) -> str:
+    """What to say of an experiment that a device cannot hold."""
+    other = "" if c.rematerialize else ", or --config.rematerialize=True, which takes about half"
+    return (
+        f"the device has too little memory for config.image_size {c.image_size}; "
+        f"choose a smaller one{other}"
+    )
+
+
 def out_of_memory(error: RuntimeError) -> bool:
     """Whether XLA failed for want of memory."""
     return "RESOURCE_EXHAUSTED" in str(error) or "Out of memory" in str(error)
+
+
+def answer(text: object):
+    """Prints what a command is asked for on standard output.
+
+    Raises:
+      UserError: it cannot be written.
+    """
+    try:
+        print(text, flush=True)
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # Python tries once more at its end
+        raise UserError(
+            f"cannot write to standard output: {error.strerror}; it is {text}"
+        ) from error
 
 
 def say(text: str):

@@ -52,7 +52,7 @@ def main():
     if more and not _WORKDIR.value:
         raise UserError("--extend_steps goes on with a run; name its folder with --workdir")
     c = config.with_values(c, {"steps": c.steps + more})
-    print(run(c, name, _WORKDIR.value, _PROFILE.value, more))
+    commands.answer(run(c, name, _WORKDIR.value, _PROFILE.value, more))
 
 
 def run(
@@ -138,18 +138,20 @@ def run(
             raise commands.StoppedError(f"{error}{kept}", 1) from error
         except UserError as error:
             message = str(error)
-            raise
+            raise UserError(f"{error}{kept}") from error
         except RuntimeError as error:
             if not commands.out_of_memory(error):
                 raise
-            message = f"the device has too little memory for config.image_size {c.image_size}"
-            raise UserError(f"{message}; choose a smaller one{kept}") from error
+            message = commands.too_little_memory(c)
+            raise UserError(f"{message}{kept}") from error
         finally:
             if kept:
                 command = shlex.join(["python", "-m", "nst_jax.run", *commands.typed()])
                 result = outputs.result(last, seconds, measured, message)
-                outputs.finish(folder, c, result | {"name": name, "command": command})
-                report.write(folder)
+                # Where the run failed, that is what to tell of.
+                with contextlib.suppress(*[UserError] * bool(message)):
+                    outputs.finish(folder, c, result | {"name": name, "command": command})
+                    report.write(folder)
             elif not began:
                 folders.discard(folder)
     assert painting is not None, "an optimisation yields at least its start"

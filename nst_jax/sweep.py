@@ -70,11 +70,11 @@ def main():
     given, name = commands.given_config()
     cells = cells_of(given, _AXIS.value, config_flags.get_override_values(flags.FLAGS["config"]))
     if not _DRY_RUN.value:
-        print(sweep(cells, given, name, _WORKDIR.value))
+        commands.answer(sweep(cells, given, name, _WORKDIR.value))
         return
     from nst_jax import programs
 
-    print(programs.table(cells, _BATCH.value))
+    commands.answer(programs.table(cells, _BATCH.value))
 
 
 def cells_of(c: config.Config, texts: Sequence[str], overrides: dict[str, Any]) -> list[Cell]:
@@ -195,7 +195,7 @@ def paint(
         except RuntimeError as error:
             if not commands.out_of_memory(error):
                 raise
-            message = "the device has too little memory; choose a smaller config.image_size"
+            message = commands.too_little_memory(batch[0].config)
         bar.update(before - bar.n)
         if len(batch) > 1:
             queue.extendleft(reversed(programs.batches(batch, len(batch) // 2 + len(batch) % 2)))

@@ -175,6 +175,7 @@ BAD_VALUES = {
     "seed": [-1],
     "precision": ["float16", "highest"],
     "log_every": [0],
+    "checkpoint_every": [-1.0, float("nan")],
     "save_every": [-1, 15],
     "output": ["final.gif", "folder/final.png", "final", ""],
     "bits": [0, 10, 32],

@@ -19,6 +19,7 @@ TOGETHER = [
     {"color.mode": "luminance", "color.space": "lab"},
     {"color.mode": "histogram"},
     {"output": "other.tif", "bits": 16, "save_every": 3, "metrics": True},
+    {"checkpoint_every": 1.0},
     {"blend": "losses", "guides.propagation": "inside"},
     {"content": "{0}/content-left.png", "style": "{0}/style-right.png"},
     {"optimizer.decay": 0.9, "optimizer.b2": 0.9, "optimizer.eps": 1e-3},
