@@ -2,7 +2,7 @@
 
   python -m nst_jax.sweep --config configs/ablations/losses.py
 
-2 CPU cores: 13 minutes, reckoned. GPU, TPU: not measured.
+2 CPU cores: 27 minutes beside other jobs. GPU, TPU: not measured.
 Loss: each style loss has a scale of its own; compare metrics instead.
 """
 
