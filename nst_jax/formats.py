@@ -10,12 +10,14 @@ Nothing in a file is ever run: pickles may build arrays and containers, nothing 
 import dataclasses
 import io
 import math
+import multiprocessing
 import pickle
 import re
 import struct
 import zipfile
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -182,6 +184,13 @@ def _read_hdf5(path: Path) -> dict[str, np.ndarray]:
 
 
 def _read_matlab(path: Path) -> dict[str, np.ndarray]:
+    """`_load_matlab` in a process of its own, for damaged files make SciPy's reader crash."""
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, context) as process:
+        return process.submit(_load_matlab, path).result()
+
+
+def _load_matlab(path: Path) -> dict[str, np.ndarray]:
     """MatConvNet's `layers`: a cell array of structs with a name and a cell of two weights.
 
     Files before 2015 hold fields `filters` and `biases` instead.

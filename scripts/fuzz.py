@@ -19,7 +19,6 @@ import functools
 import io
 import multiprocessing
 import pickle
-import queue
 import random
 import resource
 import shutil
@@ -246,17 +245,17 @@ def read_batch(name: str, seed: int, folder: str, report: Any):
 def watched(name: str, seed: int, folder: str, counts: Counter) -> list[tuple[str, str]]:
     """Has a process read a batch; what came of its files that should not, with their paths."""
     context = multiprocessing.get_context("spawn")
-    report = context.Queue()
+    report = context.SimpleQueue()  # which has told all when a process dies
     child = context.Process(target=read_batch, args=(name, seed, folder, report))
     child.start()
     reading, since, failures = "", time.monotonic(), []
     while child.is_alive() or not report.empty():
-        try:
-            came, path = report.get(timeout=0.5)
-        except queue.Empty:
+        if report.empty():
+            time.sleep(0.01)
             if reading and time.monotonic() - since > 2 * LONGEST:
                 child.kill()
             continue
+        came, path = report.get()
         reading, since = path if came == "reads" else "", time.monotonic()
         if came != "reads":
             counts[came] += 1

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import published
 import pytest
+import scipy.io
 
 from nst_jax import architecture, formats, weights
 from nst_jax.errors import UserError
@@ -190,3 +191,15 @@ def test_unknown_missing_and_empty_files(tmp_path):
     }.items():
         with pytest.raises(UserError, match=message):
             formats.read(tmp_path / name, "vgg19")
+
+
+def test_a_file_that_crashes_its_reader_is_one_line(tmp_path):
+    """SciPy's reader dies of it; found by scripts/fuzz.py."""
+    path = tmp_path / "crash.mat"
+    scipy.io.savemat(path, {"layers": np.array([[1.0, 2.0]])})
+    damaged = bytearray(path.read_bytes())
+    damaged[184] = 0x80  # the type of the numbers
+    path.write_bytes(damaged)
+    with pytest.raises(UserError, match="damaged MATLAB 5 file") as caught:
+        formats.contents(path)
+    assert "\n" not in str(caught.value)
