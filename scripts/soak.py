@@ -7,7 +7,7 @@ Every run paints starry.py from 48 over 68 to 96 pixels. For each optimiser one 
 Then new ones are killed (kill -9), each at a moment drawn from the time that it took, and the same
 command is given again; what it paints and logs is compared.
 
-2 CPU cores: 10 minutes an optimiser with 50 kills. Exit code 1 if any differs.
+2 CPU cores: half a minute a kill. Exit code 1 if any differs.
 """
 
 import json
