@@ -6,6 +6,7 @@ Open the address that it prints; Ctrl-C ends it. It serves the report and its pi
 else of the folder; other machines cannot reach it unless --host says so.
 """
 
+import signal
 import sys
 from pathlib import Path
 
@@ -22,6 +23,8 @@ _PORT = flags.DEFINE_integer("port", 8000, "Port; 0: any free one.", 0, 65535)
 
 def main():
     """Serves until it is interrupted; prints the address."""
+    # Shells have commands in the background ignore it; who sends it means it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     workdir = Path(_WORKDIR.value)
     report.read(workdir)
     try:
