@@ -4,7 +4,7 @@ A file is a line of JSON, which says what it is, and the bytes of the state's ar
 reads it knows their shapes already, so that no file can ask for more than they take; nothing in it
 is code, and a checksum finds a damaged one.
 
-checkpoints/000060-1.state   after 60 steps, painting the pyramid's scale 1
+checkpoints/000000060-1.state   after 60 steps, painting the pyramid's scale 1
 """
 
 import contextlib
@@ -76,7 +76,7 @@ def write(workdir: Path, progress: Progress, seconds: float):
         "seconds": seconds,
     }
     header["sha256"] = _digest(header, payload)
-    name = f"{progress.step:06d}-{progress.scale}.state"
+    name = f"{progress.step:09d}-{progress.scale}.state"  # in the order of their names
     with files.replacing(workdir / FOLDER / name) as temporary:
         temporary.write_bytes(json.dumps(header).encode() + b"\n" + payload)
     for path in _newest_first(workdir)[KEPT:]:

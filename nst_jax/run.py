@@ -51,6 +51,8 @@ def main():
     c, more = config.validate(given), _EXTEND.value
     if more and not _WORKDIR.value:
         raise UserError("--extend_steps goes on with a run; name its folder with --workdir")
+    if more and not (Path(_WORKDIR.value) / "config.json").is_file():
+        raise UserError(f"no run began in --workdir {_WORKDIR.value}; leave --extend_steps out")
     c = config.with_values(c, {"steps": c.steps + more})
     commands.answer(run(c, name, _WORKDIR.value, _PROFILE.value, more))
 
@@ -98,9 +100,6 @@ def run(
         contextlib.ExitStack() as stack,
     ):
         folder, began = folders.open_run(workdir, name)
-        if extended and not began:
-            folder.rmdir()
-            raise UserError(f"no run began in --workdir {folder}; leave --extend_steps out")
         stack.enter_context(folders.lock(folder))
         try:
             resume, spent = None, 0.0

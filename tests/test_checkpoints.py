@@ -71,6 +71,14 @@ def test_a_run_goes_on_to_the_bit(case, experiment, vgg19, tmp_path):
             assert one.terms == other.terms
 
 
+def test_the_newest_is_that_of_the_most_steps(experiment, vgg19, tmp_path):
+    c, pictures = experiment()
+    progress = next(transfer.paint(c, pictures, vgg19, None, lambda last: True))
+    for step in (999_999, 1_000_000, 10_000_000):
+        checkpoints.write(tmp_path, progress._replace(step=step), 0.0)
+    assert checkpoints.newest(tmp_path, c, pictures)[0].step == 10_000_000
+
+
 def test_several_paintings_go_on_too(experiment, vgg19, tmp_path):
     keys = {"interpolate": 2, "pyramid.min_size": 0}
     style = f"{tmp_path}/style.png, {tmp_path}/content.png"
@@ -102,7 +110,7 @@ def kept(experiment, vgg19, tmp_path):
     for progress in transfer.paint(c, pictures, vgg19, None, lambda last: True):
         checkpoints.write(tmp_path, progress, 1.0)
     paths = sorted((tmp_path / "checkpoints").iterdir(), reverse=True)
-    assert [path.name for path in paths] == ["000013-1.state", "000012-1.state"]
+    assert [path.name for path in paths] == ["000000013-1.state", "000000012-1.state"]
     return c, pictures, paths
 
 
@@ -276,6 +284,11 @@ def test_a_finished_run_can_be_extended(tmp_path):
     assert "finished already" in run(*adam, "--extend_steps=6", short).stderr
     assert "config.steps was 10, is 4" in run(*adam, short, code=2).stderr
     assert "--workdir" in run(*adam, "--extend_steps=6", code=2).stderr
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / ".hidden").touch()
+    said = run("--extend_steps=6", f"--workdir={tmp_path}/mine", code=2).stderr
+    assert "no run began" in said
+    assert [path.name for path in (tmp_path / "mine").iterdir()] == [".hidden"]
 
 
 def test_a_second_command_in_the_folder_is_refused(tmp_path):
@@ -336,7 +349,7 @@ def test_a_log_line_cut_short_is_taken_back(tmp_path):
 def test_a_write_that_fails_leaves_the_checkpoints_before(kept, tmp_path):
     c, pictures, (newest, _) = kept
     progress, _ = checkpoints.read(newest, c, pictures)
-    (tmp_path / "checkpoints" / "000014-1.state").mkdir()
+    (tmp_path / "checkpoints" / "000000014-1.state").mkdir()
     with pytest.raises(UserError, match="cannot write"):
         checkpoints.write(tmp_path, progress._replace(step=14), 1.0)
     assert checkpoints.newest(tmp_path, c, pictures)[0].step == 13
