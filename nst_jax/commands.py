@@ -152,6 +152,15 @@ def out_of_memory(error: RuntimeError) -> bool:
     return "RESOURCE_EXHAUSTED" in str(error) or "Out of memory" in str(error)
 
 
+def device_failed(error: RuntimeError) -> str:
+    """What to say of any other failure of a device, as one that was lost; raises what is none."""
+    import jax
+
+    if not isinstance(error, jax.errors.JaxRuntimeError):
+        raise error
+    return f"the device failed: {str(error).strip().partition(chr(10))[0][:300]}"
+
+
 def answer(text: object):
     """Prints what a command is asked for on standard output.
 

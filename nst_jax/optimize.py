@@ -1,13 +1,13 @@
 """Stepping the pixels down the objective: optax transformations, one step, and the loop.
 
 One image [h, w, 3], or a batch [n, h, w, 3] whose members share the network and have everything
-else of their own. The loop runs in chunks, each one dispatch of many steps; the device never waits
-for the host inside a chunk, and the host reads a chunk's numbers while the device computes the
-next.
+else of their own. The loop runs in chunks, each one dispatch of many steps, as many as take some
+seconds; the device never waits for the host inside a chunk, and the host reads a chunk's numbers
+while the device computes the next.
 """
 
 import functools
-import itertools
+import time
 from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, cast
@@ -26,6 +26,9 @@ from nst_jax.parameterization import PARAMETERIZATIONS
 
 Images = Float[Array, "*paintings h w 3"]
 Keep = Callable[[bool], bool]  # whether these are the last steps -> whether to keep the state
+
+LONGEST = 2.0  # seconds that a chunk should take at most: what a signal or a checkpoint waits for
+FORWARDS = 3  # that a step takes as long as, about
 
 
 class Settings(NamedTuple):
@@ -84,7 +87,7 @@ class Progress(NamedTuple):
     Attributes:
       step: steps taken.
       image: the picture after them, or a batch of pictures.
-      terms: its objective's; of a batch an array of n each.
+      terms: its objective's; of a batch an array of n each; none where it is there for its state.
       lost: step at which the objective was not finite for the first time, -1 for a good picture; of
         a batch an array of n. The last `Progress` before it holds a good picture.
       scale: of a pyramid, from 0.
@@ -220,6 +223,7 @@ def chunk(
     args: Args,
     rates: Rates,
     mesh: jax.sharding.Mesh | None = None,
+    shown: Array | bool = True,
 ) -> tuple[State, Images, dict[str, Array], Float[Array, "most ..."]]:
     """Some steps in one dispatch, of one image or of a batch, which a mesh spreads over devices.
 
@@ -230,6 +234,7 @@ def chunk(
       state: donated.
       args, rates: the rest.
       mesh: of a batch.
+      shown: whether the terms are wanted, which take a forward pass; else they are 0.
 
     Returns:
       The state after them, its picture and the terms of that, and the objective before each step,
@@ -255,14 +260,18 @@ def chunk(
     if state.image.ndim == 4:
         stepped, broken_down = batched(stepped), batched(broken_down)
 
-    def steps(count: Array, state: State, args: Args, rates: Rates) -> Any:
+    def nothing(*given: Any) -> Any:
+        return jax.tree.map(jnp.zeros_like, jax.eval_shape(broken_down, *given))
+
+    def steps(count: Array, shown: Array, state: State, args: Args, rates: Rates) -> Any:
         def one(k: Array, carry: tuple[State, Array]) -> tuple[State, Array]:
             state, value = stepped(carry[0], args, rates)
             return state, carry[1].at[k].set(value)
 
         values = jnp.zeros((most, *state.image.shape[:-3]))
         state, values = jax.lax.fori_loop(0, count, one, (state, values))
-        return state, state.average, broken_down(state, args, rates), values
+        terms = jax.lax.cond(shown, broken_down, nothing, state, args, rates)
+        return state, state.average, terms, values
 
     if mesh is not None:
         cells = P("cells")
@@ -270,12 +279,12 @@ def chunk(
         steps = jax.shard_map(
             steps,
             mesh=mesh,
-            in_specs=(P(), cells, own, cells),
+            in_specs=(P(), P(), cells, own, cells),
             out_specs=(cells, cells, cells, P(None, "cells")),
             check_vma=False,
         )
     with jax.default_matmul_precision(settings.precision):
-        return steps(jnp.asarray(count), state, args, rates)
+        return steps(jnp.asarray(count), jnp.asarray(shown), state, args, rates)
 
 
 def optimize(
@@ -290,6 +299,9 @@ def optimize(
 ) -> Generator[Progress, None, State]:
     """Minimises the objective over the image; yields the start, every `every` steps and the last.
 
+    In between it yields a `Progress` without terms where `keep` asks for one. So does a start
+    between two multiples of `every`.
+
     Args:
       settings: which optimiser.
       state: where to start, with the steps it has behind it; donated.
@@ -297,8 +309,8 @@ def optimize(
       rates: the optimiser's numbers.
       steps, every: >= 1; `steps` counts those behind.
       mesh: devices that a batch is spread over.
-      keep: asked before each chunk, and after the last: whether its `Progress` shall have the state
-        that it starts from. The device then waits for the host to fetch it.
+      keep: asked after each chunk, of no steps, of some or the last: whether its `Progress` shall
+        have the state. The device then waits for the host to fetch it.
 
     Returns:
       The last state.
@@ -308,23 +320,38 @@ def optimize(
         is still good.
     """
     forget_programs()
+    args, rates = jax.device_put((args, rates))  # once, not a chunk
     most = min(every, steps)
-    previous = done = int(np.max(jax.device_get(state.step)))
-    stops = [*range(done // every * every + every, steps, every), steps] if done < steps else []
-    counts = {b - a: jnp.int32(b - a) for a, b in itertools.pairwise([done, done, *stops])}
-    args, rates, counts = jax.device_put((args, rates, counts))  # once, not a chunk
-    result = chunk(settings, most, counts[0], state, args, rates, mesh)
-    for stop in [*stops, None]:
+    previous = start = done = int(np.max(jax.device_get(state.step)))
+
+    def dispatch(state: State, stop: int, shown: bool) -> Any:
+        count, shown = jax.device_put((np.int32(stop - done), np.bool(shown)))
+        return chunk(settings, most, count, state, args, rates, mesh, shown)
+
+    result = dispatch(state, start, True)
+    since = time.monotonic()
+    jax.block_until_ready(result)  # a forward pass, which says how long a step will take
+    seconds = FORWARDS * (time.monotonic() - since)
+    while True:
         state, image, terms, values = result
-        kept = jax.device_get(state) if keep(stop is None) else None
-        if stop is not None:  # dispatched before the numbers of the chunk before are read
-            result = chunk(settings, most, counts[stop - done], state, args, rates, mesh)
+        last, shown = done == steps, done == steps or done % every == 0
+        kept = jax.device_get(state) if keep(last) else None
+        stop = min(
+            done + max(1, int(LONGEST / max(seconds, 1e-6))), done - done % every + every, steps
+        )
+        if not last:  # dispatched before the numbers of the chunk before are read
+            result = dispatch(state, stop, stop == steps or stop % every == 0)
         progress = _read(previous, done, image, terms, values)
         if np.min(progress.lost) >= 0:
             raise NonFiniteLossError(progress.lost)
-        yield progress._replace(state=kept)
-        previous, done = done, stop or done
-    return state
+        if done > previous:
+            seconds = min(seconds, (time.monotonic() - since) / (done - previous))
+        since = time.monotonic()
+        if shown or kept or done == start:
+            yield progress._replace(terms=progress.terms if shown else {}, state=kept)
+        if last:
+            return state
+        previous, done = done, stop
 
 
 def forget_programs(share: float = 0.5):

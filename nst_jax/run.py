@@ -7,9 +7,9 @@
 Any key of the config can be set with --config.KEY=VALUE; nst_jax/config.py lists them all with
 their meaning. Everything is written to the work directory, and the painting's path is printed.
 
-Exit codes: 0 painted; 1 the loss became NaN or infinite; 2 a mistake in a flag, config or file;
-130 interrupted (Ctrl-C), 143 asked to end (SIGTERM). The last good picture is kept, and the same
-command with the same --workdir goes on where it stopped.
+Exit codes: 0 painted; 1 the loss is not finite, or the device failed; 2 a mistake in a flag, config
+or file; 130 interrupted (Ctrl-C), 143 asked to end (SIGTERM). The last good picture is kept, and
+the same command with the same --workdir goes on where it stopped.
 """
 
 import contextlib
@@ -88,7 +88,8 @@ def run(
     loaded = transfer.load_weights(c)
     if c.metrics:
         metrics.prepare(c)
-    kept, started, seconds, painting, last, message = "", None, 0.0, None, None, "interrupted"
+    kept, ahead, started, seconds, painting, last = "", "", None, 0.0, None, None
+    message = "interrupted"
     measured, clock = {}, checkpoints.Clock(c.checkpoint_every)
 
     def keep(last: bool) -> bool:
@@ -119,19 +120,21 @@ def run(
                 interrupts.patient = c.checkpoint_every > 0
                 started = started or time.monotonic() - spent
                 seconds = time.monotonic() - started
-                painting = outputs.record(folder, c, pictures, progress, seconds)
-                tell(progress, last, seconds, bar)
-                last, kept = progress, f"; the picture after {progress.step} steps is {painting}"
+                if progress.terms:
+                    painting = outputs.record(folder, c, pictures, progress, seconds)
+                    tell(progress, last, seconds, bar)
+                    last, ahead = progress, ""
+                    kept = f"; the picture after {progress.step} steps is {painting}"
                 if progress.state:
                     with clock.writing():
                         checkpoints.write(folder, progress, seconds)
-                    kept += f", and --workdir={folder} goes on from there"
+                    ahead = f", and --workdir={folder} goes on after step {progress.step}"
                     interrupts.check()
             if c.metrics and last:
                 measured = metrics.measure(c, inputs.finished(c, last.image, pictures), pictures)
             message = ""
         except KeyboardInterrupt:
-            raise commands.StoppedError(f"interrupted{kept}", interrupts.code) from None
+            raise commands.StoppedError(f"interrupted{kept}{ahead}", interrupts.code) from None
         except NonFiniteLossError as error:
             message = str(error)
             raise commands.StoppedError(f"{error}{kept}", 1) from error
@@ -139,12 +142,13 @@ def run(
             message = str(error)
             raise UserError(f"{error}{kept}") from error
         except RuntimeError as error:
-            if not commands.out_of_memory(error):
-                raise
-            message = commands.too_little_memory(c)
-            raise UserError(f"{message}{kept}") from error
+            if commands.out_of_memory(error):
+                message = commands.too_little_memory(c)
+                raise UserError(f"{message}{kept}") from error
+            message = commands.device_failed(error)
+            raise commands.StoppedError(f"{message}{kept}{ahead}", 1) from error
         finally:
-            if kept:
+            if last:
                 command = shlex.join(["python", "-m", "nst_jax.run", *commands.typed()])
                 result = outputs.result(last, seconds, measured, message)
                 # Where the run failed, that is what to tell of.

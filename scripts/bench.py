@@ -9,7 +9,8 @@
 step    an Adam step of the default objective, against PyTorch's (needs the extra `bench`) and
         against direct convolutions
 quality seconds until the loss is within 5 % of that which neural-style-pt's 500 steps of L-BFGS
-        reach in PyTorch, from the photograph, against the time of those; measured once
+        reach in PyTorch, from the photograph, against the time of those; and the loss at shares of
+        that time, as a multiple of the one to reach, with --pictures as pictures; measured once
 sweep   a cell of a sweep, batched as `nst_jax.sweep` does it, against one after another
 memory  most bytes that a command had in use, a pixel of the painting: what the larger of two sizes
         takes more, by the pixels that it has more
@@ -19,7 +20,7 @@ A ratio below 1 is better than the reference. Machines are noisy: every round me
 turn, and a table has the median over rounds of the ratio within a round, with its smallest and
 largest. Compilation is not counted but by compile.
 
-2 CPU cores: step 4 minutes, quality 7 at 256 pixels and 17 at 512, sweep 12, memory 5, compile 5.
+2 CPU cores: step 4 minutes, quality 7 at 256 pixels and 20 at 512, sweep 12, memory 5, compile 5.
 """
 
 import functools
@@ -36,15 +37,17 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 from absl import flags
 
-from nst_jax import commands, config, images, inputs
+from nst_jax import commands, config, images, inputs, sheets
 
 _SIZES = flags.DEFINE_list("sizes", [], "Sides of the painting, in pixels; 256 and 512 if empty.")
 _STEPS = flags.DEFINE_integer("steps", 10, "Steps of one measurement.", lower_bound=1)
 _ROUNDS = flags.DEFINE_integer("rounds", 5, "Measurements of each side.", lower_bound=1)
 _CONTENT = flags.DEFINE_string("content", "", "Photograph of `quality`; the sample's if empty.")
 _STYLE = flags.DEFINE_string("style", "", "Painting of `quality`; the one in images/ if empty.")
+_PICTURES = flags.DEFINE_string("pictures", "", "Folder for the sheets of `quality`; empty: none.")
 _JSON = flags.DEFINE_string("json", "", "Also write the table to this file.")
 
 
@@ -55,11 +58,13 @@ class Row(NamedTuple):
       label: what was measured, against what.
       value: median of what was measured.
       ratios: of each round, to the reference, in order of size.
+      note: more about it.
     """
 
     label: str
     value: float
     ratios: list[float]
+    note: str = ""
 
 
 def rounds(sides: dict[str, Callable[[], Any]]) -> dict[str, list[float]]:
@@ -158,6 +163,16 @@ WAYS: dict[str, dict[str, Any]] = {
     },
 }
 MOST_STEPS = 500
+SHARES = {"1/12": 1 / 12, "1/6": 1 / 6, "1/4": 1 / 4}  # of PyTorch's time, to compare pictures at
+
+
+class Point(NamedTuple):
+    """Where a way has come to: its time, its loss (infinite below full size) and its picture."""
+
+    seconds: float
+    steps: int
+    loss: float
+    picture: Any
 
 
 def quality() -> Iterator[Row]:
@@ -177,36 +192,64 @@ def quality() -> Iterator[Row]:
         pictures, loaded = inputs.read(c), transfer.load_weights(c)
         assert pictures.content is not None
         reference = painter(c, loaded, pictures.content, pictures.styles[0], channels_last=False)
-        start = time.perf_counter()
-        reference.steps(MOST_STEPS)
-        whole = time.perf_counter() - start
-        saved = reference.image.detach().clamp(0, 1)[0].permute(1, 2, 0).numpy()
-        network = transfer.network_for(c, loaded)
-        wanted = float(objective(jnp.asarray(saved), transfer.problem(c, pictures, network)))
-        yield Row(f"{size} pixels, PyTorch, L-BFGS, 500 steps to {wanted:.4g}", whole, [1.0])
+        args = transfer.problem(c, pictures, transfer.network_for(c, loaded))
+        points, seconds = [], 0.0
+        for steps in range(c.log_every, MOST_STEPS + 1, c.log_every):
+            start = time.perf_counter()
+            reference.steps(c.log_every)
+            seconds += time.perf_counter() - start
+            saved = reference.image.detach().clamp(0, 1)[0].permute(1, 2, 0).numpy()
+            loss = float(objective(jnp.asarray(saved), args))
+            points.append(Point(seconds, steps, loss, np.array(saved)))
+        whole, _, wanted, _ = points[-1]
+        curves = {"PyTorch, L-BFGS": points}
+        label = f"{size} pixels, PyTorch, L-BFGS, {MOST_STEPS} steps to {wanted:.4g}"
+        yield Row(label, whole, [1.0], at_shares(points, whole, wanted))
         for name, keys in WAYS.items():
             half = {"pyramid.min_size": size // 2} if "pyramid.factor" in keys else {}
             own = config.with_values(c, keys | half)
             warm = config.with_values(own, {"steps": 10, "pyramid.first_steps": 10})
-            reached(warm, pictures, loaded, 0)
-            seconds, steps, loss = reached(own, pictures, loaded, WITHIN * wanted)
-            label = f"{size} pixels, {name}, {steps} steps to {loss:.4g}"
-            yield Row(label, seconds, [seconds / whole])
+            followed(warm, pictures, loaded, 0, 0)
+            points = curves[name] = followed(own, pictures, loaded, WITHIN * wanted, whole)
+            end = next((one for one in points if one.loss <= WITHIN * wanted), points[-1])
+            label = f"{size} pixels, {name}, {end.steps} steps to {end.loss:.4g}"
+            yield Row(label, end.seconds, [end.seconds / whole], at_shares(points, whole, wanted))
+        if _PICTURES.value:
+            rows = [
+                [after(points, s * whole).picture for s in SHARES.values()]
+                for points in curves.values()
+            ]
+            columns = [f"{s * whole:.0f} s" for s in SHARES.values()]
+            sheet = sheets.sheet(rows, list(curves), columns, height=size)
+            images.write(Path(_PICTURES.value) / f"quality-{size}.png", sheet)
 
 
-def reached(
-    c: config.Config, pictures: Any, loaded: Any, wanted: float
-) -> tuple[float, int, float]:
-    """Paints until the loss at full size is low enough: seconds, steps, loss."""
+def followed(
+    c: config.Config, pictures: Any, loaded: Any, wanted: float, whole: float
+) -> list[Point]:
+    """Paints until the loss is low enough and the last of `SHARES` of a time is over."""
     from nst_jax import transfer
 
-    start, last = time.perf_counter(), None
-    for last in transfer.paint(c, pictures, loaded):
-        full = last.image.shape[:2] == pictures.shape
-        if full and last.terms["total"] <= wanted:
+    start, points = time.perf_counter(), []
+    for progress in transfer.paint(c, pictures, loaded):
+        full = progress.image.shape[:2] == pictures.shape
+        loss = progress.terms["total"] if full else np.inf
+        seconds = time.perf_counter() - start
+        points.append(Point(seconds, progress.step, loss, progress.image))
+        if min(one.loss for one in points) <= wanted and seconds >= whole * max(SHARES.values()):
             break
-    assert last is not None
-    return time.perf_counter() - start, last.step, last.terms["total"]
+    return points
+
+
+def after(points: Sequence[Point], seconds: float) -> Point:
+    """The last point that is reached by then; the first, if there is none."""
+    return [points[0], *(one for one in points if one.seconds <= seconds)][-1]
+
+
+def at_shares(points: Sequence[Point], whole: float, wanted: float) -> str:
+    """The loss at each of `SHARES` of a time, as a multiple of the one that is wanted."""
+    losses = {name: after(points, share * whole).loss / wanted for name, share in SHARES.items()}
+    return ", ".join(f"{name}: {loss:.3f}" for name, loss in losses.items())
 
 
 def sweep() -> Iterator[Row]:
@@ -363,7 +406,8 @@ def main(name: str):
         rows.append(one._asdict())
         spread = f"{one.ratios[0]:.2f} {one.ratios[-1]:.2f}"
         middle = statistics.median(one.ratios)
-        print(f"{one.label:<60}{one.value:>10.3f}{middle:>8.2f}  {spread}", flush=True)
+        line = f"{one.label:<60}{one.value:>10.3f}{middle:>8.2f}  {spread}  {one.note}"
+        print(line.rstrip(), flush=True)
     if _JSON.value:
         table = {"benchmark": name, "device": device, "versions": versions, "unit": unit}
         Path(_JSON.value).write_text(json.dumps(table | {"rows": rows}, indent=2) + "\n")

@@ -12,7 +12,7 @@ import pytest
 from conftest import ROOT
 from PIL import Image
 
-from nst_jax import checkpoints, config, files, folders, inputs, outputs, transfer
+from nst_jax import checkpoints, config, files, folders, inputs, optimize, outputs, transfer
 from nst_jax.errors import UserError
 
 SHALLOW = {"content_layers": "relu2_1", "style_layers": "relu1_1, relu2_1"}
@@ -64,11 +64,31 @@ def test_a_run_goes_on_to_the_bit(case, experiment, vgg19, tmp_path):
             1.5,
             [],
         )
-        rest = list(transfer.paint(c, pictures, vgg19, resume))
-        assert [p.step for p in rest] == [p.step for p in whole[k:]]
-        for one, other in zip(rest, whole[k:], strict=True):
-            np.testing.assert_array_equal(one.image, other.image)
-            assert one.terms == other.terms
+        alike(transfer.paint(c, pictures, vgg19, resume), whole[k:])
+
+
+def test_states_between_two_lines_of_the_log(experiment, vgg19, tmp_path, monkeypatch):
+    """Slow steps run in shorter chunks: a state can be had after each, and the log has no more."""
+    c, pictures = experiment()
+    expected = list(transfer.paint(c, pictures, vgg19))
+    monkeypatch.setattr(optimize, "LONGEST", 0.0)
+    alike(transfer.paint(c, pictures, vgg19), expected)
+    whole = list(transfer.paint(c, pictures, vgg19, None, lambda last: True))
+    assert [p.step for p in whole] == list(range(14))
+    alike((p for p in whole if p.terms), expected)
+    for step in (2, 11):
+        checkpoints.write(tmp_path, whole[step], 1.5)
+        resume, *_ = checkpoints.newest(tmp_path, c, pictures)
+        first, *rest = transfer.paint(c, pictures, vgg19, resume)
+        assert (first.step, first.terms) == (step, {})
+        alike(rest, [p for p in expected if p.step > step])
+
+
+def alike(some, others):
+    """The same steps, pictures and terms, to the bit."""
+    for one, other in zip(some, others, strict=True):
+        assert (one.step, one.terms) == (other.step, other.terms)
+        np.testing.assert_array_equal(one.image, other.image)
 
 
 def test_the_newest_is_that_of_the_most_steps(experiment, vgg19, tmp_path):
@@ -232,7 +252,7 @@ def test_the_same_command_goes_on_where_a_signal_stopped_it(name, tmp_path, undi
     code, said = stopped(workdir, number)
     assert code == (-number if name == "SIGKILL" else 128 + number), said
     if name != "SIGKILL":
-        assert f"--workdir={workdir} goes on from there" in said
+        assert f"--workdir={workdir} goes on after step" in said
         assert json.loads((workdir / "result.json").read_text())["message"] == "interrupted"
     again = run(*LONG, f"--workdir={workdir}")
     assert "going on after" in again.stderr
