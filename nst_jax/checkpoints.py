@@ -10,10 +10,12 @@ checkpoints/000000060-1.state   after 60 steps, painting the pyramid's scale 1
 import contextlib
 import hashlib
 import json
+import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -22,11 +24,26 @@ from nst_jax import config, files, inputs, pyramid, transfer
 from nst_jax.errors import UserError
 from nst_jax.optimize import Progress, State, initial_state
 
-FORMAT = "nst_jax checkpoint 1"
+FORMAT = "nst_jax checkpoint 2"
 FOLDER = "checkpoints"
 KEPT = 2  # the newest, and one in case that it is damaged
 LONGEST_HEADER = 1 << 16
+NONE = MappingProxyType({})
 SHARE = 0.05  # of the time that checkpoints may take
+
+
+class Found(NamedTuple):
+    """What a checkpoint holds.
+
+    Attributes:
+      progress: with the state.
+      seconds: that it had taken.
+      lost: of a batch those that were lost by then, by their place, and at which step.
+    """
+
+    progress: Progress
+    seconds: float
+    lost: dict[int, int]
 
 
 class DamagedError(Exception):
@@ -57,13 +74,21 @@ class Clock:
         self._next = now + max(self._between, (now - start) / SHARE)
 
 
-def write(workdir: Path, progress: Progress, seconds: float):
+def write(
+    workdir: Path,
+    progress: Progress,
+    seconds: float,
+    batch: Sequence[str] = (),
+    lost: Mapping[int, int] = NONE,
+):
     """Writes a checkpoint of a `Progress` with a state, and removes all but the newest.
 
     Args:
       workdir: the work directory.
       progress: with its state.
       seconds: that the run has taken.
+      batch: names of the cells, where it is of several.
+      lost: see `Found`.
 
     Raises:
       UnwritableError: the disk is full or the folder is gone.
@@ -74,6 +99,8 @@ def write(workdir: Path, progress: Progress, seconds: float):
         "step": progress.step,
         "scale": progress.scale,
         "seconds": seconds,
+        "batch": [*batch],
+        "lost": [*lost.items()],
     }
     header["sha256"] = _digest(header, payload)
     name = f"{progress.step:09d}-{progress.scale}.state"  # in the order of their names
@@ -84,9 +111,15 @@ def write(workdir: Path, progress: Progress, seconds: float):
 
 
 def newest(
-    workdir: Path, c: config.Config, pictures: inputs.Pictures
-) -> tuple[Progress | None, float, list[str]]:
-    """The newest checkpoint that is whole, what seconds it took, and why others are not.
+    workdir: Path, c: config.Config, pictures: inputs.Pictures, batch: Sequence[str] = ()
+) -> tuple[Found | None, list[str]]:
+    """The newest checkpoint that is whole, and why newer ones are not.
+
+    Args:
+      workdir: the work directory.
+      c: the config; of a batch the first one's, as the pictures.
+      pictures: as `inputs.read` gives them.
+      batch: names of its cells.
 
     Raises:
       UserError: it is of another version of the project.
@@ -94,14 +127,16 @@ def newest(
     damaged = []
     for path in _newest_first(workdir):
         try:
-            return *read(path, c, pictures), damaged
+            return read(path, c, pictures, batch), damaged
         except (DamagedError, OSError) as error:
             damaged.append(f"{path}: {error}")
-    return None, 0.0, damaged
+    return None, damaged
 
 
-def read(path: Path, c: config.Config, pictures: inputs.Pictures) -> tuple[Progress, float]:
-    """A checkpoint of a run with this config, and the seconds that it had taken.
+def read(
+    path: Path, c: config.Config, pictures: inputs.Pictures, batch: Sequence[str] = ()
+) -> Found:
+    """A checkpoint of a run with this config, or of a batch.
 
     Raises:
       DamagedError: it is not whole, or no state of such a run.
@@ -113,6 +148,7 @@ def read(path: Path, c: config.Config, pictures: inputs.Pictures) -> tuple[Progr
             header = json.loads(line)
             of, step, number = header["format"], int(header["step"]), int(header["scale"])
             seconds, digest = float(header["seconds"]), header.pop("sha256")
+            lost = {int(place): int(at) for place, at in header.get("lost", ())}
             scale = pyramid.scales(c)[number] if number >= 0 else None
         except (
             ArithmeticError,
@@ -130,7 +166,10 @@ def read(path: Path, c: config.Config, pictures: inputs.Pictures) -> tuple[Progr
             )
         if scale is None:
             raise DamagedError("its first line is no checkpoint's")
-        like = _like(c, pictures._replace(size=scale.size).shape)
+        if header["batch"] != [*batch]:
+            raise DamagedError("it is of another batch")
+        several = c.interpolate or (len(batch) if len(batch) > 1 else 0)
+        like = _like(c, (*[several] * (several > 0), *pictures._replace(size=scale.size).shape, 3))
         size = sum(leaf.dtype.itemsize * leaf.size for leaf in _leaves(like))
         payload = file.read(size + 1)
     if len(payload) != size:
@@ -138,7 +177,12 @@ def read(path: Path, c: config.Config, pictures: inputs.Pictures) -> tuple[Progr
     if _digest(header, payload) != digest:
         raise DamagedError("its checksum is wrong")
     state = _filled(like, payload)
-    return Progress(step, state.average, {}, scale=number, state=state), seconds
+    return Found(Progress(step, state.average, {}, scale=number, state=state), seconds, lost)
+
+
+def discard(workdir: Path):
+    """Removes the checkpoints of a work directory."""
+    shutil.rmtree(workdir / FOLDER, ignore_errors=True)
 
 
 def _newest_first(workdir: Path) -> list[Path]:
@@ -154,10 +198,9 @@ def _leaves(state: Any) -> list[Any]:
     return jax.tree.leaves(state)
 
 
-def _like(c: config.Config, shape: tuple[int, int]) -> State:
-    """The shapes and types of a state at a size."""
-    several = (c.interpolate,) if c.interpolate else ()
-    image = jax.ShapeDtypeStruct((*several, *shape, 3), np.float32)
+def _like(c: config.Config, shape: tuple[int, ...]) -> State:
+    """The shapes and types of a state whose image has a shape."""
+    image = jax.ShapeDtypeStruct(shape, np.float32)
     return jax.eval_shape(lambda x: initial_state(transfer.settings_of(c), x), image)
 
 

@@ -87,6 +87,8 @@ def default() -> Config:
     c.optimizer.name = "adam"  # "adam", "sgd" or "lbfgs"
     c.optimizer.learning_rate = 0.04  # adam: pixel units a step; sgd: a factor; lbfgs has none
     c.optimizer.decay = 1.0  # what the learning rate is multiplied with at every step
+    # adam, sgd: steps in which the loss does not fall by 1 % until the rate is halved; 0: never.
+    c.optimizer.patience = 0
     c.optimizer.b1 = 0.9  # adam: decay of the mean gradient
     # adam: decay of the mean squared gradient. 0.99 instead of the usual 0.999: the gradient of an
     # image changes its scale within 100 steps.

@@ -13,6 +13,7 @@ import math
 import multiprocessing
 import pickle
 import re
+import resource
 import struct
 import zipfile
 from collections import OrderedDict
@@ -184,10 +185,20 @@ def _read_hdf5(path: Path) -> dict[str, np.ndarray]:
 
 
 def _read_matlab(path: Path) -> dict[str, np.ndarray]:
-    """`_load_matlab` in a process of its own, for damaged files make SciPy's reader crash."""
+    """`_load_matlab` in a process of its own, for damaged files make SciPy's reader crash.
+
+    Its memory is bounded instead of the file's members, whose sizes SciPy does not tell.
+    """
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(1, context) as process:
+    with ProcessPoolExecutor(1, context, _bound_memory, (4 * MOST_BYTES,)) as process:
         return process.submit(_load_matlab, path).result()
+
+
+def _bound_memory(most: int):
+    """Lets this process have so many bytes at most, where the system can do that."""
+    hard = resource.getrlimit(resource.RLIMIT_AS)[1]
+    soft = most if hard == resource.RLIM_INFINITY else min(most, hard)
+    resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
 
 
 def _load_matlab(path: Path) -> dict[str, np.ndarray]:

@@ -23,6 +23,7 @@ from jaxtyping import Float
 from nst_jax.lbfgs import lbfgs
 from nst_jax.objective import Args, Image, breakdown, in_order, objective
 from nst_jax.parameterization import PARAMETERIZATIONS
+from nst_jax.patience import halving
 
 Images = Float[Array, "*paintings h w 3"]
 Keep = Callable[[bool], bool]  # whether these are the last steps -> whether to keep the state
@@ -39,12 +40,14 @@ class Settings(NamedTuple):
       memory: pairs of steps and gradients that L-BFGS remembers.
       parameterization: a key of `PARAMETERIZATIONS`, what the optimiser steps.
       precision: of products: a name that `jax.default_matmul_precision` knows.
+      backs_off: whether the learning rate is halved where the objective does not fall.
     """
 
     name: str
     memory: int = 10
     parameterization: str = "pixels"
     precision: str = "float32"
+    backs_off: bool = False
 
 
 class Rates(NamedTuple):
@@ -55,6 +58,7 @@ class Rates(NamedTuple):
       decay: what the learning rate is multiplied with at every step, 0 to 1.
       b1, b2, eps: of Adam.
       average: decay of the moving average of the iterates, 0 (none) to below 1.
+      patience: steps without a lower objective until the learning rate is halved, if it is.
     """
 
     learning_rate: float
@@ -63,6 +67,7 @@ class Rates(NamedTuple):
     b2: float = 0.99
     eps: float = 1e-8
     average: float = 0.0
+    patience: int = 0
 
 
 class State(NamedTuple):
@@ -134,15 +139,22 @@ class Optimizer(NamedTuple):
 
 def _adam(settings: Settings, rates: Rates, learning_rate: Any) -> Transformation:
     """Adam, Kingma & Ba 2015 (https://arxiv.org/abs/1412.6980)."""
-    del settings
     adam = optax.adam(learning_rate, b1=rates.b1, b2=rates.b2, eps=rates.eps)
-    return optax.with_extra_args_support(adam)
+    return _backing_off(settings, rates, adam)
 
 
 def _sgd(settings: Settings, rates: Rates, learning_rate: Any) -> Transformation:
     """Plain gradient descent, as in the Keras example."""
-    del settings, rates
-    return optax.with_extra_args_support(optax.sgd(learning_rate))
+    return _backing_off(settings, rates, optax.sgd(learning_rate))
+
+
+def _backing_off(
+    settings: Settings, rates: Rates, steps: optax.GradientTransformation
+) -> Transformation:
+    """The same; if asked for, its steps are halved where the objective has not fallen for long."""
+    if not settings.backs_off:
+        return optax.with_extra_args_support(steps)
+    return optax.chain(steps, halving(rates.patience))
 
 
 def _lbfgs(settings: Settings, rates: Rates, learning_rate: Any) -> Transformation:
@@ -175,6 +187,19 @@ def initial_state(settings: Settings, image: Images) -> State:
     optimizer = OPTIMIZERS[settings.name].build(settings, Rates(1.0), 1.0)
     optimizer = optimizer.init(coordinates.encode(image))
     return State(image, jnp.copy(image), optimizer, jnp.int32(0))
+
+
+def at_another_size(settings: Settings, optimizer: Any) -> Any:
+    """An optimiser's state where the objective is another: the lowest so far does not count."""
+    return (
+        optax.tree.set(optimizer, lowest=jnp.float32(jnp.inf)) if settings.backs_off else optimizer
+    )
+
+
+def rate_at(settings: Settings, rates: Rates, state: State) -> Array | float:
+    """The learning rate of the next step."""
+    share = optax.tree.get(state.optimizer, "share") if settings.backs_off else 1.0
+    return rates.learning_rate * rates.decay**state.step * share
 
 
 def args_at(settings: Settings, args: Args, step: Array) -> Args:
@@ -244,8 +269,10 @@ def chunk(
     def stepped(state: State, args: Args, rates: Rates) -> tuple[State, Array]:
         return step(settings, state, args, rates)
 
-    def broken_down(state: State, args: Args, _: Rates) -> dict[str, Array]:
-        return breakdown(state.average, args_at(settings, args, state.step))
+    def broken_down(state: State, args: Args, rates: Rates) -> dict[str, Any]:
+        terms = breakdown(state.average, args_at(settings, args, state.step))
+        rate = {"learning_rate": rate_at(settings, rates, state)} if settings.backs_off else {}
+        return terms | rate
 
     def batched(function: Callable[[State, Args, Rates], Any]) -> Any:
         def over_all(state: State, args: Args, rates: Rates) -> Any:

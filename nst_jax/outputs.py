@@ -106,7 +106,7 @@ def finish(workdir: Path, c: config.Config, result: dict[str, Any]):
     if c.tensorboard:
         write_events(workdir, c)
     plot_losses(workdir)
-    whole = [workdir / name for name in (c.output, "metrics.jsonl", "config.json")]
+    whole = [painting_path(workdir, c), workdir / "metrics.jsonl", workdir / "config.json"]
     checked = {path.name: files.digest(path) for path in whole if path.is_file()}
     files.write_json(workdir / "result.json", result | {"sha256": checked})
 
@@ -145,11 +145,22 @@ def rewind(workdir: Path, step: int):
       UserError: the folder is gone or cannot be written.
     """
     path = workdir / "metrics.jsonl"
-    lines = path.read_text().splitlines() if path.exists() else []
+    lines = path.read_text(errors="replace").splitlines() if path.exists() else []
     with files.replacing(path) as temporary:
         rows = itertools.takewhile(lambda line: _step(line) < step, lines)
         temporary.write_text("".join(f"{row}\n" for row in rows))
     (workdir / "result.json").unlink(missing_ok=True)
+
+
+def recorded(workdir: Path) -> Progress | None:
+    """Where an experiment stood when metrics.jsonl was last written to; without its picture."""
+    path = workdir / "metrics.jsonl"
+    lines = path.read_text(errors="replace").splitlines() if path.exists() else []
+    rows = [json.loads(line) for line in lines if math.isfinite(_step(line))]
+    if not rows:
+        return None
+    terms = {name: value for name, value in rows[-1].items() if name not in ("step", "seconds")}
+    return Progress(rows[-1]["step"], jax.numpy.zeros((0, 0, 3)), terms)
 
 
 def _step(line: str) -> float:
@@ -179,7 +190,7 @@ def finished(workdir: Path, c: config.Config) -> bool:
     try:
         result = json.loads((workdir / "result.json").read_text())
         now = {name: files.digest(workdir / name) for name in result["sha256"]}
-        whole = c.output in now and result["sha256"] == now
+        whole = painting_path(workdir, c).name in now and result["sha256"] == now
         return whole and (result["status"], result["steps"]) == ("done", steps)
     except (OSError, ValueError, KeyError, TypeError):
         return False
@@ -194,11 +205,16 @@ def peak_memory() -> int | None:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
+def painting_path(workdir: Path, c: config.Config) -> Path:
+    """The painting's path, or that of the film of several, as `interpolate` makes them."""
+    path = workdir / c.output
+    return path.with_suffix(".gif") if c.interpolate else path
+
+
 def write_painting(workdir: Path, image: Any, c: config.Config, alpha: images.Plane | None) -> Path:
     """Writes the painting, with the config in its metadata; returns its path.
 
-    Of several [n, h, w, 3], as `interpolate` makes them, each one in a folder, final/0001.png, and
-    a film of them, final.gif, whose path is returned.
+    Of several [n, h, w, 3] each one in a folder, final/0001.png, and a film of them, final.gif.
     """
     path, image, note = workdir / c.output, np.asarray(image), _note(c)
     if image.ndim == 3:
@@ -206,7 +222,7 @@ def write_painting(workdir: Path, image: Any, c: config.Config, alpha: images.Pl
         return path
     for number, one in enumerate(image, start=1):
         images.write(path.with_suffix("") / f"{number:04d}{path.suffix}", one, note, c.bits, alpha)
-    film = path.with_suffix(".gif")
+    film = painting_path(workdir, c)
     images.write_animation(film, list(image), FRAME_MILLISECONDS, note)
     return film
 
@@ -272,7 +288,7 @@ def plot_losses(workdir: Path):
     from matplotlib.figure import Figure  # half a second, only needed here
 
     rows = _metrics(workdir)
-    terms = [name for name in rows[0] if name not in ("step", "seconds")]
+    terms = [name for name in rows[0] if name not in ("step", "seconds", "learning_rate")]
     groups = {
         "objective (total) and its terms before weights": [n for n in terms if "/" not in n],
         "layers before their lambdas": [n for n in terms if "/" in n],

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from nst_jax import config
-from nst_jax.optimize import OPTIMIZERS, Settings, State, initial_state
+from nst_jax.optimize import OPTIMIZERS, Settings, State, at_another_size, initial_state
 
 
 class Scale(NamedTuple):
@@ -51,4 +51,5 @@ def enlarge(settings: Settings, state: State, shape: tuple[int, int]) -> State:
         picture = leaf.shape == state.image.shape
         return jax.image.resize(leaf, image.shape, "linear") if picture else leaf
 
-    return fresh._replace(optimizer=jax.tree.map(carried, state.optimizer))
+    optimizer = jax.tree.map(carried, state.optimizer)
+    return fresh._replace(optimizer=at_another_size(settings, optimizer))

@@ -110,6 +110,7 @@ RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "parameterization": _one_of(*PARAMETERIZATIONS),
     "optimizer.learning_rate": (_positive, "above 0"),
     "optimizer.decay": (lambda v: 0 < v <= 1, "above 0, 1 at most"),
+    "optimizer.patience": (lambda v: 0 <= v <= 10**7, "0 to 10 million"),
     "optimizer.b1": (_share, "0 to below 1"),
     "optimizer.b2": (_share, "0 to below 1"),
     "optimizer.eps": (_positive, "above 0"),
@@ -165,6 +166,10 @@ CONFLICTS: dict[str, tuple[Callable[[Config], bool], str]] = {
     "normalize_gradients": (
         lambda c: c.normalize_gradients and c.optimizer.name == "lbfgs",
         "leaves no function whose slope L-BFGS could follow; choose config.optimizer.name=adam",
+    ),
+    "optimizer.patience": (
+        lambda c: c.optimizer.patience and c.optimizer.name == "lbfgs",
+        "halves a learning rate, but L-BFGS has none and finds its step lengths; leave it at 0",
     ),
     "convolution": (
         lambda c: c.convolution == "winograd" and c.precision == "bfloat16",

@@ -27,6 +27,7 @@ from nst_jax import commands, config
 from nst_jax.errors import UserError
 
 if TYPE_CHECKING:
+    from nst_jax.checkpoints import Found
     from nst_jax.inputs import Pictures
     from nst_jax.optimize import Progress
     from nst_jax.weights import Weights
@@ -43,6 +44,9 @@ _EXTEND = flags.DEFINE_integer(
 _PROFILE = flags.DEFINE_boolean(
     "profile", False, "Also record JAX's trace in the work directory; best with few steps."
 )
+
+
+RISEN = 2.0  # times its lowest that the loss must be for a remark
 
 
 def main():
@@ -89,7 +93,7 @@ def run(
     if c.metrics:
         metrics.prepare(c)
     kept, ahead, started, seconds, painting, last = "", "", None, 0.0, None, None
-    message = "interrupted"
+    message, lowest = "interrupted", {}
     measured, clock = {}, checkpoints.Clock(c.checkpoint_every)
 
     def keep(last: bool) -> bool:
@@ -108,8 +112,9 @@ def run(
                 check_begun(folder, c, loaded, extended)
                 if outputs.finished(folder, c):
                     commands.say("it is finished already")
-                    return folder / c.output
-                resume, spent = going_on(folder, c, pictures)
+                    return outputs.painting_path(folder, c)
+                found = going_on(folder, c, pictures)
+                resume, spent = (found.progress, found.seconds) if found else (None, 0.0)
             outputs.write_settings(folder, c, loaded)
             outputs.rewind(folder, resume.step if resume else 0)
             if profile:
@@ -122,7 +127,7 @@ def run(
                 seconds = time.monotonic() - started
                 if progress.terms:
                     painting = outputs.record(folder, c, pictures, progress, seconds)
-                    tell(progress, last, seconds, bar)
+                    tell(progress, seconds, bar, remark(c, progress, last, lowest))
                     last, ahead = progress, ""
                     kept = f"; the picture after {progress.step} steps is {painting}"
                 if progress.state:
@@ -180,39 +185,68 @@ def check_begun(folder: Path, c: config.Config, used: "Weights", extended: int):
     )
 
 
-def going_on(
-    folder: Path, c: config.Config, pictures: "Pictures"
-) -> tuple["Progress | None", float]:
-    """The newest checkpoint of a folder that is whole, if there is one, and its seconds.
+def going_on(folder: Path, c: config.Config, pictures: "Pictures") -> "Found | None":
+    """The newest checkpoint of a folder that is whole, if there is one.
 
     Raises:
       UserError: it is of another version of the project.
     """
     from nst_jax import checkpoints
 
-    found, seconds, damaged = checkpoints.newest(folder, c, pictures)
+    found, damaged = checkpoints.newest(folder, c, pictures)
     for text in damaged:
         commands.say(f"a damaged checkpoint is left out: {text}")
-    after = f"after {found.step} steps" if found else "from the start, for lack of a checkpoint"
+    after = (
+        f"after {found.progress.step} steps"
+        if found
+        else "from the start, for lack of a checkpoint"
+    )
     commands.say(f"going on {after}")
-    return found, seconds
+    return found
 
 
-def tell(progress: "Progress", before: "Progress | None", seconds: float, bar: tqdm):
-    """On a terminal moves the bar; otherwise prints a line with every term of the objective.
+def remark(
+    c: config.Config, progress: "Progress", before: "Progress | None", lowest: dict[int, float]
+) -> str:
+    """What is odd about how the optimisation goes, with advice; "" if nothing is.
 
-    Says so where the objective is to the last digit what it was before.
+    Args:
+      c: the config.
+      progress, before: the newest and the one before it.
+      lowest: of each scale the lowest objective so far; kept here.
     """
+    total, rate = progress.terms["total"], progress.terms.get("learning_rate")
+    lowest[progress.scale] = least = min(total, lowest.get(progress.scale, total))
+    if (
+        before
+        and rate
+        and rate < c.optimizer.decay**c.log_every * before.terms["learning_rate"] / 1.5
+    ):
+        return f"the learning rate is halved to {rate:.3g}, for the loss did not fall"
+    if before and before.terms["total"] == total:
+        return "unchanged: as good as it gets, or nothing that the optimiser tries is finite"
+    if total > RISEN * least:
+        return (
+            f"rising: the loss is {total / least:.3g} times its lowest; try a smaller "
+            "config.optimizer.learning_rate, or config.optimizer.patience=10, which halves it"
+        )
+    return ""
+
+
+def tell(progress: "Progress", seconds: float, bar: tqdm, remark: str):
+    """On a terminal moves the bar; otherwise prints a line with every term of the objective."""
     terms = {name: f"{value:.4g}" for name, value in progress.terms.items()}
     if bar.disable:
         line = "  ".join(f"{name} {value}" for name, value in terms.items())
-        if before and before.terms["total"] == progress.terms["total"]:
-            line += "  unchanged: as good as it gets, or nothing that the optimiser tries is finite"
-        commands.say(f"step {progress.step}/{bar.total}  {seconds:.1f} s  {line}")
+        commands.say(
+            f"step {progress.step}/{bar.total}  {seconds:.1f} s  {line}  {remark}".rstrip()
+        )
         return
     with contextlib.suppress(OSError):  # the terminal is gone
         bar.set_postfix(loss=terms["total"])
         bar.update(progress.step - bar.n)
+        if remark:
+            bar.write(remark, file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -6,11 +6,12 @@
 
 The axes are the config's, or given with --axis; any other key can be set with --config.KEY=VALUE.
 Experiments that differ in numbers and pictures alone share a compiled program and run in batches,
-spread over the machine's devices. Each is finished by itself: the same command again paints only
-what is missing or failed. With --distributed, several processes share a sweep and its folder.
+spread over the machine's devices. Each is finished by itself: the same command again goes on where
+it stopped, and paints what is missing or failed. With --distributed, several processes share a
+sweep and its folder.
 
-Exit codes: 0 all painted; 1 some failed, the report says why; 2 a mistake in a flag, config or
-file; 130 interrupted, 143 asked to end.
+Exit codes: 0 all painted; 1 some failed, the report says why, or the device did; 2 a mistake in a
+flag, config or file; 130 interrupted, 143 asked to end.
 """
 
 import contextlib
@@ -25,7 +26,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from absl import flags
 from ml_collections import config_flags
 from tqdm import tqdm
@@ -35,9 +35,6 @@ from nst_jax.axes import Cell
 from nst_jax.errors import UnwritableError, UserError
 
 if TYPE_CHECKING:
-    import jax
-
-    from nst_jax.optimize import Progress
     from nst_jax.programs import Program
 
 PATIENCE = 300  # seconds that a process waits for process 0, as long as JAX itself would
@@ -175,10 +172,11 @@ def paint(
 
     Raises:
       UnwritableError: the folder is full or gone; no cell is to blame for that.
+      commands.StoppedError: the device failed.
     """
     import jax
 
-    from nst_jax import outputs, programs
+    from nst_jax import batches, outputs, programs
 
     failed: dict[str, str] = {}
     queue = deque(programs.batches(program.cells, program.at_once * len(jax.local_devices())))
@@ -186,7 +184,7 @@ def paint(
         interrupts.check()
         batch, before = queue.popleft(), bar.n
         try:
-            failed |= paint_batch(folder, batch, interrupts, bar)
+            failed |= batches.paint(folder, batch, interrupts, bar)
             continue
         except UnwritableError:
             raise
@@ -194,7 +192,8 @@ def paint(
             message = str(error)
         except RuntimeError as error:
             if not commands.out_of_memory(error):
-                raise
+                failure = commands.device_failed(error)
+                raise commands.StoppedError(f"{failure}; the same command goes on", 1) from error
             message = commands.too_little_memory(batch[0].config)
         bar.update(before - bar.n)
         if len(batch) > 1:
@@ -203,73 +202,6 @@ def paint(
             failed[batch[0].name] = message
             outputs.fail(folder / batch[0].name, batch[0].config, message)
     return failed
-
-
-def paint_batch(
-    folder: Path, cells: Sequence[Cell], interrupts: commands.Interruptible, bar: tqdm
-) -> dict[str, str]:
-    """Paints cells of one structure at once; returns why which of them failed.
-
-    Raises:
-      UserError: something of one of them does not serve, or the folder cannot be written.
-      RuntimeError: of XLA; the device has too little memory, for one.
-    """
-    import jax
-
-    from nst_jax import inputs, metrics, outputs, programs, transfer
-    from nst_jax.optimize import NonFiniteLossError
-
-    configs = programs.widened([cell.config for cell in cells])
-    pictures = [inputs.read(cell.config) for cell in cells]
-    loaded = transfer.load_weights(configs[0])
-    for cell in cells:
-        outputs.restart(folder / cell.name, cell.config, loaded)
-    mesh = mesh_of(jax.local_devices()[: len(cells)])
-    filler = -len(cells) % (mesh.size if mesh else 1)  # every device has equally many
-    last: dict[int, Progress] = {}
-    lost: dict[int, int] = {}
-    started, seconds, step = None, 0.0, 0
-    try:
-        for progress in transfer.paint_together(
-            [*configs, *configs[-1:] * filler], [*pictures, *pictures[-1:] * filler], loaded, mesh
-        ):
-            interrupts.check()
-            started = started or time.monotonic()
-            seconds = time.monotonic() - started
-            lost |= {k: int(at) for k, at in enumerate(progress.lost) if at >= 0 and k not in lost}
-            for k, cell in enumerate(cells):
-                if k not in lost:
-                    named = programs.terms_of(cell.config, progress.terms)
-                    terms = {name: float(progress.terms[name][k]) for name in named}
-                    last[k] = progress._replace(image=progress.image[k], terms=terms)
-                    outputs.record(folder / cell.name, cell.config, pictures[k], last[k], seconds)
-            bar.update((progress.step - step) * len(cells))
-            step = progress.step
-    except NonFiniteLossError as error:
-        lost = {k: int(error.lost.reshape(-1)[k]) for k in range(len(cells))} | lost
-    failed = {}
-    for k, cell in enumerate(cells):
-        message, measured = "", {}
-        if k in lost:
-            failed[cell.name] = message = str(NonFiniteLossError(lost[k]))
-        elif cell.config.metrics:
-            painting = inputs.finished(cell.config, last[k].image, pictures[k])
-            measured = metrics.measure(cell.config, painting, pictures[k])
-        if k in last:
-            result = outputs.result(last[k], seconds / len(cells), measured, message)
-            result |= {"batch": len(cells)}
-            outputs.finish(folder / cell.name, cell.config, result)
-        else:
-            outputs.fail(folder / cell.name, cell.config, message)
-        bar.write(f"{cell.name}: {message or 'done'}, {seconds:.1f} s", file=sys.stderr)
-    return failed
-
-
-def mesh_of(devices: Sequence[Any]) -> "jax.sharding.Mesh | None":
-    """The devices in a row along which cells are spread; None of a single one."""
-    import jax
-
-    return jax.sharding.Mesh(np.array(devices), ("cells",)) if len(devices) > 1 else None
 
 
 def share() -> tuple[int, int]:

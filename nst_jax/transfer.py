@@ -32,6 +32,7 @@ from nst_jax.optimize import (
     optimize,
     stack,
 )
+from nst_jax.starts import start_image
 from nst_jax.vgg import VGG
 
 
@@ -51,13 +52,13 @@ def knobs_of(c: config.Config, regions: Sequence[str] = ()) -> Knobs:
 def settings_of(c: config.Config) -> Settings:
     """What of the optimiser is compiled in."""
     o = c.optimizer
-    return Settings(o.name, o.memory, c.parameterization, c.precision)
+    return Settings(o.name, o.memory, c.parameterization, c.precision, o.patience > 0)
 
 
 def rates_of(c: config.Config) -> Rates:
     """The optimiser's numbers."""
     o = c.optimizer
-    return Rates(o.learning_rate, o.decay, o.b1, o.b2, o.eps, o.average)
+    return Rates(o.learning_rate, o.decay, o.b1, o.b2, o.eps, o.average, o.patience)
 
 
 def load_weights(c: config.Config) -> weights.Weights:
@@ -97,53 +98,6 @@ def network_for(c: config.Config, loaded: weights.Weights) -> Network:
     chosen = c.pooling, c.padding, c.convolution, c.rematerialize
     dtype = jnp.bfloat16 if c.precision == "bfloat16" else jnp.float32
     return network_of(loaded, inputs.taps_of(c), *chosen, dtype)
-
-
-def _style_statistics(pictures: Pictures, mean: np.ndarray, key: Array) -> Array:
-    """Noise with the mean and deviation of the style pictures' colours, cut off at 0 and 1."""
-    del mean
-    pixels = np.concatenate([style.reshape(-1, 3) for style in pictures.styles])
-    noise = jax.random.normal(key, (*pictures.shape, 3))
-    return jnp.clip(pixels.mean(0) + pixels.std(0) * noise, 0, 1)
-
-
-def _content(pictures: Pictures, mean: np.ndarray, key: Array) -> np.ndarray:
-    """The photograph; black where there is none, below noise that covers it."""
-    del mean, key
-    return np.zeros((*pictures.shape, 3)) if pictures.content is None else pictures.content
-
-
-# init.picture -> (pictures, the network's mean colour, key) -> what broadcasts to the output.
-STARTS: dict[str, Callable[[Pictures, np.ndarray, Array], Any]] = {
-    "content": _content,
-    "style": lambda pictures, mean, key: images.resize(pictures.styles[0], pictures.shape),
-    "gray": lambda pictures, mean, key: 0.5,
-    "mean": lambda pictures, mean, key: mean,
-    "style_statistics": _style_statistics,
-}
-
-
-def start_image(c: config.Config, pictures: Pictures, mean: np.ndarray) -> Array:
-    """Where the pixels start: (1 - noise) * picture + noise * u, or picture + noise * n, clipped.
-
-    u is uniform in [0, 1), n standard normal, both seeded.
-
-    Args:
-      c: a validated config.
-      pictures: at the size to start with.
-      mean: [3] the network's mean colour.
-    """
-    key = jax.random.key(c.seed)
-    if pictures.start is None:
-        picture = STARTS[c.init.picture](pictures, mean, jax.random.fold_in(key, 1))
-    else:
-        picture = pictures.start
-    shape = (*pictures.shape, 3)
-    picture = jnp.broadcast_to(jnp.asarray(picture, jnp.float32), shape)
-    if c.init.noise_kind == "uniform":
-        noise = jax.random.uniform(key, shape, jnp.float32)
-        return (1 - c.init.noise) * picture + c.init.noise * noise
-    return jnp.clip(picture + c.init.noise * jax.random.normal(key, shape), 0, 1)
 
 
 def _by_tap(
@@ -258,7 +212,7 @@ def paint_together(
       loaded: weights of all.
       mesh: devices to spread the batch over, along its axis "cells"; None: the default device. The
         batch must be a multiple of them.
-      resume, keep: see `paint`; for two paintings or more.
+      resume, keep: see `paint`; the state is that of a batch, or of the only one.
 
     Raises:
       nst_jax.optimize.NonFiniteLossError: every painting is lost.
@@ -266,10 +220,11 @@ def paint_together(
     """
 
     if len(configs) == 1 and mesh is None:  # the program of a single run, with an axis more
-        for progress in _paint(configs, pictures, loaded, operator.itemgetter(0)):
+        first = operator.itemgetter(0)
+        for progress in _paint(configs, pictures, loaded, first, None, resume, keep):
             terms = {name: value[None] for name, value in progress.terms.items()}
             lost = np.reshape(progress.lost, 1)
-            yield Progress(progress.step, progress.image[None], terms, lost)
+            yield progress._replace(image=progress.image[None], terms=terms, lost=lost)
         return
 
     def spread(members: Sequence[Any]) -> Any:
@@ -303,10 +258,10 @@ def _paint(
         ]
         shown = state is not None  # a later scale starts with what was just shown
         if resume and number == resume.scale:
-            state = jax.device_put(resume.state)
+            state = jax.device_put(resume.state, mesh and NamedSharding(mesh, P("cells")))
         elif state is None:
-            starts = map(functools.partial(start_image, mean=loaded.mean), configs, sized)
-            state = initial_state(settings, join([*starts]))
+            begun = map(functools.partial(start_image, mean=loaded.mean), configs, sized)
+            state = initial_state(settings, join([*begun]))
         else:
             state = pyramid.enlarge(settings, state, sized[0].shape)
         problems = [

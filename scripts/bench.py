@@ -129,12 +129,13 @@ def stepped(c: config.Config, pictures: Any, loaded: Any) -> Callable[[], None]:
 
     from nst_jax import transfer
     from nst_jax.optimize import chunk, initial_state
+    from nst_jax.starts import start_image
 
     settings = transfer.settings_of(c)
     network = transfer.network_for(c, loaded)
     args = transfer.problem(c, pictures, network)
     args, rates = jax.device_put((args, transfer.rates_of(c)))
-    state = [initial_state(settings, transfer.start_image(c, pictures, loaded.mean))]
+    state = [initial_state(settings, start_image(c, pictures, loaded.mean))]
     count = _STEPS.value
 
     def steps():
@@ -351,6 +352,7 @@ def compilation() -> Iterator[Row]:
 
     from nst_jax import transfer
     from nst_jax.optimize import chunk, initial_state
+    from nst_jax.starts import start_image
 
     jax.config.update("jax_enable_compilation_cache", False)
     ways = {f"{o}, {m}": (o, m) for o in ("adam", "lbfgs") for m in ("auto", "direct")}
@@ -361,7 +363,7 @@ def compilation() -> Iterator[Row]:
             pictures, loaded = inputs.read(c), transfer.load_weights(c)
             settings, network = transfer.settings_of(c), transfer.network_for(c, loaded)
             args = transfer.problem(c, pictures, network)
-            state = initial_state(settings, transfer.start_image(c, pictures, loaded.mean))
+            state = initial_state(settings, start_image(c, pictures, loaded.mean))
             given = settings, c.log_every, 0, state, args, transfer.rates_of(c)
             sides[name] = functools.partial(compiled, chunk, given)
         seconds = rounds(sides)

@@ -3,10 +3,16 @@
   python scripts/fuzz.py pictures --minutes 20
   python scripts/fuzz.py weights --minutes 20
   python scripts/fuzz.py checkpoints --minutes 5
+  python scripts/fuzz.py masks --minutes 5
+  python scripts/fuzz.py settings --minutes 5
+  python scripts/fuzz.py folders --minutes 5
 
 pictures    PNG, JPEG, TIFF, WebP, GIF and BMP through images.read and images.read_alpha
 weights     HDF5, safetensors, MATLAB, pickle and torch archives through formats.contents
 checkpoints through checkpoints.read
+masks       the same pictures as regions, by a file for each and by colour, through guides.read
+settings    lines KEY=VALUE as --axis and --config have them, through axes.parse and the config
+folders     the files of a run's and a sweep's folder, through what goes on there and the report
 
 Small whole files are cut, spliced, and their bits, bytes and numbers changed, by a seed. Processes
 of their own read them, so that one that dies, takes over 10 seconds or over 4 GB is seen; its file
@@ -17,6 +23,7 @@ Exit code 1 if anything but an error of one line came of a file.
 
 import functools
 import io
+import json
 import multiprocessing
 import pickle
 import random
@@ -160,11 +167,134 @@ def read_checkpoint(path: Path):
         raise UserError(str(error)) from None
 
 
+def read_mask(path: Path):
+    """As a run reads regions."""
+    from nst_jax import guides
+
+    shape = (40, 52)
+    for spec in (f"figure={path}", str(path)):
+        for mask in guides.read(guides.parse(spec), shape).values():
+            assert mask.shape == shape and 0 <= mask.min() <= mask.max() <= 1
+
+
+def settings() -> list[tuple[str, bytes]]:
+    """Lines in every language that a config's values have."""
+    lines = {
+        "style": "a.jpg:3, b.jpg:1",
+        "content_losses": "squared, self_similarity:0.5(relu3_1)",
+        "style_losses": "gram:2(relu1_1:3, relu2_1), sliced:1e-3, mrf(relu3_1, relu4_1:0.5)",
+        "style_layers": "relu1_1:100, relu2_1",
+        "guides.content": "sky=sky.png, ground=",
+        "guides.style": "sky=a.png, ground=; sky=; ground=c.png",
+        "guides.weights": "sky:0.1, ground:2",
+        "normalize_network": "content, style",
+        "beta": "0.002, 0.02, 2e-1",
+        "image_size": "128, 256",
+        "pyramid.min_size": "160",
+        "optimizer.name": "['adam', 'lbfgs']",
+        "output": "final.png",
+    }
+    return [(".txt", f"{key}={value}".encode()) for key, value in lines.items()]
+
+
+def read_settings(path: Path):
+    """As the commands read flags."""
+    from nst_jax import axes, config, guides, specs
+
+    key, _, value = path.read_text("latin-1").partition("=")
+    refused = None
+    for read in (
+        lambda: axes.cells(with_axis(config.sample(), axes.parse(f"{key}={value}"))),
+        lambda: config.with_values(config.sample(), {key: value}),
+        lambda: guides.parse_styles(value, 2),
+        lambda: specs.parse_regions(value),
+    ):
+        refused = refused or refusal(read)
+    if refused:
+        raise refused
+
+
+def with_axis(c: Any, axis: Any) -> Any:
+    """A config with one axis."""
+    c.axes = (axis,)
+    return c
+
+
+def refusal(read: Callable[[], Any]) -> Exception | None:
+    """The error for the user that a call comes to, if any."""
+    from nst_jax.errors import UserError
+
+    try:
+        read()
+    except UserError as error:
+        return error
+    return None
+
+
+FOLDER_FILES = ("config.json", "environment.json", "metrics.jsonl", "result.json", "sweep.json")
+
+
+@functools.cache
+def folder_files() -> dict[str, bytes]:
+    """What a run's folder and a sweep's say, as small as it goes."""
+    from nst_jax import config
+
+    c = config.sample().to_dict()
+    row = {"step": 10, "seconds": 1.5, "total": 4.5, "content": 2.0, "style/gram/relu1_1": 1.0}
+    result = {"status": "done", "message": "", "steps": 200, "seconds": 1.5, "terms": {"total": 4}}
+    cells = [
+        {"name": f"{k}-beta={k}", "labels": {"beta": str(k)}, "command": "", "config": c}
+        for k in range(2)
+    ]
+    axis = {"name": "beta", "labels": ["0", "1"]}
+    contents = {
+        "config.json": c,
+        "environment.json": {"weights": {"sha256": "ab"}, "pictures": {"a.jpg": "cd"}},
+        "result.json": result | {"sha256": {"final.png": "00"}, "metrics": {"lpips": 0.5}},
+        "sweep.json": {"name": "small", "axes": [axis], "inputs": {"picture": {}}, "cells": cells},
+    }
+    found = {name: json.dumps(content).encode() for name, content in contents.items()}
+    return found | {"metrics.jsonl": b"".join(json.dumps(row).encode() + b"\n" for _ in range(3))}
+
+
+def folders() -> list[tuple[str, bytes]]:
+    """The files of a folder, by their name."""
+    return [(f".{name}", content) for name, content in folder_files().items()]
+
+
+def read_folder(path: Path):
+    """As a command that goes on, and as the report."""
+    from nst_jax import config, folders, outputs, report
+
+    name = path.name.partition(".")[2]
+    with tempfile.TemporaryDirectory() as temporary:
+        workdir = Path(temporary)
+        for own in (workdir, workdir / "cells" / "0-beta=0", workdir / "cells" / "1-beta=1"):
+            own.mkdir(parents=True, exist_ok=True)
+            for other, content in folder_files().items():
+                if other != "sweep.json" or (name == other and own == workdir):
+                    (own / other).write_bytes(path.read_bytes() if other == name else content)
+        report.write(workdir)
+        c = config.sample()
+        outputs.finished(workdir, c)
+        before = folders.read_json(workdir / name) if name.endswith(".json") else {}
+        if name == "sweep.json":
+            plan = json.loads(folder_files()[name])
+            folders.open_sweep(str(workdir), "small", plan)
+        elif before:
+            folders.check_same(workdir, before, json.loads(folder_files()[name]))
+        outputs.recorded(workdir)
+        outputs.rewind(workdir, 20)
+
+
 # name -> (whole files, reader)
 TARGETS: dict[str, tuple[Callable[[], list[tuple[str, bytes]]], Callable[[Path], None]]] = {
     "pictures": (pictures, read_picture),
     "weights": (weights, read_weights),
     "checkpoints": (checkpoints, read_checkpoint),
+    "masks": (pictures, read_mask),
+    "settings": (settings, read_settings),
+    "folders": (folders, read_folder),
 }
 
 

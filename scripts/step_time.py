@@ -89,6 +89,7 @@ def clock(row: str, folder: str) -> Iterator[float]:
 
     from nst_jax import transfer
     from nst_jax.optimize import chunk, initial_state
+    from nst_jax.starts import start_image
 
     c = config.sample()
     c.image_size = _SIZE.value
@@ -99,7 +100,7 @@ def clock(row: str, folder: str) -> Iterator[float]:
     pictures, loaded = inputs.read(c), transfer.load_weights(c)
     network = transfer.network_for(c, loaded)
     args, settings = transfer.problem(c, pictures, network), transfer.settings_of(c)
-    start = transfer.start_image(c, pictures, loaded.mean)
+    start = start_image(c, pictures, loaded.mean)
     if row == BY_HAND:
         state, steps = by_hand(start, args, _STEPS.value, c.optimizer.learning_rate)
     else:

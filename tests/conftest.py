@@ -56,10 +56,13 @@ def args_for(
 def compiled_programs(tmp_path_factory):
     """A folder where commands find what an earlier one compiled: half the time of most.
 
-    JAX is imported by now, so that it holds for processes that tests start, not for the tests' own.
+    All workers share it. JAX is imported by now, so that it holds for processes that tests start,
+    not for the tests' own.
     """
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "compiled"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path_factory.mktemp("compiled")))
+        patch.setenv("JAX_COMPILATION_CACHE_DIR", str(folder))
         patch.setenv("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
         yield
 

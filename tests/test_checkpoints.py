@@ -57,13 +57,9 @@ def test_a_run_goes_on_to_the_bit(case, experiment, vgg19, tmp_path):
     assert np.abs(np.asarray(whole[-1].image) - np.asarray(whole[-2].image)).max() > 0
     for k, progress in enumerate(whole):
         checkpoints.write(tmp_path, progress, 1.5)
-        resume, seconds, damaged = checkpoints.newest(tmp_path, c, pictures)
-        assert (resume.step, resume.scale, seconds, damaged) == (
-            progress.step,
-            whole[k].scale,
-            1.5,
-            [],
-        )
+        (resume, seconds, lost), damaged = checkpoints.newest(tmp_path, c, pictures)
+        assert (resume.step, resume.scale) == (progress.step, whole[k].scale)
+        assert (seconds, lost, damaged) == (1.5, {}, [])
         alike(transfer.paint(c, pictures, vgg19, resume), whole[k:])
 
 
@@ -78,8 +74,8 @@ def test_states_between_two_lines_of_the_log(experiment, vgg19, tmp_path, monkey
     alike((p for p in whole if p.terms), expected)
     for step in (2, 11):
         checkpoints.write(tmp_path, whole[step], 1.5)
-        resume, *_ = checkpoints.newest(tmp_path, c, pictures)
-        first, *rest = transfer.paint(c, pictures, vgg19, resume)
+        found, _ = checkpoints.newest(tmp_path, c, pictures)
+        first, *rest = transfer.paint(c, pictures, vgg19, found.progress)
         assert (first.step, first.terms) == (step, {})
         alike(rest, [p for p in expected if p.step > step])
 
@@ -96,7 +92,7 @@ def test_the_newest_is_that_of_the_most_steps(experiment, vgg19, tmp_path):
     progress = next(transfer.paint(c, pictures, vgg19, None, lambda last: True))
     for step in (999_999, 1_000_000, 10_000_000):
         checkpoints.write(tmp_path, progress._replace(step=step), 0.0)
-    assert checkpoints.newest(tmp_path, c, pictures)[0].step == 10_000_000
+    assert checkpoints.newest(tmp_path, c, pictures)[0].progress.step == 10_000_000
 
 
 def test_several_paintings_go_on_too(experiment, vgg19, tmp_path):
@@ -105,8 +101,8 @@ def test_several_paintings_go_on_too(experiment, vgg19, tmp_path):
     c, pictures = experiment(**keys, style=style)
     whole = list(transfer.paint(c, pictures, vgg19, None, lambda last: True))
     checkpoints.write(tmp_path, whole[1], 0.0)
-    resume, *_ = checkpoints.newest(tmp_path, c, pictures)
-    *_, last = transfer.paint(c, pictures, vgg19, resume)
+    found, _ = checkpoints.newest(tmp_path, c, pictures)
+    *_, last = transfer.paint(c, pictures, vgg19, found.progress)
     np.testing.assert_array_equal(last.image, whole[-1].image)
 
 
@@ -161,8 +157,8 @@ DAMAGE = {
 def test_a_damaged_checkpoint_gives_way_to_the_one_before(damage, kept, tmp_path):
     c, pictures, (newest, before) = kept
     DAMAGE[damage](newest)
-    resume, _, damaged = checkpoints.newest(tmp_path, c, pictures)
-    assert resume.step == 12
+    found, damaged = checkpoints.newest(tmp_path, c, pictures)
+    assert found.progress.step == 12
     assert len(damaged) == 1
     assert str(newest) in damaged[0]
     DAMAGE[damage](before)
@@ -368,8 +364,8 @@ def test_a_log_line_cut_short_is_taken_back(tmp_path):
 
 def test_a_write_that_fails_leaves_the_checkpoints_before(kept, tmp_path):
     c, pictures, (newest, _) = kept
-    progress, _ = checkpoints.read(newest, c, pictures)
+    progress = checkpoints.read(newest, c, pictures).progress
     (tmp_path / "checkpoints" / "000000014-1.state").mkdir()
     with pytest.raises(UserError, match="cannot write"):
         checkpoints.write(tmp_path, progress._replace(step=14), 1.0)
-    assert checkpoints.newest(tmp_path, c, pictures)[0].step == 13
+    assert checkpoints.newest(tmp_path, c, pictures)[0].progress.step == 13

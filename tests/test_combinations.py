@@ -17,6 +17,7 @@ import pytest
 from nst_jax import config, inputs, optimize, rules, transfer
 from nst_jax.guides import PROPAGATIONS
 from nst_jax.losses.style import STYLE
+from nst_jax.starts import start_image
 
 CHOICES = {
     "style_losses": tuple(STYLE),
@@ -118,7 +119,7 @@ def problem_of(c, vgg19):
     pictures = inputs.read(c)
     loaded = transfer.normalized(c, pictures, vgg19)
     network = transfer.network_for(c, loaded)
-    start = transfer.start_image(c, pictures, vgg19.mean)
+    start = start_image(c, pictures, vgg19.mean)
     return pictures, start, functools.partial(transfer.problem, c, pictures, network)
 
 

@@ -166,6 +166,7 @@ BAD_VALUES = {
     "parameterization": ["wavelets", ""],
     "optimizer.learning_rate": [0.0, -1.0],
     "optimizer.decay": [0.0, 1.1, float("nan")],
+    "optimizer.patience": [-1, 10**7 + 1],
     "optimizer.b1": [-0.1, 1.0],
     "optimizer.b2": [-0.1, 1.0, float("nan")],
     "optimizer.eps": [0.0, float("inf")],
@@ -222,6 +223,7 @@ CONFLICTS = {
         "config.pyramid.min_size",
     ),
     "convolution": ({"convolution": "winograd", "precision": "bfloat16"}, "config.precision"),
+    "optimizer.patience": ({"optimizer.patience": 5, "optimizer.name": "lbfgs"}, "L-BFGS"),
     "normalize_gradients": (
         {"normalize_gradients": True, "optimizer.name": "lbfgs"},
         "config.optimizer.name",

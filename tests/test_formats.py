@@ -133,6 +133,21 @@ def test_members_that_claim_too_much_are_refused_before_they_are_read(tmp_path):
             formats.read(tmp_path / name, "vgg19")
 
 
+def test_the_memory_of_matlabs_reader_is_bounded(tmp_path, monkeypatch):
+    """64 MB of zeros, some kilobytes here."""
+    path, weights = tmp_path / "small.mat", np.empty((1, 2), object)
+    weights[0, 0], weights[0, 1] = np.zeros(1 << 26, np.uint8), np.zeros(3)
+    layer = np.zeros((1, 1), [("name", object), ("weights", object)])
+    layer["name"][0, 0], layer["weights"][0, 0] = "conv1_1", weights
+    layers = np.empty((1, 1), object)
+    layers[0, 0] = layer
+    scipy.io.savemat(path, {"layers": layers}, do_compression=True)
+    assert formats.contents(path)["conv1_1/0"].size == 1 << 26
+    monkeypatch.setattr(formats, "MOST_BYTES", 1 << 20)
+    with pytest.raises(UserError, match="damaged MATLAB 5 file"):
+        formats.contents(path)
+
+
 def test_a_tensor_that_leaves_its_storage_is_refused():
     for offset, shape, strides in ((0, (5,), (1,)), (-1, (2,), (1,)), (0, (2, 2), (9, 1))):
         build = formats._tensor(("0", np.dtype("<f4")), offset, shape, strides)

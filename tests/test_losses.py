@@ -18,7 +18,7 @@ from nst_jax import (
     guides,
     optimize,
     rules,
-    transfer,
+    starts,
     vgg,
     writers,
 )
@@ -107,8 +107,8 @@ def test_the_config_allows_what_there_is(table, names):
 
 
 def test_the_config_names_every_start_and_every_kind_of_file():
-    starts = re.findall('"(\\w+)"', rules.RULES["init.picture"][1])
-    assert set(starts) == set(transfer.STARTS)
+    named = re.findall('"(\\w+)"', rules.RULES["init.picture"][1])
+    assert set(named) == set(starts.STARTS)
     for suffix in writers.WRITERS:
         assert suffix in rules.RULES["output"][1]
 

@@ -184,6 +184,27 @@ def test_sgd_steps_along_the_gradient(args, decay):
         np.testing.assert_allclose(state.image, x, atol=1e-6)
 
 
+@pytest.mark.usefixtures("quadratic")
+def test_backing_off_saves_a_rate_that_is_too_large(args):
+    """Above 2 / curvature, here 1 / 30, SGD goes to and fro; halved twice, it arrives."""
+    image = jnp.asarray(np.random.default_rng(1).random((3, 3, 3)), jnp.float32)
+    for settings, arrives in ((SGD, False), (SGD._replace(backs_off=True), True)):
+        state = initial_state(settings, image)
+        for _ in range(200):
+            state, _ = optimize.step(settings, state, args, Rates(0.1, patience=3))
+        assert (np.abs(state.average - 0.3).max() < 1e-3) == arrives
+
+
+def test_the_rate_is_halved_after_so_many_steps_without_a_lower_loss(args, pixels, monkeypatch):
+    """A loss that stays what it is: the second after the lowest halves, and the next is lowest."""
+    monkeypatch.setattr(optimize, "objective", lambda image, args: 5 + 0 * image.sum())
+    settings = SGD._replace(backs_off=True)
+    seen = run(settings, pixels(17, 18), args, Rates(0.8, decay=0.5, patience=2), 7, 1)
+    halvings = [0, 0, 0, 1, 1, 1, 2, 2]
+    expected = [0.8 * 0.5 ** (step + halved) for step, halved in enumerate(halvings)]
+    np.testing.assert_allclose([p.terms["learning_rate"] for p in seen], expected, rtol=1e-6)
+
+
 @pytest.mark.parametrize("decay", [0.0, 0.6, 0.99])
 def test_the_average_is_that_of_all_iterates_with_the_start(decay, args, pixels):
     """Weights decay^(t - i) of x_0 .. x_t, scaled to sum to 1; none of it feeds back."""

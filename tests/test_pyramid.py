@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from nst_jax import config, images, inputs, pyramid, transfer
@@ -62,6 +63,16 @@ def test_adam_stays_warm_and_its_mean_squares_positive(rng):
     assert jnp.unravel_index(after.nu[..., 0].argmax(), (12, 9)) == (6, 5)  # 4.5 and 3.5 by 1.5
     assert after.count == before.count == 2
     assert grown.step == 0
+
+
+def test_what_was_lowest_at_another_size_does_not_count(rng):
+    """But the rate stays where it was backed off to."""
+    settings = Settings("adam", backs_off=True)
+    state = initial_state(settings, jnp.asarray(rng.random((8, 6, 3)), jnp.float32))
+    used = optax.tree.set(state.optimizer, lowest=jnp.float32(3), share=jnp.float32(0.25))
+    grown = pyramid.enlarge(settings, state._replace(optimizer=used), (12, 9)).optimizer
+    assert optax.tree.get(grown, "lowest") == np.inf
+    assert optax.tree.get(grown, "share") == 0.25
 
 
 def test_constant_moments_stay_constant(rng):

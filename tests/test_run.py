@@ -19,7 +19,8 @@ from conftest import ROOT
 from PIL import Image
 from test_images import jpeg, png_header
 
-from nst_jax import images, metrics
+from nst_jax import config, images, metrics, run
+from nst_jax.optimize import Progress
 
 # At one scale, to compile less; the README's commands run it whole.
 STARRY = ("--config", f"{ROOT}/configs/starry.py:smoke", "--config.pyramid.min_size=0")
@@ -78,6 +79,27 @@ def test_leaves_everything_in_the_work_directory(smoke):
     assert (result["status"], result["steps"], result["metrics"]) == ("done", 4, {})
     assert result["terms"] == {k: v for k, v in rows[2].items() if k not in ("step", "seconds")}
     assert result["command"].startswith("python -m nst_jax.run --config=")
+
+
+def test_remarks_on_how_it_goes():
+    c = config.sample()
+    c.optimizer.decay, c.log_every = 0.9, 2
+
+    def at(total, rate=None, scale=0):
+        terms = {"total": total} | ({"learning_rate": rate} if rate else {})
+        return Progress(0, None, terms, scale=scale)
+
+    lowest = {}
+    first, second = at(100.0, 0.1), at(90.0, 0.081)
+    assert run.remark(c, first, None, lowest) == ""
+    assert run.remark(c, second, first, lowest) == ""
+    assert "halved to 0.0328" in run.remark(c, at(90.0, 0.0328), second, lowest)
+    assert run.remark(c, at(90.0), at(90.0), lowest).startswith("unchanged")
+    assert run.remark(c, at(179.0), second, lowest) == ""
+    risen = run.remark(c, at(270.0), second, lowest)
+    assert risen.startswith("rising: the loss is 3 times its lowest;")
+    assert "config.optimizer.patience" in risen
+    assert run.remark(c, at(270.0, scale=1), second, lowest) == ""
 
 
 def test_same_seed_same_bytes(smoke, tmp_path):
@@ -373,7 +395,7 @@ def test_16_bits_transparency_a_film_and_scales_in_one_command(cutout, tmp_path)
 
 def test_paintings_between_two_styles_are_numbered_and_a_film(cutout, tmp_path):
     workdir = tmp_path / "w"
-    out, err = command(
+    arguments = (
         *STARRY,
         *SHALLOW,
         "--config.optimizer.name=adam",
@@ -383,6 +405,7 @@ def test_paintings_between_two_styles_are_numbered_and_a_film(cutout, tmp_path):
         "--workdir",
         workdir,
     )
+    out, err = command(*arguments)
     assert out == f"{workdir / 'final.gif'}\n"
     assert "step 4/4" in err
     assert sorted(path.name for path in (workdir / "final").iterdir()) == [
@@ -396,6 +419,9 @@ def test_paintings_between_two_styles_are_numbered_and_a_film(cutout, tmp_path):
     with Image.open(workdir / "final.gif") as film:
         assert (film.n_frames, film.size) == (3, (64, 48))
     assert not (workdir / "frames").exists()
+    again, said = command(*arguments)
+    assert again == out
+    assert said.endswith("it is finished already\n")
 
 
 @pytest.mark.parametrize(("mode", "kept"), [(0o700, True), (0o777, False)])

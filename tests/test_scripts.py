@@ -1,24 +1,38 @@
 import importlib.util
 import json
+import random
 import subprocess
 import sys
 
 import numpy as np
 import pytest
+from absl import flags
 from conftest import ROOT
 from PIL import Image
 
 from nst_jax import images
+from nst_jax.errors import UserError
+
+
+def script(name):
+    """A script as a module; flags that another one has defined, too, are its own from here on."""
+    for flag in ("minutes", "seed", "keep"):
+        if flag in flags.FLAGS:
+            delattr(flags.FLAGS, flag)
+    spec = importlib.util.spec_from_file_location(name, ROOT / "scripts" / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 @pytest.fixture(scope="module")
 def paint_starry():
-    spec = importlib.util.spec_from_file_location(
-        "paint_starry", ROOT / "scripts" / "paint_starry.py"
-    )
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return script("paint_starry")
+
+
+@pytest.fixture(scope="module")
+def fuzz():
+    return script("fuzz")
 
 
 def test_the_style_picture_is_small_and_rich():
@@ -69,3 +83,24 @@ def test_side_by_side(tmp_path):
     )
     assert done.returncode == 2
     assert done.stderr.startswith("error: ")
+
+
+TARGETS = {"pictures", "weights", "checkpoints", "masks", "settings", "folders"}
+
+
+@pytest.mark.parametrize("target", sorted(TARGETS))
+def test_damaged_files_are_read_or_refused_in_one_line(target, fuzz, tmp_path, capsys):
+    """The short form of the campaigns."""
+    assert set(fuzz.TARGETS) == TARGETS
+    (make, read), draw, refused = fuzz.TARGETS[target], random.Random(11), 0
+    whole = make()
+    for number in range(40):
+        suffix, data = draw.choice(whole)
+        path = tmp_path / f"{number}{suffix}"
+        path.write_bytes(fuzz.damaged(data, draw.choice(whole)[1], draw))
+        try:
+            read(path)
+        except UserError as error:
+            refused += 1
+            assert "\n" not in str(error)
+    assert refused

@@ -105,6 +105,7 @@ def test_the_step_written_by_hand_is_one_of_the_defaults(monkeypatch):
 
     from nst_jax import config, inputs, transfer
     from nst_jax.optimize import chunk, initial_state
+    from nst_jax.starts import start_image
 
     c = config.sample()
     c.image_size = 48
@@ -112,7 +113,7 @@ def test_the_step_written_by_hand_is_one_of_the_defaults(monkeypatch):
     loaded, pictures = transfer.load_weights(c), inputs.read(c)
     network = transfer.network_of(loaded, inputs.taps_of(c), c.pooling, c.padding)
     args = transfer.problem(c, pictures, network)
-    start = transfer.start_image(c, pictures, loaded.mean)
+    start = start_image(c, pictures, loaded.mean)
     state, steps = step_time.by_hand(start, args, 4, c.optimizer.learning_rate)
     settings = transfer.settings_of(c)
     expected = chunk(settings, 4, 4, initial_state(settings, start), args, transfer.rates_of(c))[1]

@@ -9,6 +9,7 @@ from PIL import Image
 import nst_jax
 from nst_jax import config, images, inputs, optimize, transfer, weights
 from nst_jax.errors import UserError
+from nst_jax.starts import start_image
 
 FAST = {
     "image_size": 32,
@@ -105,7 +106,7 @@ def test_starts(pair, picture, tmp_path):
     }.items():
         c.init.picture = name
         frozen = config.validate(c)
-        start = transfer.start_image(frozen, inputs.read(frozen), MEAN)
+        start = start_image(frozen, inputs.read(frozen), MEAN)
         np.testing.assert_array_equal(start, expected)
 
 
@@ -115,7 +116,7 @@ def start_of(picture, /, **init):
     c.content, c.image_size = "array", max(picture.shape)
     c.init.update(init)
     frozen = config.validate(c)
-    return np.asarray(transfer.start_image(frozen, inputs.read(frozen, picture), MEAN))
+    return np.asarray(start_image(frozen, inputs.read(frozen, picture), MEAN))
 
 
 def test_noise_is_blended_in_by_its_share():
@@ -149,7 +150,7 @@ def test_starts_that_are_made_of_numbers(picture):
     frozen = config.validate(c)
     styles = [0.4 + 0.1 * picture(50, 64), 0.3 + 0.2 * picture(64, 20)]
     pictures = inputs.read(frozen, picture(60, 64), styles)
-    start = np.asarray(transfer.start_image(frozen, pictures, MEAN))
+    start = np.asarray(start_image(frozen, pictures, MEAN))
     pixels = np.concatenate([style.reshape(-1, 3) for style in pictures.styles])
     assert start.shape == (60, 64, 3)
     np.testing.assert_allclose(start.mean((0, 1)), pixels.mean(0), atol=0.005)

@@ -80,6 +80,8 @@ def _plan(path: Path) -> dict[str, Any]:
         ]
         if len(cells) != math.prod(len(axis["labels"]) for axis in axes):
             raise KeyError("cells")
+        if any(cell["name"] != Path(cell["name"]).name for cell in cells):
+            raise KeyError("name")  # a path would lead out of the folder
     except (KeyError, TypeError):
         raise UserError(f"{path} is damaged; start the sweep again in another folder") from None
     return {"name": str(plan.get("name") or path.parent.name), "axes": axes, "cells": cells}

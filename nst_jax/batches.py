@@ -1,0 +1,125 @@
+"""A batch of a sweep's cells, painted at once, each into a folder of its own."""
+
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from tqdm import tqdm
+
+from nst_jax import checkpoints, commands, inputs, metrics, outputs, programs, transfer
+from nst_jax.axes import Cell
+from nst_jax.optimize import NonFiniteLossError, Progress
+
+
+def paint(
+    folder: Path, cells: Sequence[Cell], interrupts: commands.Interruptible, bar: tqdm
+) -> dict[str, str]:
+    """Paints cells of one structure, from where they were stopped; returns why which failed.
+
+    The folder of the first has the checkpoints of all, until they are done.
+
+    Args:
+      folder: of all cells' folders.
+      cells: what `programs.plan` put into one program.
+      interrupts: obeyed once there is a checkpoint.
+      bar: of the whole sweep.
+
+    Raises:
+      UserError: something of one of them does not serve, or the folder cannot be written.
+      RuntimeError: of XLA; the device has too little memory, for one.
+      KeyboardInterrupt: by a signal.
+    """
+    configs = programs.widened([cell.config for cell in cells])
+    pictures = [inputs.read(cell.config) for cell in cells]
+    loaded = transfer.load_weights(configs[0])
+    mesh = mesh_of(jax.local_devices()[: len(cells)])
+    filler = [len(cells) - 1] * (-len(cells) % (mesh.size if mesh else 1))
+    members = [*range(len(cells)), *filler]  # every device has equally many
+    folders = [folder / cell.name for cell in cells]
+    names = [cells[k].name for k in members]
+    found, _ = checkpoints.newest(folders[0], configs[0], pictures[0], names)
+    if found and not all((own / "config.json").is_file() for own in folders):
+        found = None
+    lost = found.lost if found else {}
+    last = {k: row for k in lost if (row := outputs.recorded(folders[k]))}
+    for k, cell in enumerate(cells):
+        if not found:
+            outputs.restart(folders[k], cell.config, loaded)
+        elif k not in lost:
+            outputs.rewind(folders[k], found.progress.step)
+    clock = checkpoints.Clock(configs[0].checkpoint_every)
+
+    def keep(_: bool) -> bool:
+        return configs[0].checkpoint_every > 0 and bool(clock.due() or interrupts.seen)
+
+    started, seconds, step = None, 0.0, 0
+    try:
+        for progress in transfer.paint_together(
+            [configs[k] for k in members],
+            [pictures[k] for k in members],
+            loaded,
+            mesh,
+            found and found.progress,
+            keep,
+        ):
+            if not interrupts.patient:
+                interrupts.check()
+            interrupts.patient = configs[0].checkpoint_every > 0
+            started = started or time.monotonic() - (found.seconds if found else 0)
+            seconds = time.monotonic() - started
+            lost |= {k: int(at) for k, at in enumerate(progress.lost) if at >= 0 and k not in lost}
+            for k in range(len(cells) if progress.terms else 0):
+                if k not in lost:
+                    last[k] = record(folders[k], cells[k], pictures[k], progress, k, seconds)
+            if progress.state:
+                with clock.writing():
+                    checkpoints.write(folders[0], progress, seconds, names, lost)
+                interrupts.check()
+            bar.update((progress.step - step) * len(cells))
+            step = progress.step
+    except NonFiniteLossError as error:
+        lost = {k: int(error.lost.reshape(-1)[k]) for k in range(len(cells))} | lost
+    finally:
+        interrupts.patient = False
+    checkpoints.discard(folders[0])
+    failed = {}
+    for k, cell in enumerate(cells):
+        message, measured = "", {}
+        if k in lost:
+            failed[cell.name] = message = str(NonFiniteLossError(lost[k]))
+        elif cell.config.metrics:
+            painting = inputs.finished(cell.config, last[k].image, pictures[k])
+            measured = metrics.measure(cell.config, painting, pictures[k])
+        if k in last:
+            result = outputs.result(last[k], seconds / len(cells), measured, message)
+            result |= {"batch": len(cells)}
+            outputs.finish(folders[k], cell.config, result)
+        else:
+            outputs.fail(folders[k], cell.config, message)
+        bar.write(f"{cell.name}: {message or 'done'}, {seconds:.1f} s", file=sys.stderr)
+    return failed
+
+
+def record(
+    workdir: Path,
+    cell: Cell,
+    pictures: inputs.Pictures,
+    progress: Progress,
+    place: int,
+    seconds: float,
+) -> Progress:
+    """Writes where one cell of a batch stands; returns its own share of the progress."""
+    named = programs.terms_of(cell.config, progress.terms)
+    terms = {name: float(progress.terms[name][place]) for name in named}
+    own = progress._replace(image=progress.image[place], terms=terms, state=None)
+    outputs.record(workdir, cell.config, pictures, own, seconds)
+    return own
+
+
+def mesh_of(devices: Sequence[Any]) -> jax.sharding.Mesh | None:
+    """The devices in a row along which cells are spread; None of a single one."""
+    return jax.sharding.Mesh(np.array(devices), ("cells",)) if len(devices) > 1 else None

@@ -1,0 +1,119 @@
+"""Batches of a sweep in this process: what was stopped goes on, to the bit."""
+
+import json
+
+import numpy as np
+import pytest
+from tqdm import tqdm
+
+from nst_jax import (
+    axes,
+    batches,
+    checkpoints,
+    commands,
+    config,
+    images,
+    inputs,
+    optimize,
+    outputs,
+)
+
+
+class Stop(commands.Interruptible):
+    """A signal that comes after so many lines of a log; 0: none comes."""
+
+    def __init__(self, monkeypatch, lines=0):
+        self.seen, self.patient = 0, False
+
+        def counted(*args):
+            nonlocal lines
+            lines -= 1
+            self.seen += lines == 0
+            return record(*args)
+
+        record = outputs.record
+        monkeypatch.setattr(outputs, "record", counted)
+
+    def check(self):
+        if self.seen:
+            raise KeyboardInterrupt
+
+
+@pytest.fixture
+def cells(tmp_path, rng):
+    """Cells of two scales that differ in beta; one of 3e38 is lost."""
+    for name in ("content", "style"):
+        images.write(tmp_path / f"{name}.png", np.float32(rng.random((44, 36, 3))))
+
+    def cells(optimizer, *betas):
+        c = config.default()
+        c.content, c.style = (str(tmp_path / f"{name}.png") for name in ("content", "style"))
+        c.image_size, c.pyramid.min_size, c.pyramid.first_steps = 44, 30, 5
+        c.steps, c.log_every, c.save_every = 7, 3, 3
+        c.content_layers, c.style_layers = "relu2_1", "relu1_1:100, relu2_1"
+        c.optimizer.name, c.seed = optimizer, 3
+        c.axes = (axes.each("beta", *betas),)
+        return axes.cells(c)
+
+    return cells
+
+
+def left(folder, cell):
+    """A cell's painting, frames, log without times, and how it ended."""
+    result = json.loads((folder / "result.json").read_text())
+    if not result["steps"]:
+        return result["status"], result["message"], sorted(path.name for path in folder.iterdir())
+    rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    pictures = [folder / cell.config.output, *sorted((folder / "frames").iterdir())]
+    return (
+        [row | {"seconds": 0} for row in rows],
+        [(path.name, path.read_bytes()) for path in pictures],
+        {key: result[key] for key in ("status", "message", "steps", "terms", "batch")},
+        (folder / "checkpoints").exists(),
+    )
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "betas", "lines"),
+    [
+        ("adam", (0.01, 3e38, 1.0), 3),
+        ("adam", (0.01, 3e38, 1.0), 9),
+        ("lbfgs", (0.01,), 2),
+        ("lbfgs", (0.01, 0.5), 7),
+    ],
+)
+def test_a_batch_goes_on_where_it_was_stopped(
+    optimizer, betas, lines, cells, vgg19, tmp_path, monkeypatch
+):
+    several, bar = cells(optimizer, *betas), tqdm(disable=True)
+    failed = batches.paint(tmp_path / "whole", several, Stop(monkeypatch), bar)
+    assert len(failed) == (3e38 in betas)
+    monkeypatch.setattr(optimize, "LONGEST", 0.0)  # a state after every step
+    with pytest.raises(KeyboardInterrupt):
+        batches.paint(tmp_path / "again", several, Stop(monkeypatch, lines), bar)
+    first = tmp_path / "again" / several[0].name
+    before = json.loads((first / "metrics.jsonl").read_text().splitlines()[0])
+    (state,) = (first / "checkpoints").iterdir()
+    assert int(state.name[:9]) > 0
+    assert batches.paint(tmp_path / "again", several, Stop(monkeypatch), bar) == failed
+    assert json.loads((first / "metrics.jsonl").read_text().splitlines()[0]) == before
+    for cell in several:
+        one, other = (left(tmp_path / name / cell.name, cell) for name in ("whole", "again"))
+        assert one == other
+
+
+def test_another_batch_begins_anew(cells, vgg19, tmp_path, monkeypatch):
+    """One in which a cell is missing that is finished by now, or whose folder was removed."""
+    several, bar = cells("adam", 0.01, 0.1, 1.0), tqdm(disable=True)
+    with pytest.raises(KeyboardInterrupt):
+        batches.paint(tmp_path, several, Stop(monkeypatch, 4), bar)
+    c = several[0].config
+    home, names = tmp_path / several[0].name, [cell.name for cell in several]
+    pictures = inputs.read(c)
+    assert checkpoints.newest(home, c, pictures, names)[0]
+    found, damaged = checkpoints.newest(home, c, pictures, names[:2])
+    assert found is None
+    assert "another batch" in damaged[0]
+    assert batches.paint(tmp_path, several[:2], Stop(monkeypatch), bar) == {}
+    for cell in several[:2]:
+        assert outputs.finished(tmp_path / cell.name, cell.config)
