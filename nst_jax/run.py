@@ -226,9 +226,10 @@ def remark(
     if before and before.terms["total"] == total:
         return "unchanged: as good as it gets, or nothing that the optimiser tries is finite"
     if total > RISEN * least:
+        halving = ", or config.optimizer.patience=10, which halves it"
         return (
             f"rising: the loss is {total / least:.3g} times its lowest; try a smaller "
-            "config.optimizer.learning_rate, or config.optimizer.patience=10, which halves it"
+            "config.optimizer.learning_rate" + halving * (not c.optimizer.patience)
         )
     return ""
 

@@ -111,6 +111,13 @@ def evil_object_array(path):
     path.write_bytes(pickle.dumps({"VGG16_0": np.array([Evil()], object)}))
 
 
+@pytest.mark.parametrize("protocol", [2, 3, 4])
+def test_arrays_in_binary_pickles(protocol, tmp_path, rng):
+    array = np.float32(rng.random((2, 3)))
+    (tmp_path / "a.pkl").write_bytes(pickle.dumps({"a": array}, protocol))
+    np.testing.assert_array_equal(formats.contents(tmp_path / "a.pkl")["a"], array)
+
+
 @pytest.mark.parametrize("write", [evil_pickle, evil_torch, evil_object_array])
 def test_a_pickle_that_would_run_code_is_refused(write, tmp_path, capsys):
     write(tmp_path / "evil.pth")
