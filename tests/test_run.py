@@ -13,13 +13,14 @@ import sys
 import termios
 import time
 
+import jax
 import numpy as np
 import pytest
 from conftest import ROOT
 from PIL import Image
 from test_images import jpeg, png_header
 
-from nst_jax import config, images, metrics, run
+from nst_jax import commands, config, images, metrics, run
 from nst_jax.optimize import Progress
 
 # At one scale, to compile less; the README's commands run it whole.
@@ -100,6 +101,13 @@ def test_remarks_on_how_it_goes():
     assert risen.startswith("rising: the loss is 3 times its lowest;")
     assert "config.optimizer.patience" in risen
     assert run.remark(c, at(270.0, scale=1), second, lowest) == ""
+
+
+def test_a_device_that_fails_is_one_line():
+    error = jax.errors.JaxRuntimeError("INTERNAL: the device is lost\nat kernel 7")
+    assert commands.device_failed(error) == "the device failed: INTERNAL: the device is lost"
+    with pytest.raises(RuntimeError, match="a mistake of ours"):
+        commands.device_failed(RuntimeError("a mistake of ours"))
 
 
 def test_same_seed_same_bytes(smoke, tmp_path):
