@@ -109,7 +109,8 @@ def test_a_painting_is_written_as_the_config_says(tmp_path, picture):
 
 def test_several_paintings_are_numbered_and_a_film(tmp_path, picture):
     paintings = np.stack([picture(9, 12) for _ in range(3)])
-    film = outputs.write_painting(tmp_path, paintings, configured(output="all.png"), None)
+    c = configured(output="all.png", interpolate=3, style="a.jpg, b.jpg")
+    film = outputs.write_painting(tmp_path, paintings, c, None)
     assert film == tmp_path / "all.gif"
     assert {path.name for path in tmp_path.iterdir()} == {"all", "all.gif"}
     for number, painting in enumerate(paintings, 1):

@@ -38,6 +38,7 @@ TOGETHER_GUIDED = [
     {"guides.content": "left={0}/content-right.png, right={0}/content-left.png"},
 ]
 APART = [
+    {"optimizer.patience": 5},
     {"image_size": 48},
     {"steps": 4},
     {"log_every": 1},
