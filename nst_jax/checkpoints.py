@@ -166,7 +166,7 @@ def read(
             )
         if scale is None:
             raise DamagedError("its first line is no checkpoint's")
-        if header["batch"] != [*batch]:
+        if header.get("batch") != [*batch]:
             raise DamagedError("it is of another batch")
         several = c.interpolate or (len(batch) if len(batch) > 1 else 0)
         like = _like(c, (*[several] * (several > 0), *pictures._replace(size=scale.size).shape, 3))

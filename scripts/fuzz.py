@@ -231,9 +231,6 @@ def refusal(read: Callable[[], Any]) -> Exception | None:
     return None
 
 
-FOLDER_FILES = ("config.json", "environment.json", "metrics.jsonl", "result.json", "sweep.json")
-
-
 @functools.cache
 def folder_files() -> dict[str, bytes]:
     """What a run's folder and a sweep's say, as small as it goes."""
