@@ -6,19 +6,23 @@
   python scripts/bench.py memory --sizes 512,1024
   python scripts/bench.py sweep --sizes 128 --rounds 5
 
-step    an Adam step of the default objective, against PyTorch's (needs the extra `bench`) and
-        against direct convolutions
-quality seconds until the loss is within 5 % of that which neural-style-pt's 500 steps of L-BFGS
-        reach in PyTorch, from the photograph, against the time of those; and the loss at shares of
-        that time, as a multiple of the one to reach, with --pictures as pictures; measured once
-sweep   a cell of a sweep, batched as `nst_jax.sweep` does it, against one after another
-memory  most bytes that a command had in use, a pixel of the painting: what the larger of two sizes
-        takes more, by the pixels that it has more
-compile seconds to compile the steps of a size, and from the start of a command to its first step
+step      an Adam step of the default objective, against PyTorch's on the same device (needs the
+          extra `bench`) and against direct convolutions
+precision the same in every precision, against PyTorch's in channels_last, as it is and compiled;
+          and the share of a large matrix product's speed that it reaches
+quality   seconds until the loss is within 5 % of that which neural-style-pt's 500 steps of L-BFGS
+          reach in PyTorch, from the photograph, against the time of those; and the loss at shares
+          of that time, as a multiple of the one to reach, with --pictures as pictures; measured
+          once
+sweep     a cell of a sweep, batched as `nst_jax.sweep` does it, against one after another
+memory    most bytes that a command had in use, a pixel of the painting: what the larger of two
+          sizes takes more, by the pixels that it has more
+compile   seconds to compile the steps of a size, and from the start of a command to its first step
 
 A ratio below 1 is better than the reference. Machines are noisy: every round measures all sides in
 turn, and a table has the median over rounds of the ratio within a round, with its smallest and
-largest. Compilation is not counted but by compile.
+largest. Compilation is not counted but by compile. On a GPU that PyTorch shall share, set
+XLA_PYTHON_CLIENT_PREALLOCATE=false.
 
 2 CPU cores: step 4 minutes, quality 7 at 256 pixels and 20 at 512, sweep 12, memory 5, compile 5.
 """
@@ -35,62 +39,16 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import numpy as np
 from absl import flags
+from measuring import ROUNDS, STEPS, Row, experiment, rounds, row, sizes, stepped
+from quality import quality
 
-from nst_jax import commands, config, images, inputs, sheets
+from nst_jax import commands, config, images, inputs
+from nst_jax.errors import UserError
 
-_SIZES = flags.DEFINE_list("sizes", [], "Sides of the painting, in pixels; 256 and 512 if empty.")
-_STEPS = flags.DEFINE_integer("steps", 10, "Steps of one measurement.", lower_bound=1)
-_ROUNDS = flags.DEFINE_integer("rounds", 5, "Measurements of each side.", lower_bound=1)
-_CONTENT = flags.DEFINE_string("content", "", "Photograph of `quality`; the sample's if empty.")
-_STYLE = flags.DEFINE_string("style", "", "Painting of `quality`; the one in images/ if empty.")
-_PICTURES = flags.DEFINE_string("pictures", "", "Folder for the sheets of `quality`; empty: none.")
 _JSON = flags.DEFINE_string("json", "", "Also write the table to this file.")
-
-
-class Row(NamedTuple):
-    """A line of a table.
-
-    Attributes:
-      label: what was measured, against what.
-      value: median of what was measured.
-      ratios: of each round, to the reference, in order of size.
-      note: more about it.
-    """
-
-    label: str
-    value: float
-    ratios: list[float]
-    note: str = ""
-
-
-def rounds(sides: dict[str, Callable[[], Any]]) -> dict[str, list[float]]:
-    """Seconds of each side in every round; a first one compiles and is not counted."""
-    seconds: dict[str, list[float]] = {name: [] for name in sides}
-    for number in range(_ROUNDS.value + 1):
-        for name, run in sides.items():
-            start = time.perf_counter()
-            run()
-            if number:
-                seconds[name].append(time.perf_counter() - start)
-    return seconds
-
-
-def row(label: str, own: list[float], reference: list[float], each: int) -> Row:
-    """A line of what was measured against its reference, in seconds of one of `each`."""
-    ratios = sorted(a / b for a, b in zip(own, reference, strict=True))
-    return Row(label, statistics.median(own) / each, ratios)
-
-
-def experiment(size: int, **keys: Any) -> config.Config:
-    """The default objective at a size, in a single chunk."""
-    c = config.sample()
-    c.update_from_flattened_dict(keys)
-    c.image_size, c.steps, c.log_every, c.save_every = size, _STEPS.value, _STEPS.value, 0
-    return config.validate(c)
 
 
 def step() -> Iterator[Row]:
@@ -99,16 +57,14 @@ def step() -> Iterator[Row]:
 
     from nst_jax import transfer
 
-    for size in map(int, _SIZES.value or ("256", "512")):
+    for size in sizes(256, 512):
         c = experiment(size)
-        content, style = (
-            images.resize(images.read(path), (size, size)) for path in (c.content, c.style)
-        )
+        content, style = square(c)
         loaded = transfer.load_weights(c)
         layouts = {"NCHW": False, "channels last": True}
         sides: dict[str, Callable[[], Any]] = {
             f"PyTorch, {name}": functools.partial(
-                painter(c, loaded, content, style, last).steps, _STEPS.value
+                painter(c, loaded, content, style, last).steps, STEPS.value
             )
             for name, last in layouts.items()
         }
@@ -120,149 +76,82 @@ def step() -> Iterator[Row]:
         reference = min(list(sides)[:2], key=lambda name: statistics.median(seconds[name]))
         for name in sides:
             label = f"{size} pixels, {name}, against {reference}"
-            yield row(label, seconds[name], seconds[reference], _STEPS.value)
+            yield row(label, seconds[name], seconds[reference], STEPS.value)
 
 
-def stepped(c: config.Config, pictures: Any, loaded: Any) -> Callable[[], None]:
-    """A function that takes a chunk of steps and goes on where the last one ended."""
-    import jax
-
-    from nst_jax import transfer
-    from nst_jax.optimize import chunk, initial_state
-    from nst_jax.starts import start_image
-
-    settings = transfer.settings_of(c)
-    network = transfer.network_for(c, loaded)
-    args = transfer.problem(c, pictures, network)
-    args, rates = jax.device_put((args, transfer.rates_of(c)))
-    state = [initial_state(settings, start_image(c, pictures, loaded.mean))]
-    count = _STEPS.value
-
-    def steps():
-        state[0] = jax.block_until_ready(chunk(settings, count, count, state[0], args, rates))[0]
-
-    return steps
+def square(c: config.Config) -> list[images.Picture]:
+    """The pictures of a config, resized to squares."""
+    shape = c.image_size, c.image_size
+    return [images.resize(images.read(path), shape) for path in (c.content, c.style)]
 
 
-NEURAL_STYLE = Path(__file__).parents[1] / "configs" / "presets" / "neural_style.py"
-WITHIN = 1.05  # of the loss to reach
-WAYS: dict[str, dict[str, Any]] = {
-    "L-BFGS": {"optimizer.name": "lbfgs"},
-    "L-BFGS, fourier": {"optimizer.name": "lbfgs", "parameterization": "fourier"},
-    "L-BFGS, fourier, from half the size": {
-        "optimizer.name": "lbfgs",
-        "parameterization": "fourier",
-        "pyramid.factor": 2.0,
-        "pyramid.first_steps": 60,
-    },
-    "Adam, rate 0.04": {"optimizer.name": "adam", "optimizer.learning_rate": 0.04},
-    "Adam, rate 0.01": {"optimizer.name": "adam", "optimizer.learning_rate": 0.01},
-    "Adam, rate 0.02, fourier": {
-        "optimizer.name": "adam",
-        "optimizer.learning_rate": 0.02,
-        "parameterization": "fourier",
-    },
-}
-MOST_STEPS = 500
-SHARES = {"1/12": 1 / 12, "1/6": 1 / 6, "1/4": 1 / 4}  # of PyTorch's time, to compare pictures at
+PRECISIONS = ("float32", "tensorfloat32", "bfloat16")
 
 
-class Point(NamedTuple):
-    """Where a way has come to: its time, its loss (infinite below full size) and its picture."""
+def precision() -> Iterator[Row]:
+    """A step on a square picture in every precision, with its speed; against PyTorch's better way.
 
-    seconds: float
-    steps: int
-    loss: float
-    picture: Any
-
-
-def quality() -> Iterator[Row]:
-    """Ways to the loss that neural-style-pt's own way comes to, and its time for that."""
-    import jax.numpy as jnp
+    Counted are the operations of the direct convolutions there and back: nothing between them, and
+    not the forward pass for the terms of the log, once in `--steps`.
+    """
     from torch_reference import painter
 
-    from nst_jax import transfer
-    from nst_jax.objective import objective
+    from nst_jax import programs, transfer
 
-    for size in map(int, _SIZES.value or ("256",)):
-        c = config.load(NEURAL_STYLE)
-        c.image_size, c.steps, c.log_every, c.save_every = size, MOST_STEPS, 10, 0
-        c.content, c.style = _CONTENT.value or c.content, _STYLE.value or c.style
-        c.init.picture, c.init.noise = "content", 0.0
-        c = config.validate(c)
-        pictures, loaded = inputs.read(c), transfer.load_weights(c)
-        assert pictures.content is not None
-        reference = painter(c, loaded, pictures.content, pictures.styles[0], channels_last=False)
-        args = transfer.problem(c, pictures, transfer.network_for(c, loaded))
-        points, seconds = [], 0.0
-        for steps in range(c.log_every, MOST_STEPS + 1, c.log_every):
-            start = time.perf_counter()
-            reference.steps(c.log_every)
-            seconds += time.perf_counter() - start
-            saved = reference.image.detach().clamp(0, 1)[0].permute(1, 2, 0).numpy()
-            loss = float(objective(jnp.asarray(saved), args))
-            points.append(Point(seconds, steps, loss, np.array(saved)))
-        whole, _, wanted, _ = points[-1]
-        curves = {"PyTorch, L-BFGS": points}
-        label = f"{size} pixels, PyTorch, L-BFGS, {MOST_STEPS} steps to {wanted:.4g}"
-        yield Row(label, whole, [1.0], at_shares(points, whole, wanted))
-        for name, keys in WAYS.items():
-            half = {"pyramid.min_size": size // 2} if "pyramid.factor" in keys else {}
-            own = config.with_values(c, keys | half)
-            warm = config.with_values(own, {"steps": 10, "pyramid.first_steps": 10})
-            followed(warm, pictures, loaded, 0, 0)
-            points = curves[name] = followed(own, pictures, loaded, WITHIN * wanted, whole)
-            end = next((one for one in points if one.loss <= WITHIN * wanted), points[-1])
-            label = f"{size} pixels, {name}, {end.steps} steps to {end.loss:.4g}"
-            yield Row(label, end.seconds, [end.seconds / whole], at_shares(points, whole, wanted))
-        if _PICTURES.value:
-            rows = [
-                [after(points, s * whole).picture for s in SHARES.values()]
-                for points in curves.values()
-            ]
-            columns = [f"{s * whole:.0f} s" for s in SHARES.values()]
-            sheet = sheets.sheet(rows, list(curves), columns, height=size)
-            images.write(Path(_PICTURES.value) / f"quality-{size}.png", sheet)
+    for size in sizes(512):
+        for name in PRECISIONS:
+            c = experiment(size, precision=name)
+            content, style = square(c)
+            loaded = transfer.load_weights(c)
+            multiply, products = product(name)
+            sides: dict[str, Callable[[], Any]] = {
+                "nst_jax": stepped(c, inputs.read(c, content, [style]), loaded),
+                "a matrix product": multiply,
+            }
+            for way, compiled in {"PyTorch": False, "PyTorch, compiled": True}.items():
+                other = painter(c, loaded, content, style, channels_last=True, compiled=compiled)
+                sides[way] = functools.partial(other.steps, STEPS.value)
+            seconds = rounds(sides)
+            operations = {way: programs.work(c, (size, size)).operations for way in sides} | {
+                "a matrix product": products
+            }
+            middle = {way: statistics.median(times) for way, times in seconds.items()}
+            best = operations["a matrix product"] / middle["a matrix product"]
+            reference = min(list(sides)[2:], key=lambda way: middle[way])
+            for way in sides:
+                label = f"{size} pixels, {name}, {way}, against {reference}"
+                speed = operations[way] / middle[way]
+                note = f"{speed / 1e12:.3g} TFLOP/s, {speed / best:.2f} of a product's"
+                yield row(label, seconds[way], seconds[reference], STEPS.value)._replace(note=note)
 
 
-def followed(
-    c: config.Config, pictures: Any, loaded: Any, wanted: float, whole: float
-) -> list[Point]:
-    """Paints until the loss is low enough and the last of `SHARES` of a time is over."""
-    from nst_jax import transfer
+def product(precision: str) -> tuple[Callable[[], Any], float]:
+    """Ten products of large matrices in one precision, and how many operations they are."""
+    import jax
+    import jax.numpy as jnp
 
-    start, points = time.perf_counter(), []
-    for progress in transfer.paint(c, pictures, loaded):
-        full = progress.image.shape[:2] == pictures.shape
-        loss = progress.terms["total"] if full else np.inf
-        seconds = time.perf_counter() - start
-        points.append(Point(seconds, progress.step, loss, progress.image))
-        if min(one.loss for one in points) <= wanted and seconds >= whole * max(SHARES.values()):
-            break
-    return points
-
-
-def after(points: Sequence[Point], seconds: float) -> Point:
-    """The last point that is reached by then; the first, if there is none."""
-    return [points[0], *(one for one in points if one.seconds <= seconds)][-1]
-
-
-def at_shares(points: Sequence[Point], whole: float, wanted: float) -> str:
-    """The loss at each of `SHARES` of a time, as a multiple of the one that is wanted."""
-    losses = {name: after(points, share * whole).loss / wanted for name, share in SHARES.items()}
-    return ", ".join(f"{name}: {loss:.3f}" for name, loss in losses.items())
+    side = 2048 if jax.default_backend() == "cpu" else 8192
+    dtype = jnp.bfloat16 if precision == "bfloat16" else jnp.float32
+    matrix = jnp.full((side, side), 1 / side, dtype)
+    with jax.default_matmul_precision(precision):
+        powers = jax.jit(lambda start: jax.lax.fori_loop(0, 10, lambda _, x: x @ matrix, start))
+        powers = powers.lower(matrix).compile()
+    return lambda: jax.block_until_ready(powers(matrix)), 10 * 2 * side**3
 
 
 def sweep() -> Iterator[Row]:
-    """A cell of 1, 4 and 16 that differ in beta, in batches, against one after another."""
+    """Cells that differ in beta, in batches, against one after another; on a GPU up to 64."""
+    import jax
+
     from nst_jax import programs, transfer
 
-    for size in map(int, _SIZES.value or ("128", "256")):
+    counts = (1, 4, 16) if jax.default_backend() == "cpu" else (1, 16, 64)
+    for size in sizes(128, 256):
         for optimizer in ("adam", "lbfgs"):
             base = experiment(size, **{"optimizer.name": optimizer})
             pictures, loaded = inputs.read(base), transfer.load_weights(base)
             most = programs.at_once(programs.work(base, pictures.shape))
-            for count in (1, 4, 16):
+            for count in counts:
                 cells = [config.with_values(base, {"beta": 0.02 * (1 + k)}) for k in range(count)]
                 seconds = rounds(
                     {
@@ -329,12 +218,14 @@ def command(folder: str, size: int, keys: dict[str, Any], cache: str = "") -> tu
 
 def memory() -> Iterator[Row]:
     """Kilobytes a pixel of the painting, by optimiser and precision."""
-    sizes = sorted(map(int, _SIZES.value or ("512", "1024")))
+    small, large = min(sizes(512, 1024)), max(sizes(512, 1024))
+    if small == large:
+        raise UserError("memory compares two sizes; name both with --sizes")
     first = None
     for name, keys in MEMORY_WAYS.items():
         pixels, used = [], []
         with tempfile.TemporaryDirectory() as folder:
-            for size in (sizes[0], sizes[-1]):
+            for size in (small, large):
                 workdir = command(folder, size, keys)[1]
                 height, width, _ = images.read(workdir / "final.png").shape
                 pixels.append(height * width)
@@ -342,7 +233,7 @@ def memory() -> Iterator[Row]:
                 used.append(result["peak_memory_bytes"])
         each = (used[1] - used[0]) / (pixels[1] - pixels[0])
         first = first or each
-        label = f"{name}, {used[1] / 1e9:.2f} GB at {sizes[-1]} pixels"
+        label = f"{name}, {used[1] / 1e9:.2f} GB at {large} pixels"
         yield Row(label, each / 1e3, [each / first])
 
 
@@ -356,7 +247,7 @@ def compilation() -> Iterator[Row]:
 
     jax.config.update("jax_enable_compilation_cache", False)
     ways = {f"{o}, {m}": (o, m) for o in ("adam", "lbfgs") for m in ("auto", "direct")}
-    for size in map(int, _SIZES.value or ("256", "512")):
+    for size in sizes(256, 512):
         sides = {}
         for name, (optimizer, method) in ways.items():
             c = experiment(size, **{"optimizer.name": optimizer, "convolution": method})
@@ -370,8 +261,8 @@ def compilation() -> Iterator[Row]:
         for name in sides:
             yield row(f"{size} pixels, {name}", seconds[name], seconds["adam, auto"], 1)
     with tempfile.TemporaryDirectory() as folder:
-        cold = [command(folder, 256, {}, f"{folder}/{k}")[0] for k in range(_ROUNDS.value)]
-        warm = [command(folder, 256, {}, f"{folder}/{k}")[0] for k in range(_ROUNDS.value)]
+        cold = [command(folder, 256, {}, f"{folder}/{k}")[0] for k in range(ROUNDS.value)]
+        warm = [command(folder, 256, {}, f"{folder}/{k}")[0] for k in range(ROUNDS.value)]
     yield row("256 pixels, a command to its first step, from nothing", cold, cold, 1)
     yield row("256 pixels, the same, programs kept", warm, cold, 1)
 
@@ -387,6 +278,7 @@ def compiled(function: Any, given: Sequence[Any]):
 # name -> (benchmark, what its values are)
 BENCHMARKS: dict[str, tuple[Callable[[], Iterator[Row]], str]] = {
     "step": (step, "seconds"),
+    "precision": (precision, "seconds"),
     "quality": (quality, "seconds"),
     "sweep": (sweep, "seconds"),
     "memory": (memory, "kB/pixel"),

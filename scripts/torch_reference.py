@@ -1,13 +1,15 @@
 """A plain, well-written PyTorch step of the same objective, to measure against; needs PyTorch.
 
 torch.autograd through VGG-19 up to relu5_1, Gram losses at five layers, content at relu4_2, total
-variation, torch.optim's Adam or L-BFGS: what a user would write who knows PyTorch. Float32.
+variation, torch.optim's Adam or L-BFGS: what a user would write who knows PyTorch. It runs
+on the kind of device that JAX runs on, in the config's precision.
 """
 
 import importlib
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 
 from nst_jax import architecture, config, weights
@@ -37,6 +39,7 @@ def painter(
     content: Picture,
     style: Picture,
     channels_last: bool,
+    compiled: bool = False,
 ) -> Painter:
     """Starts from the content picture, with Adam or L-BFGS.
 
@@ -48,6 +51,7 @@ def painter(
       loaded: of `c.arch`.
       content, style: [h, w, 3].
       channels_last: how PyTorch keeps activations and kernels in memory.
+      compiled: whether `torch.compile` makes one program of the loss and its gradient.
 
     Raises:
       UserError: PyTorch is not installed.
@@ -57,11 +61,15 @@ def painter(
     except ModuleNotFoundError:
         raise UserError('PyTorch is not installed: pip install -e ".[bench]"') from None
     functional = torch.nn.functional
+    device = "cuda" if jax.default_backend() == "gpu" else "cpu"
+    torch.backends.cuda.matmul.allow_tf32 = c.precision == "tensorfloat32"
+    torch.backends.cudnn.allow_tf32 = c.precision == "tensorfloat32"
+    dtype = torch.bfloat16 if c.precision == "bfloat16" else torch.float32
     layout = torch.channels_last if channels_last else torch.contiguous_format
 
     def tensor(image: np.ndarray) -> Any:
         batch = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))[None]
-        return batch.contiguous(memory_format=layout)
+        return batch.to(device).contiguous(memory_format=layout)
 
     [(content_loss, content_lambdas)] = config.losses(c, "content").items()
     [(style_loss, style_lambdas)] = config.losses(c, "style").items()
@@ -70,26 +78,27 @@ def painter(
     deepest = max(map(architecture.conv, taps))
     layers = {
         name: (
-            torch.from_numpy(np.ascontiguousarray(kernel.transpose(3, 2, 0, 1))).contiguous(
-                memory_format=layout
-            ),
-            torch.from_numpy(bias.copy()),
+            torch.from_numpy(np.ascontiguousarray(kernel.transpose(3, 2, 0, 1)))
+            .to(device, dtype)
+            .contiguous(memory_format=layout),
+            torch.from_numpy(bias.copy()).to(device, dtype),
         )
         for name, (kernel, bias) in loaded.layers.items()
         if name <= deepest
     }
     mean, scale = (
-        torch.from_numpy(vector.copy()).view(1, 3, 1, 1) for vector in (loaded.mean, loaded.scale)
+        torch.from_numpy(vector.copy()).to(device).view(1, 3, 1, 1)
+        for vector in (loaded.mean, loaded.scale)
     )
 
     def features(image: Any) -> dict[str, Any]:
-        x, seen = (image - mean) * scale, {}
+        x, seen = ((image - mean) * scale).to(dtype), {}
         for name, (kernel, bias) in layers.items():
             if name.endswith("_1") and architecture.block(name) > 1:
                 x = functional.max_pool2d(x, 2)
             x = functional.relu_(functional.conv2d(x, kernel, bias, padding=1))
             seen[architecture.relu(name)] = x
-        return {tap: seen[tap] for tap in taps}
+        return {tap: seen[tap].float() for tap in taps}
 
     def gram(activations: Any) -> Any:
         rows = activations.flatten(2)[0]
@@ -114,6 +123,13 @@ def painter(
         beside = smoothness(image[..., 1:] - image[..., :-1])
         return total + c.tv_weight * (below + beside)
 
+    if compiled:
+        loss = torch.compile(loss)
+
+    def finish():
+        if device == "cuda":
+            torch.cuda.synchronize()
+
     if o.name == "lbfgs":
         lbfgs = torch.optim.LBFGS(
             [image], max_iter=1, history_size=o.memory, tolerance_change=-1, tolerance_grad=0
@@ -128,6 +144,7 @@ def painter(
         def follow(count: int):
             for _ in range(count):
                 lbfgs.step(evaluate)
+            finish()
 
         return Painter(image, follow)
 
@@ -140,5 +157,6 @@ def painter(
             adam.step()
             with torch.no_grad():
                 image.clamp_(0, 1)
+        finish()
 
     return Painter(image, steps)
