@@ -57,18 +57,16 @@ def paint(
         return configs[0].checkpoint_every > 0 and bool(clock.due() or interrupts.seen)
 
     started, seconds, step = None, 0.0, 0
+    steps = transfer.paint_together(
+        [configs[k] for k in members],
+        [pictures[k] for k in members],
+        loaded,
+        mesh,
+        found and found.progress,
+        keep,
+    )
     try:
-        for progress in transfer.paint_together(
-            [configs[k] for k in members],
-            [pictures[k] for k in members],
-            loaded,
-            mesh,
-            found and found.progress,
-            keep,
-        ):
-            if not interrupts.patient:
-                interrupts.check()
-            interrupts.patient = configs[0].checkpoint_every > 0
+        for progress in interrupts.patiently(steps, configs[0].checkpoint_every > 0):
             started = started or time.monotonic() - (found.seconds if found else 0)
             seconds = time.monotonic() - started
             lost |= {k: int(at) for k, at in enumerate(progress.lost) if at >= 0 and k not in lost}

@@ -4,15 +4,17 @@ import contextlib
 import os
 import signal
 import sys
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
-from typing import NoReturn
+from typing import NoReturn, TypeVar
 
 from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
 
 from nst_jax import config, files
 from nst_jax.errors import UserError
+
+T = TypeVar("T")
 
 
 class StoppedError(Exception):
@@ -131,6 +133,14 @@ class Interruptible:
     def code(self) -> int:
         """The exit code, as shells have it: 130 after Ctrl-C, 143 after SIGTERM."""
         return 128 + self.seen
+
+    def patiently(self, steps: Iterable[T], patient: bool) -> Iterator[T]:
+        """The steps of some work; from the first on a signal is obeyed by `check`, if patient."""
+        for one in steps:
+            if not self.patient:
+                self.check()
+            self.patient = patient
+            yield one
 
     def check(self):
         """Raises KeyboardInterrupt if there was an interrupt."""

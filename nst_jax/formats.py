@@ -9,15 +9,17 @@ Nothing in a file is ever run: pickles may build arrays and containers, nothing 
 
 import dataclasses
 import io
+import itertools
 import math
 import multiprocessing
 import pickle
+import pickletools
 import re
 import resource
 import struct
 import zipfile
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -31,6 +33,7 @@ from nst_jax.architecture import conv_shapes
 from nst_jax.errors import UserError
 
 MOST_BYTES = 2 << 30  # of a file's arrays together; VGG-19 with its dense layers has 0.6 GB
+MOST_OBJECTS = 100_000  # in a pickle
 
 Layers = dict[str, tuple[np.ndarray, np.ndarray]]
 
@@ -164,19 +167,19 @@ def contents(path: Path) -> dict[str, np.ndarray]:
 # HDF5, safetensors, MATLAB: the libraries' readers, flattened.
 
 
-def _bounded(sizes: Iterable[int]):
-    """Refuses members that would take more than any VGG does, before they are read."""
-    if sum(sizes) > MOST_BYTES:
+def _bounded(size: int):
+    """Refuses members that would take more bytes than any VGG does, before they are read."""
+    if size > MOST_BYTES:
         raise UserError(f"refused: it holds over {MOST_BYTES >> 30} GB, which no VGG does")
 
 
 def _read_hdf5(path: Path) -> dict[str, np.ndarray]:
-    arrays, sizes = {}, []
+    arrays, total = {}, 0
 
     def collect(name: str, item: Any):
+        nonlocal total
         if isinstance(item, h5py.Dataset):
-            sizes.append(item.nbytes)
-            _bounded(sizes)
+            _bounded(total := total + item.nbytes)
             arrays[name] = item[()]
 
     with h5py.File(path, "r") as file:
@@ -232,6 +235,19 @@ class _Unpickler(pickle.Unpickler):
     def __init__(self, file: io.BufferedIOBase):
         super().__init__(file)
         self.dtypes: dict[str, np.dtype] = {}
+        self.file = file
+
+    def load(self) -> Any:
+        """As `pickle.Unpickler`, which would take memory for whatever place in its memo is named.
+
+        Sizes that leave the file are an error of `genops`.
+        """
+        start = self.file.tell()
+        for opcode, argument, _ in pickletools.genops(self.file):
+            if opcode.name.endswith("PUT") and argument > MOST_OBJECTS:
+                raise UserError(f"refused: its pickle has over {MOST_OBJECTS} objects")
+        self.file.seek(start)
+        return super().load()
 
     def find_class(self, module: str, name: str) -> Any:
         if module == "torch" and name in _TORCH_STORAGES:
@@ -245,6 +261,8 @@ class _Unpickler(pickle.Unpickler):
             ("torch._utils", "_rebuild_parameter"): lambda tensor, *_: tensor,
             ("numpy.core.multiarray", "_reconstruct"): lambda *_: _PickledArray(),
             ("numpy._core.multiarray", "_reconstruct"): lambda *_: _PickledArray(),
+            ("numpy.core.numeric", "_frombuffer"): _from_buffer,  # protocol 5
+            ("numpy._core.numeric", "_frombuffer"): _from_buffer,
             ("numpy", "ndarray"): None,
             ("numpy", "dtype"): lambda code, *_: _PickledDtype(code),
         }
@@ -310,12 +328,24 @@ class _PickledArray:
         self.array = flat.reshape(shape, order="F" if fortran_order else "C")
 
 
+def _from_buffer(
+    content: bytes, dtype: _PickledDtype, shape: tuple, order: Any, axes: Any = None
+) -> _PickledArray:
+    """A NumPy array, as protocol 5 pickles it; `axes` in memory if the order is "K"."""
+    pickled, flat = _PickledArray(), np.frombuffer(content, dtype.dtype)
+    kept = order == "K" and axes is not None
+    pickled.array = (
+        flat.reshape(shape).transpose(axes) if kept else flat.reshape(shape, order=order)
+    )
+    return pickled
+
+
 def _read_torch_zip(path: Path) -> dict[str, np.ndarray]:
     with zipfile.ZipFile(path) as archive:
         pickles = [name for name in archive.namelist() if name.endswith("/data.pkl")]
         if len(pickles) != 1:
             raise UserError("a zip archive, but not one that torch.save writes")
-        _bounded(member.file_size for member in archive.infolist())
+        _bounded(sum(member.file_size for member in archive.infolist()))
         folder = pickles[0].removesuffix("data.pkl")
         tensors = _Unpickler(io.BytesIO(archive.read(pickles[0]))).load()
         names = [name for name in archive.namelist() if name.startswith(f"{folder}data/")]
@@ -346,7 +376,11 @@ def _sized(file: io.BufferedIOBase, dtype: np.dtype) -> bytes:
 
 def _built(tensors: Any, storages: _Storages) -> dict[str, np.ndarray]:
     """The tensors of a state dict as arrays, 8-bit codebooks (`_W_q`, `_W_table`) decoded."""
-    arrays: dict[str, Any] = {k: build(storages) for k, build in tensors.items() if callable(build)}
+    arrays, total = {}, 0
+    for name, build in tensors.items():
+        if callable(build):
+            arrays[name] = build(storages)
+            _bounded(total := total + arrays[name].nbytes)  # tensors may share a storage
     for key in [key for key in arrays if key.endswith("_W_q")]:
         layer = key.removesuffix("_q")
         arrays[layer] = arrays.pop(f"{layer}_table")[arrays.pop(key)]
@@ -357,9 +391,11 @@ def _read_numpy_pickle(path: Path) -> dict[str, np.ndarray]:
     """Nested dictionaries of arrays, their keys joined by slashes."""
     with path.open("rb") as file:
         tree = _Unpickler(file).load()
-    arrays = {}
+    arrays, count = {}, itertools.count()
 
     def collect(prefix: str, node: Any):
+        if next(count) > MOST_OBJECTS:  # dictionaries may share others, over and over
+            raise UserError(f"refused: its pickle has over {MOST_OBJECTS} objects")
         if isinstance(node, _PickledArray):
             arrays[prefix] = node.array
         elif isinstance(node, dict):

@@ -60,6 +60,7 @@ def read(path: str | Path, size: int | None = None, smallest: int = 1) -> Pictur
 @functools.lru_cache(KEPT)
 def _read(path: str | Path, _: tuple[int, ...], size: int | None, smallest: int) -> Picture:
     with _opening(path) as opened:
+        _check_size(opened.size[::-1], size, smallest, str(path))  # before its pixels take time
         image = _decode(opened)
     image = prepare(image, size, smallest, str(path))
     image.setflags(write=False)
@@ -134,20 +135,21 @@ def prepare(image: np.ndarray, size: int | None, smallest: int, name: str) -> Pi
     image = np.asarray(image, np.float32)
     if not (np.isfinite(image).all() and image.min() >= 0 and image.max() <= 1):
         raise UserError(f"{name} has values outside [0, 1]")
-    _check_size(image, smallest, f"{name} is")
+    _check_size(image.shape, size, smallest, name)
+    return image if size is None else resize(image, fit(image.shape, size))
+
+
+def _check_size(shape: tuple[int, ...], size: int | None, smallest: int, name: str):
+    """Refuses a picture that is too small, or would be with its longer side `size`."""
+    shapes = {f"{name} is": shape[:2]}
     if size is not None:
-        image = resize(image, fit(image.shape, size))
-        _check_size(image, smallest, f"{name}, {size} pixels long, is")
-    return image
-
-
-def _check_size(image: Picture, smallest: int, subject: str):
-    height, width, _ = image.shape
-    if min(height, width) < smallest:
-        raise UserError(
-            f"{subject} {width}x{height} pixels, too small for the deepest layer: "
-            f"both sides must be {smallest} or more"
-        )
+        shapes[f"{name}, {size} pixels long, is"] = fit(shape, size)
+    for subject, (height, width) in shapes.items():
+        if min(height, width) < smallest:
+            raise UserError(
+                f"{subject} {width}x{height} pixels, too small for the deepest layer: "
+                f"both sides must be {smallest} or more"
+            )
 
 
 def fit(shape: tuple[int, ...], size: int) -> tuple[int, int]:

@@ -1,4 +1,4 @@
-"""Stepping the pixels down the objective: optax transformations, one step, and the loop.
+"""Stepping the pixels down the objective: one step, a chunk of them, and the loop.
 
 One image [h, w, 3], or a batch [n, h, w, 3] whose members share the network and have everything
 else of their own. The loop runs in chunks, each one dispatch of many steps, as many as take some
@@ -20,10 +20,9 @@ from jax import Array
 from jax.sharding import PartitionSpec as P
 from jaxtyping import Float
 
-from nst_jax.lbfgs import lbfgs
 from nst_jax.objective import Args, Image, breakdown, in_order, objective
+from nst_jax.optimizers import OPTIMIZERS, Rates, Settings
 from nst_jax.parameterization import PARAMETERIZATIONS
-from nst_jax.patience import halving
 
 Images = Float[Array, "*paintings h w 3"]
 Keep = Callable[[bool], bool]  # whether these are the last steps -> whether to keep the state
@@ -32,42 +31,10 @@ LONGEST = 2.0  # seconds that a chunk should take at most: what a signal or a ch
 FORWARDS = 3  # that a step takes as long as, about
 
 
-class Settings(NamedTuple):
-    """What of the optimiser is part of the compiled program: a change compiles anew.
-
-    Attributes:
-      name: a key of `OPTIMIZERS`.
-      memory: pairs of steps and gradients that L-BFGS remembers.
-      parameterization: a key of `PARAMETERIZATIONS`, what the optimiser steps.
-      precision: of products: a name that `jax.default_matmul_precision` knows.
-      backs_off: whether the learning rate is halved where the objective does not fall.
-    """
-
-    name: str
-    memory: int = 10
-    parameterization: str = "pixels"
-    precision: str = "float32"
-    backs_off: bool = False
-
-
-class Rates(NamedTuple):
-    """Numbers of the optimiser; traced, so that a change compiles nothing.
-
-    Attributes:
-      learning_rate: pixel units a step (Adam), or a factor (SGD); L-BFGS has none.
-      decay: what the learning rate is multiplied with at every step, 0 to 1.
-      b1, b2, eps: of Adam.
-      average: decay of the moving average of the iterates, 0 (none) to below 1.
-      patience: steps without a lower objective until the learning rate is halved, if it is.
-    """
-
-    learning_rate: float
-    decay: float = 1.0
-    b1: float = 0.9
-    b2: float = 0.99
-    eps: float = 1e-8
-    average: float = 0.0
-    patience: int = 0
+def never(last: bool) -> bool:
+    """Keeps no state."""
+    del last
+    return False
 
 
 class State(NamedTuple):
@@ -121,55 +88,6 @@ class NonFiniteLossError(Exception):
         super().__init__(f"the loss is not finite at step {self.step}; {advice}")
 
 
-Transformation = optax.GradientTransformationExtraArgs
-
-
-class Optimizer(NamedTuple):
-    """An optimiser.
-
-    Attributes:
-      build: (settings, rates, learning rate now) -> optax transformation of the image.
-      tries: whether it compares points and takes the better: `image` and `value` of its state.
-        Then it starts afresh at another size, and every step draws the same random numbers.
-    """
-
-    build: Callable[[Settings, Rates, Any], Transformation]
-    tries: bool = False
-
-
-def _adam(settings: Settings, rates: Rates, learning_rate: Any) -> Transformation:
-    """Adam, Kingma & Ba 2015 (https://arxiv.org/abs/1412.6980)."""
-    adam = optax.adam(learning_rate, b1=rates.b1, b2=rates.b2, eps=rates.eps)
-    return _backing_off(settings, rates, adam)
-
-
-def _sgd(settings: Settings, rates: Rates, learning_rate: Any) -> Transformation:
-    """Plain gradient descent, as in the Keras example."""
-    return _backing_off(settings, rates, optax.sgd(learning_rate))
-
-
-def _backing_off(
-    settings: Settings, rates: Rates, steps: optax.GradientTransformation
-) -> Transformation:
-    """The same; if asked for, its steps are halved where the objective has not fallen for long."""
-    if not settings.backs_off:
-        return optax.with_extra_args_support(steps)
-    return optax.chain(steps, halving(rates.patience))
-
-
-def _lbfgs(settings: Settings, rates: Rates, learning_rate: Any) -> Transformation:
-    """L-BFGS, one evaluation a step (`nst_jax.lbfgs`); it finds its step lengths by itself."""
-    del rates, learning_rate
-    return lbfgs(settings.memory)
-
-
-OPTIMIZERS = {
-    "adam": Optimizer(_adam),
-    "sgd": Optimizer(_sgd),
-    "lbfgs": Optimizer(_lbfgs, tries=True),
-}
-
-
 def stack(members: Sequence[Any]) -> Any:
     """Pytrees of single images as one of a batch."""
     return jax.tree.map(lambda *leaves: jnp.stack(leaves), *members)
@@ -187,13 +105,6 @@ def initial_state(settings: Settings, image: Images) -> State:
     optimizer = OPTIMIZERS[settings.name].build(settings, Rates(1.0), 1.0)
     optimizer = optimizer.init(coordinates.encode(image))
     return State(image, jnp.copy(image), optimizer, jnp.int32(0))
-
-
-def at_another_size(settings: Settings, optimizer: Any) -> Any:
-    """An optimiser's state where the objective is another: the lowest so far does not count."""
-    return (
-        optax.tree.set(optimizer, lowest=jnp.float32(jnp.inf)) if settings.backs_off else optimizer
-    )
 
 
 def rate_at(settings: Settings, rates: Rates, state: State) -> Array | float:
@@ -322,7 +233,7 @@ def optimize(
     steps: int,
     every: int,
     mesh: jax.sharding.Mesh | None = None,
-    keep: Keep = lambda last: False,
+    keep: Keep = never,
 ) -> Generator[Progress, None, State]:
     """Minimises the objective over the image; yields the start, every `every` steps and the last.
 

@@ -144,9 +144,8 @@ def rewind(workdir: Path, step: int):
     Raises:
       UserError: the folder is gone or cannot be written.
     """
-    path = workdir / "metrics.jsonl"
-    lines = path.read_text(errors="replace").splitlines() if path.exists() else []
-    with files.replacing(path) as temporary:
+    lines = _lines(workdir)
+    with files.replacing(workdir / "metrics.jsonl") as temporary:
         rows = itertools.takewhile(lambda line: _step(line) < step, lines)
         temporary.write_text("".join(f"{row}\n" for row in rows))
     (workdir / "result.json").unlink(missing_ok=True)
@@ -154,13 +153,17 @@ def rewind(workdir: Path, step: int):
 
 def recorded(workdir: Path) -> Progress | None:
     """Where an experiment stood when metrics.jsonl was last written to; without its picture."""
-    path = workdir / "metrics.jsonl"
-    lines = path.read_text(errors="replace").splitlines() if path.exists() else []
-    rows = [json.loads(line) for line in lines if math.isfinite(_step(line))]
+    rows = [json.loads(line) for line in _lines(workdir) if math.isfinite(_step(line))]
     if not rows:
         return None
     terms = {name: value for name, value in rows[-1].items() if name not in ("step", "seconds")}
     return Progress(rows[-1]["step"], jax.numpy.zeros((0, 0, 3)), terms)
+
+
+def _lines(workdir: Path) -> list[str]:
+    """The lines of metrics.jsonl, where there is one, whatever happened to it."""
+    path = workdir / "metrics.jsonl"
+    return path.read_text(errors="replace").splitlines() if path.exists() else []
 
 
 def _step(line: str) -> float:

@@ -6,7 +6,8 @@ import jax
 import jax.numpy as jnp
 
 from nst_jax import config
-from nst_jax.optimize import OPTIMIZERS, Settings, State, at_another_size, initial_state
+from nst_jax.optimize import State, initial_state
+from nst_jax.optimizers import OPTIMIZERS, Settings, at_another_size
 
 
 class Scale(NamedTuple):

@@ -119,10 +119,8 @@ def run(
             outputs.rewind(folder, resume.step if resume else 0)
             if profile:
                 stack.enter_context(jax.profiler.trace(folder / "profile"))
-            for progress in transfer.paint(c, pictures, loaded, resume, keep):
-                if not interrupts.patient:
-                    interrupts.check()
-                interrupts.patient = c.checkpoint_every > 0
+            steps = transfer.paint(c, pictures, loaded, resume, keep)
+            for progress in interrupts.patiently(steps, c.checkpoint_every > 0):
                 started = started or time.monotonic() - spent
                 seconds = time.monotonic() - started
                 if progress.terms:

@@ -26,12 +26,12 @@ from nst_jax.optimize import (
     Keep,
     NonFiniteLossError,
     Progress,
-    Rates,
-    Settings,
     initial_state,
+    never,
     optimize,
     stack,
 )
+from nst_jax.optimizers import Rates, Settings
 from nst_jax.starts import start_image
 from nst_jax.vgg import VGG
 
@@ -154,7 +154,7 @@ def paint(
     pictures: Pictures,
     loaded: weights.Weights,
     resume: Progress | None = None,
-    keep: Keep = lambda last: False,
+    keep: Keep = never,
 ) -> Iterator[Progress]:
     """Paints: yields the picture and its losses every `log_every` steps, first the start itself.
 
@@ -202,7 +202,7 @@ def paint_together(
     loaded: weights.Weights,
     mesh: jax.sharding.Mesh | None = None,
     resume: Progress | None = None,
-    keep: Keep = lambda last: False,
+    keep: Keep = never,
 ) -> Iterator[Progress]:
     """Paints several at once, in one program: as `paint` does, but with a batch of images.
 
@@ -240,7 +240,7 @@ def _paint(
     join: Callable[[Sequence[Any]], Any],
     mesh: jax.sharding.Mesh | None = None,
     resume: Progress | None = None,
-    keep: Keep = lambda last: False,
+    keep: Keep = never,
 ) -> Iterator[Progress]:
     """Paints what `join` makes of each painting's start, objective and rates."""
     c = configs[0]

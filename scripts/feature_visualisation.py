@@ -107,7 +107,8 @@ def visualise(network: "Network", tap: str, channels: list[int]) -> Any:
 
     from nst_jax import pyramid
     from nst_jax.objective import NO_GUIDES, Args, Kinds, Knobs, Targets
-    from nst_jax.optimize import Rates, Settings, chunk, initial_state, stack
+    from nst_jax.optimize import chunk, initial_state, stack
+    from nst_jax.optimizers import Rates, Settings
 
     key = jax.random.key(_SEED.value)
     random = np.random.default_rng(_SEED.value)

@@ -21,26 +21,20 @@ is kept in --keep. Whole bombs are the business of tests; damage seldom makes on
 Exit code 1 if anything but an error of one line came of a file.
 """
 
-import functools
-import io
-import json
 import multiprocessing
-import pickle
 import random
 import resource
 import shutil
 import struct
 import tempfile
 import time
-import zipfile
 import zlib
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from absl import flags
+from fuzz_targets import TARGETS
 
 from nst_jax import commands
 
@@ -52,247 +46,6 @@ BATCH = 200  # files a process reads before another takes its place
 LONGEST = 10.0  # seconds for one file
 MOST_MEMORY = 4 << 30  # bytes of a process
 NUMBERS = (0, 1, 0x7F, 0x80, 0xFF, 0x7FFF, 0x8000, 0xFFFF, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF)
-
-
-def pictures() -> list[tuple[str, bytes]]:
-    """Small pictures of many kinds, by their suffix."""
-    from PIL import Image
-
-    y, x = np.mgrid[:40, :52]
-    waves = np.sin(x[..., None] / [3, 5, 7, 4] + y[..., None] / 4)
-    base = (127 + 120 * waves).astype(np.uint8)
-    rgb, rgba = Image.fromarray(base[..., :3]), Image.fromarray(base)
-    kinds: list[tuple[str, Any, dict[str, Any]]] = [
-        (".png", rgb, {}),
-        (".png", rgba, {"optimize": True}),
-        (".png", rgb.convert("P"), {"transparency": 3}),
-        (".png", Image.fromarray(base[..., 0].astype(np.uint16) * 257), {}),
-        (".jpg", rgb, {"exif": b"Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x06\0\0\0"}),
-        (".jpg", rgb, {"progressive": True, "subsampling": 2}),
-        (".jpg", rgb.convert("CMYK"), {}),
-        (".tif", rgb, {}),
-        (".tif", rgba, {"compression": "tiff_lzw"}),
-        (".tif", rgb.convert("L"), {"compression": "tiff_adobe_deflate"}),
-        (".webp", rgb, {}),
-        (".webp", rgba, {"lossless": True}),
-        (".gif", rgb, {"save_all": True, "append_images": [rgb.rotate(90), rgb.rotate(180)]}),
-        (".bmp", rgb, {}),
-    ]
-    made = []
-    for suffix, image, options in kinds:
-        buffer = io.BytesIO()
-        image.save(buffer, Image.registered_extensions()[suffix], **options)
-        made.append((suffix, buffer.getvalue()))
-    return made
-
-
-def read_picture(path: Path):
-    """As a run reads pictures."""
-    from nst_jax import images
-
-    read = images.read(path, 64)
-    assert read.dtype == np.float32 and 0 <= read.min() <= read.max() <= 1
-    images.read_alpha(path, read.shape[:2])
-
-
-def weights() -> list[tuple[str, bytes]]:
-    """Small files in every container that published weights come in."""
-    import h5py
-    import scipy.io
-    from safetensors.numpy import save
-
-    arrays = {f"features.{k}.weight": np.full((2, 3, 3, 3), k, np.float32) for k in range(3)}
-    hdf, mat = io.BytesIO(), io.BytesIO()
-    with h5py.File(hdf, "w") as file:
-        for name, array in arrays.items():
-            file.create_dataset(f"block1_conv1/{name}", data=array, compression="gzip")
-    scipy.io.savemat(mat, {"layers": np.array([[1.0, 2.0]]), "meta": {"a": "b"}})
-    archive = io.BytesIO()
-    with zipfile.ZipFile(archive, "w") as file:
-        file.writestr("archive/data.pkl", pickle.dumps(arrays, 2))
-        file.writestr("archive/data/0", bytes(216))
-        file.writestr("archive/version", "3\n")
-    return [
-        (".h5", hdf.getvalue()),
-        (".mat", mat.getvalue()),
-        (".safetensors", save(arrays)),
-        (".pkl", pickle.dumps(arrays)),
-        (".pkl", pickle.dumps(arrays, 2)),
-        (".pth", archive.getvalue()),
-    ]
-
-
-def read_weights(path: Path):
-    """As the converter reads them."""
-    from nst_jax import formats
-
-    formats.contents(path)
-
-
-@functools.cache
-def small_run() -> tuple[Any, Any]:
-    """A config and its pictures, tiny."""
-    from nst_jax import config, inputs
-
-    c = config.sample()
-    c.image_size = 32
-    c = config.validate(c)
-    return c, inputs.read(c)
-
-
-def checkpoints() -> list[tuple[str, bytes]]:
-    """One checkpoint."""
-    import jax
-
-    from nst_jax import checkpoints, optimize, transfer
-
-    c, given = small_run()
-    start = np.full((*given.shape, 3), 0.5, np.float32)
-    state = jax.device_get(optimize.initial_state(transfer.settings_of(c), start))
-    with tempfile.TemporaryDirectory() as folder:
-        progress = optimize.Progress(5, state.image, {}, state=state)
-        checkpoints.write(Path(folder), progress, 1.0)
-        (path,) = (Path(folder) / "checkpoints").iterdir()
-        return [(".state", path.read_bytes())]
-
-
-def read_checkpoint(path: Path):
-    """As a run that goes on reads it."""
-    from nst_jax import checkpoints
-    from nst_jax.errors import UserError
-
-    try:
-        checkpoints.read(path, *small_run())
-    except checkpoints.DamagedError as error:
-        raise UserError(str(error)) from None
-
-
-def read_mask(path: Path):
-    """As a run reads regions."""
-    from nst_jax import guides
-
-    shape = (40, 52)
-    for spec in (f"figure={path}", str(path)):
-        for mask in guides.read(guides.parse(spec), shape).values():
-            assert mask.shape == shape and 0 <= mask.min() <= mask.max() <= 1
-
-
-def settings() -> list[tuple[str, bytes]]:
-    """Lines in every language that a config's values have."""
-    lines = {
-        "style": "a.jpg:3, b.jpg:1",
-        "content_losses": "squared, self_similarity:0.5(relu3_1)",
-        "style_losses": "gram:2(relu1_1:3, relu2_1), sliced:1e-3, mrf(relu3_1, relu4_1:0.5)",
-        "style_layers": "relu1_1:100, relu2_1",
-        "guides.content": "sky=sky.png, ground=",
-        "guides.style": "sky=a.png, ground=; sky=; ground=c.png",
-        "guides.weights": "sky:0.1, ground:2",
-        "normalize_network": "content, style",
-        "beta": "0.002, 0.02, 2e-1",
-        "image_size": "128, 256",
-        "pyramid.min_size": "160",
-        "optimizer.name": "['adam', 'lbfgs']",
-        "output": "final.png",
-    }
-    return [(".txt", f"{key}={value}".encode()) for key, value in lines.items()]
-
-
-def read_settings(path: Path):
-    """As the commands read flags."""
-    from nst_jax import axes, config, guides, specs
-
-    key, _, value = path.read_text("latin-1").partition("=")
-    refused = None
-    for read in (
-        lambda: axes.cells(with_axis(config.sample(), axes.parse(f"{key}={value}"))),
-        lambda: config.with_values(config.sample(), {key: value}),
-        lambda: guides.parse_styles(value, 2),
-        lambda: specs.parse_regions(value),
-    ):
-        refused = refused or refusal(read)
-    if refused:
-        raise refused
-
-
-def with_axis(c: Any, axis: Any) -> Any:
-    """A config with one axis."""
-    c.axes = (axis,)
-    return c
-
-
-def refusal(read: Callable[[], Any]) -> Exception | None:
-    """The error for the user that a call comes to, if any."""
-    from nst_jax.errors import UserError
-
-    try:
-        read()
-    except UserError as error:
-        return error
-    return None
-
-
-@functools.cache
-def folder_files() -> dict[str, bytes]:
-    """What a run's folder and a sweep's say, as small as it goes."""
-    from nst_jax import config
-
-    c = config.sample().to_dict()
-    row = {"step": 10, "seconds": 1.5, "total": 4.5, "content": 2.0, "style/gram/relu1_1": 1.0}
-    result = {"status": "done", "message": "", "steps": 200, "seconds": 1.5, "terms": {"total": 4}}
-    cells = [
-        {"name": f"{k}-beta={k}", "labels": {"beta": str(k)}, "command": "", "config": c}
-        for k in range(2)
-    ]
-    axis = {"name": "beta", "labels": ["0", "1"]}
-    contents = {
-        "config.json": c,
-        "environment.json": {"weights": {"sha256": "ab"}, "pictures": {"a.jpg": "cd"}},
-        "result.json": result | {"sha256": {"final.png": "00"}, "metrics": {"lpips": 0.5}},
-        "sweep.json": {"name": "small", "axes": [axis], "inputs": {"picture": {}}, "cells": cells},
-    }
-    found = {name: json.dumps(content).encode() for name, content in contents.items()}
-    return found | {"metrics.jsonl": b"".join(json.dumps(row).encode() + b"\n" for _ in range(3))}
-
-
-def folders() -> list[tuple[str, bytes]]:
-    """The files of a folder, by their name."""
-    return [(f".{name}", content) for name, content in folder_files().items()]
-
-
-def read_folder(path: Path):
-    """As a command that goes on, and as the report."""
-    from nst_jax import config, folders, outputs, report
-
-    name = path.name.partition(".")[2]
-    with tempfile.TemporaryDirectory() as temporary:
-        workdir = Path(temporary)
-        for own in (workdir, workdir / "cells" / "0-beta=0", workdir / "cells" / "1-beta=1"):
-            own.mkdir(parents=True, exist_ok=True)
-            for other, content in folder_files().items():
-                if other != "sweep.json" or (name == other and own == workdir):
-                    (own / other).write_bytes(path.read_bytes() if other == name else content)
-        report.write(workdir)
-        c = config.sample()
-        outputs.finished(workdir, c)
-        before = folders.read_json(workdir / name) if name.endswith(".json") else {}
-        if name == "sweep.json":
-            plan = json.loads(folder_files()[name])
-            folders.open_sweep(str(workdir), "small", plan)
-        elif before:
-            folders.check_same(workdir, before, json.loads(folder_files()[name]))
-        outputs.recorded(workdir)
-        outputs.rewind(workdir, 20)
-
-
-# name -> (whole files, reader)
-TARGETS: dict[str, tuple[Callable[[], list[tuple[str, bytes]]], Callable[[Path], None]]] = {
-    "pictures": (pictures, read_picture),
-    "weights": (weights, read_weights),
-    "checkpoints": (checkpoints, read_checkpoint),
-    "masks": (pictures, read_mask),
-    "settings": (settings, read_settings),
-    "folders": (folders, read_folder),
-}
 
 
 def damaged(whole: bytes, other: bytes, draw: random.Random) -> bytes:

@@ -14,7 +14,7 @@ import jax
 import numpy as np
 import pytest
 
-from nst_jax import config, inputs, optimize, rules, transfer
+from nst_jax import config, inputs, optimize, optimizers, rules, transfer
 from nst_jax.guides import PROPAGATIONS
 from nst_jax.losses.style import STYLE
 from nst_jax.starts import start_image
@@ -23,7 +23,7 @@ CHOICES = {
     "style_losses": tuple(STYLE),
     "pooling": rules.POOLINGS,
     "padding": rules.PADDINGS,
-    "optimizer.name": tuple(optimize.OPTIMIZERS),
+    "optimizer.name": tuple(optimizers.OPTIMIZERS),
     "parameterization": rules.PARAMETERIZATIONS,
     "guides": ("none", *PROPAGATIONS),
     "color.mode": tuple(rules.COLOR_MODES),  # last: it changes pictures, not the program

@@ -1,4 +1,6 @@
 import pickle
+import resource
+import time
 import zipfile
 from collections import OrderedDict
 
@@ -111,11 +113,49 @@ def evil_object_array(path):
     path.write_bytes(pickle.dumps({"VGG16_0": np.array([Evil()], object)}))
 
 
-@pytest.mark.parametrize("protocol", [2, 3, 4])
+@pytest.mark.parametrize("protocol", [2, 3, 4, 5])
 def test_arrays_in_binary_pickles(protocol, tmp_path, rng):
-    array = np.float32(rng.random((2, 3)))
-    (tmp_path / "a.pkl").write_bytes(pickle.dumps({"a": array}, protocol))
-    np.testing.assert_array_equal(formats.contents(tmp_path / "a.pkl")["a"], array)
+    array = np.float32(rng.random((2, 3, 4)))
+    arrays = {"a": array, "b": np.asfortranarray(array), "c": array.transpose(1, 0, 2)}
+    (tmp_path / "a.pkl").write_bytes(pickle.dumps(arrays, protocol))
+    for name, read in formats.contents(tmp_path / "a.pkl").items():
+        np.testing.assert_array_equal(read, arrays.pop(name))
+    assert not arrays
+
+
+def far_memo():
+    """Some bytes, for which pickle.Unpickler would take 16 GB."""
+    return b"\x80\x02}r" + (1 << 30).to_bytes(4, "little") + b"."
+
+
+def long_array():
+    """Some bytes that claim 30 GB."""
+    return b"\x80\x05\x96" + (30 << 30).to_bytes(8, "little") + b"."
+
+
+def shared_dictionaries():
+    """Thirty dictionaries that name the next one twice: a thousand million paths."""
+    tree = {}
+    for _ in range(30):
+        tree = {"a": tree, "b": tree}
+    return pickle.dumps(tree)
+
+
+@pytest.mark.parametrize("write", [far_memo, long_array, shared_dictionaries])
+def test_a_small_pickle_takes_neither_memory_nor_time(write, tmp_path):
+    (tmp_path / "bomb.pkl").write_bytes(write())
+    start, before = time.process_time(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(UserError, match="refused: its pickle has over|damaged pickle file"):
+        formats.contents(tmp_path / "bomb.pkl")
+    assert time.process_time() - start < 5
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 1 << 20  # kB
+
+
+def test_tensors_that_share_a_storage_are_bounded_too(monkeypatch):
+    monkeypatch.setattr(formats, "MOST_BYTES", 1000)
+    tensors = {str(k): formats._tensor(("0", np.dtype("<f4")), 0, (50,), (1,)) for k in range(6)}
+    with pytest.raises(UserError, match="refused: it holds over"):
+        formats._built(tensors, {"0": bytes(200)})
 
 
 @pytest.mark.parametrize("write", [evil_pickle, evil_torch, evil_object_array])

@@ -7,7 +7,8 @@ import optax
 import pytest
 
 from nst_jax import config, images, inputs, pyramid, transfer
-from nst_jax.optimize import OPTIMIZERS, Rates, Settings, State, initial_state
+from nst_jax.optimize import State, initial_state
+from nst_jax.optimizers import OPTIMIZERS, Rates, Settings
 
 
 def configured(**values):

@@ -8,7 +8,8 @@ from flax import nnx
 from golden import SAMPLES, golden_picture
 
 from nst_jax import architecture, config, objective, optimize, rules, transfer, weights
-from nst_jax.optimize import Rates, Settings, initial_state
+from nst_jax.optimize import initial_state
+from nst_jax.optimizers import Rates, Settings
 from nst_jax.vgg import PADDINGS, POOLINGS, VGG
 
 
