@@ -44,13 +44,13 @@ def paint(
     found, _ = checkpoints.newest(folders[0], configs[0], pictures[0], names)
     if found and not all((own / "config.json").is_file() for own in folders):
         found = None
-    lost = found.lost if found else {}
-    last = {k: row for k in lost if (row := outputs.recorded(folders[k]))}
+    lost = {k: at for k, at in found.lost.items() if k < len(cells)} if found else {}
     for k, cell in enumerate(cells):
         if not found:
             outputs.restart(folders[k], cell.config, loaded)
         elif k not in lost:
             outputs.rewind(folders[k], found.progress.step)
+    last = {k: row for k, own in enumerate(folders) if (row := outputs.recorded(own))}
     clock = checkpoints.Clock(configs[0].checkpoint_every)
 
     def keep(_: bool) -> bool:
@@ -69,7 +69,8 @@ def paint(
         for progress in interrupts.patiently(steps, configs[0].checkpoint_every > 0):
             started = started or time.monotonic() - (found.seconds if found else 0)
             seconds = time.monotonic() - started
-            lost |= {k: int(at) for k, at in enumerate(progress.lost) if at >= 0 and k not in lost}
+            now = enumerate(progress.lost[: len(cells)])
+            lost |= {k: int(at) for k, at in now if at >= 0 and k not in lost}
             for k in range(len(cells) if progress.terms else 0):
                 if k not in lost:
                     last[k] = record(folders[k], cells[k], pictures[k], progress, k, seconds)

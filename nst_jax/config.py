@@ -86,7 +86,8 @@ def default() -> Config:
     c.optimizer = ConfigDict()
     c.optimizer.name = "adam"  # "adam", "sgd" or "lbfgs"
     c.optimizer.learning_rate = 0.04  # adam: pixel units a step; sgd: a factor; lbfgs has none
-    c.optimizer.decay = 1.0  # what the learning rate is multiplied with at every step
+    # What the learning rate is multiplied with at every step; it starts anew at every scale.
+    c.optimizer.decay = 1.0
     # adam, sgd: steps in which the loss does not fall by 1 % until the rate is halved; 0: never.
     c.optimizer.patience = 0
     c.optimizer.b1 = 0.9  # adam: decay of the mean gradient
@@ -101,7 +102,7 @@ def default() -> Config:
     c.seed = 0  # of the noise and of losses that draw
     # Of the network: "float32"; "tensorfloat32", products in that on NVIDIA GPUs, 3 passes of
     # bfloat16 on TPUs, no change on CPUs; or "bfloat16", activations and their gradients too, for
-    # GPUs and TPUs (a CPU takes longer). The picture, the losses and their sums are float32 always.
+    # GPUs and TPUs (a CPU takes longer). The picture and the losses are float32 always.
     c.precision = "float32"
 
     c.axes = ()  # what varies in a sweep, made by nst_jax.axes; empty: a single experiment

@@ -9,7 +9,6 @@ compiled program, never constants in it, and changing a knob compiles nothing.
 
 import dataclasses
 import functools
-import itertools
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
@@ -111,13 +110,17 @@ def features(network: Network, image: Image) -> ByTap:
     return nnx.merge(network.graphdef, params)(image)
 
 
-def _looks(loss: str, lambdas: dict[str, Any], taps: ByTap) -> Iterator[tuple[str, Any]]:
-    """What a style loss is given, by tap: its activations, or those of it and the next layer."""
+def _groups(loss: str, lambdas: dict[str, Any]) -> dict[str, tuple[str, ...]]:
+    """The taps that a style loss sees at once, by the first of them: one, or it and the next."""
     names = sorted(lambdas, key=lambda tap: tap[4:])  # from shallow to deep
-    if STYLE[loss].neighbours == 1:
-        yield from ((tap, taps[tap]) for tap in names)
-    else:
-        yield from ((a, (taps[a], taps[b])) for a, b in itertools.pairwise(names))
+    shifted = (names[k:] for k in range(STYLE[loss].neighbours))
+    return {group[0]: group for group in zip(*shifted, strict=False)}
+
+
+def _look(taps: ByTap, group: tuple[str, ...]) -> Any:
+    """The activations of a group: an array, or a tuple of several."""
+    first, *rest = (taps[tap] for tap in group)
+    return (first, *rest) if rest else first
 
 
 @functools.partial(jax.jit, static_argnames="blend")
@@ -152,7 +155,7 @@ def targets_from(
         for image, taps, share, own in zip(style_images, style_taps, shares, regions, strict=True):
             if region in own:
                 view = View(own[region].get(tap), key, image.shape[0] * image.shape[1])
-                look = dict(_looks(name, knobs.style[name], taps))[tap]
+                look = _look(taps, _groups(name, knobs.style[name])[tap])
                 pairs.append((share, STYLE[name].describe(look, view)))
         loss, total = STYLE[name], sum(share for share, _ in pairs)
         # Where all that have the region count nothing, they count alike.
@@ -170,7 +173,7 @@ def targets_from(
         {
             loss: {
                 tap: {region: described(loss, tap, region) for region in names}
-                for tap, _ in _looks(loss, lambdas, dict.fromkeys(lambdas, jnp.zeros(())))
+                for tap in _groups(loss, lambdas)
             }
             for loss, lambdas in knobs.style.items()
         },
@@ -209,7 +212,8 @@ def _layers(image: Image, args: Args) -> Iterator[tuple[str, Any, Array]]:
 
     for name, by_tap in args.targets.style.items():
         loss, lambdas = STYLE[name], args.knobs.style[name]
-        for tap, look in _looks(name, lambdas, taps):
+        for tap, group in _groups(name, lambdas).items():
+            look = _look(taps, group)
             for region, pairs in by_tap[tap].items():
                 view = View(args.guides.regions[region].get(tap), args.key, pixels)
 

@@ -123,6 +123,8 @@ def args_at(settings: Settings, args: Args, step: Array) -> Args:
 def step(settings: Settings, state: State, args: Args, rates: Rates) -> tuple[State, Array]:
     """One step of any optimiser: the new state, and the objective before the step.
 
+    Of an optimiser that tries points the objective is that of the point where it then stands.
+
     The loss is that of the picture clipped to [0, 1], as it can be saved; left free, L-BFGS lowers
     it outside the range and loses that when saving. Where a parameterization lets pixels leave the
     range, only the gradient that leads them back counts.
@@ -274,6 +276,8 @@ def optimize(
         state, image, terms, values = result
         last, shown = done == steps, done == steps or done % every == 0
         kept = jax.device_get(state) if keep(last) else None
+        if kept and kept.image.ndim == 3 and not np.isfinite(kept.image).all():
+            kept = None  # nothing to go on from; the next step's objective says so
         stop = min(
             done + max(1, int(LONGEST / max(seconds, 1e-6))), done - done % every + every, steps
         )

@@ -40,8 +40,9 @@ def _pixels(shape: Shape) -> Coordinates:
 def _fourier(shape: Shape) -> Coordinates:
     """Waves with amplitudes of frequency^-1/2: coarse changes cost less than fine ones.
 
-    Frequencies count in cycles a pixel, the constant one like the lowest; the squared factors have
-    the mean 1. After "Feature visualization" (Olah et al. 2017), which takes frequency^-1.
+    Frequencies count in cycles a pixel, the constant one like the lowest; the squared factors of
+    rfft's waves have the mean 1. After "Feature visualization" (Olah et al. 2017), which takes
+    frequency^-1.
     """
     height, width = shape
     lowest = 1 / max(shape)

@@ -1,5 +1,6 @@
 """Which cells of a sweep share a compiled program, how many run at once, and what that takes."""
 
+import functools
 import itertools
 import math
 import time
@@ -9,6 +10,7 @@ from typing import NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
+from jax import Array
 
 from nst_jax import architecture, config, inputs, pyramid, transfer
 from nst_jax.axes import Cell
@@ -160,8 +162,9 @@ def table(cells: Sequence[Cell], batch: int = 0) -> str:
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
     lines += [f"{name}: {message}" for name, message in unusable.items()]
-    rate, devices, total = speed(), len(jax.local_devices()), 0.0
+    devices, total = len(jax.local_devices()), 0.0
     for k, one in enumerate(programs, 1):
+        rate = speed(one.cells[0].config.precision)
         seconds = one.work.operations * len(one.cells) / rate / devices
         total += seconds
         lines.append(
@@ -183,18 +186,24 @@ def duration(seconds: float) -> str:
     return f"{seconds:.3g} s"
 
 
-def speed() -> float:
+@functools.cache
+def speed(precision: str) -> float:
     """Floating-point operations a second of a whole step on this device, about.
 
     Two thirds of those of a convolution of the network's middle, forward, timed here.
     """
     side, channels = 64, 256
-    image, kernel = jnp.ones((1, side, side, channels)), jnp.ones((3, 3, channels, channels))
-    convolve = jax.jit(
-        lambda x, w: jax.lax.conv_general_dilated(
-            x, w, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
-        )
-    )
+    dtype = jnp.bfloat16 if precision == "bfloat16" else jnp.float32
+    image = jnp.ones((1, side, side, channels), dtype)
+    kernel = jnp.ones((3, 3, channels, channels), dtype)
+
+    @jax.jit
+    def convolve(x: Array, w: Array) -> Array:
+        with jax.default_matmul_precision(precision):
+            return jax.lax.conv_general_dilated(
+                x, w, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
+            )
+
     jax.block_until_ready(convolve(image, kernel))
     start = time.perf_counter()
     jax.block_until_ready([convolve(image, kernel) for _ in range(5)])

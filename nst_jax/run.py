@@ -96,8 +96,8 @@ def run(
     message, lowest = "interrupted", {}
     measured, clock = {}, checkpoints.Clock(c.checkpoint_every)
 
-    def keep(last: bool) -> bool:
-        return c.checkpoint_every > 0 and bool(last or clock.due() or interrupts.seen)
+    def keep(at_end: bool) -> bool:
+        return c.checkpoint_every > 0 and bool(at_end or clock.due() or interrupts.seen)
 
     total = sum(scale.steps for scale in pyramid.scales(c))
     with (

@@ -238,9 +238,9 @@ def _paint(
     pictures: Sequence[Pictures],
     loaded: weights.Weights,
     join: Callable[[Sequence[Any]], Any],
-    mesh: jax.sharding.Mesh | None = None,
-    resume: Progress | None = None,
-    keep: Keep = never,
+    mesh: jax.sharding.Mesh | None,
+    resume: Progress | None,
+    keep: Keep,
 ) -> Iterator[Progress]:
     """Paints what `join` makes of each painting's start, objective and rates."""
     c = configs[0]
@@ -322,7 +322,8 @@ def normalized(c: config.Config, pictures: Pictures, loaded: weights.Weights) ->
         return loaded
     rectified = tuple(tap for tap in architecture.taps(c.arch) if tap.startswith("relu"))
     network = network_of(loaded, rectified, c.pooling, c.padding)
-    return weights.normalized(loaded, [_means(network, picture) for picture in seen])
+    with jax.default_matmul_precision(c.precision):
+        return weights.normalized(loaded, [_means(network, picture) for picture in seen])
 
 
 @jax.jit

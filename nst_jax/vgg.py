@@ -145,7 +145,7 @@ def _corners(features: Array) -> list[Array]:
 
 
 def _max_pool(features: Array) -> Array:
-    """Maximum of each window; in pairs, so that equal members share the gradient equally."""
+    """Maximum of each window, in pairs, whose members share the gradient where they are equal."""
     a, b, c, d = _corners(features)
     return jnp.maximum(jnp.maximum(a, b), jnp.maximum(c, d))
 

@@ -8,8 +8,8 @@
 
 step      an Adam step of the default objective, against PyTorch's on the same device (needs the
           extra `bench`) and against direct convolutions
-precision the same in every precision, against PyTorch's in channels_last, as it is and compiled;
-          and the share of a large matrix product's speed that it reaches
+precision the same in every precision, against PyTorch's, also compiled; and the share of a large
+          matrix product's speed that it reaches
 quality   seconds until the loss is within 5 % of that which neural-style-pt's 500 steps of L-BFGS
           reach in PyTorch, from the photograph, against the time of those; and the loss at shares
           of that time, as a multiple of the one to reach, with --pictures as pictures; measured
@@ -21,10 +21,11 @@ compile   seconds to compile the steps of a size, and from the start of a comman
 
 A ratio below 1 is better than the reference. Machines are noisy: every round measures all sides in
 turn, and a table has the median over rounds of the ratio within a round, with its smallest and
-largest. Compilation is not counted but by compile. On a GPU that PyTorch shall share, set
-XLA_PYTHON_CLIENT_PREALLOCATE=false.
+largest. Compilation is not counted but by compile, which on a GPU leaves out the search for kernels
+that XLA remembers within a process.
 
-2 CPU cores: step 4 minutes, quality 7 at 256 pixels and 20 at 512, sweep 12, memory 5, compile 5.
+2 CPU cores: step 4 minutes, precision 10, quality 7 at 256 pixels and 20 at 512, sweep 12,
+memory 5, compile 5.
 """
 
 import functools
@@ -42,7 +43,7 @@ from pathlib import Path
 from typing import Any
 
 from absl import flags
-from measuring import ROUNDS, STEPS, Row, experiment, rounds, row, sizes, stepped
+from measuring import ROUNDS, STEPS, Row, begun, experiment, rounds, row, sizes, stepped
 from quality import quality
 
 from nst_jax import commands, config, images, inputs
@@ -104,23 +105,23 @@ def precision() -> Iterator[Row]:
             content, style = square(c)
             loaded = transfer.load_weights(c)
             multiply, products = product(name)
-            sides: dict[str, Callable[[], Any]] = {
-                "nst_jax": stepped(c, inputs.read(c, content, [style]), loaded),
-                "a matrix product": multiply,
+            ways = {
+                "PyTorch, NCHW": (False, False),
+                "PyTorch, channels last": (True, False),
+                "PyTorch, channels last, compiled": (True, True),
             }
-            for way, compiled in {"PyTorch": False, "PyTorch, compiled": True}.items():
-                other = painter(c, loaded, content, style, channels_last=True, compiled=compiled)
-                sides[way] = functools.partial(other.steps, STEPS.value)
-            seconds = rounds(sides)
-            operations = {way: programs.work(c, (size, size)).operations for way in sides} | {
-                "a matrix product": products
+            others = {
+                way: functools.partial(painter(c, loaded, content, style, *how).steps, STEPS.value)
+                for way, how in ways.items()
             }
-            middle = {way: statistics.median(times) for way, times in seconds.items()}
-            best = operations["a matrix product"] / middle["a matrix product"]
-            reference = min(list(sides)[2:], key=lambda way: middle[way])
-            for way in sides:
+            own = stepped(c, inputs.read(c, content, [style]), loaded)
+            seconds = rounds({"nst_jax": own, "product": multiply} | others)
+            best = products / statistics.median(seconds.pop("product"))
+            operations = programs.work(c, (size, size)).operations
+            reference = min(others, key=lambda way: statistics.median(seconds[way]))
+            for way in seconds:
                 label = f"{size} pixels, {name}, {way}, against {reference}"
-                speed = operations[way] / middle[way]
+                speed = operations / statistics.median(seconds[way])
                 note = f"{speed / 1e12:.3g} TFLOP/s, {speed / best:.2f} of a product's"
                 yield row(label, seconds[way], seconds[reference], STEPS.value)._replace(note=note)
 
@@ -132,10 +133,13 @@ def product(precision: str) -> tuple[Callable[[], Any], float]:
 
     side = 2048 if jax.default_backend() == "cpu" else 8192
     dtype = jnp.bfloat16 if precision == "bfloat16" else jnp.float32
-    matrix = jnp.full((side, side), 1 / side, dtype)
-    with jax.default_matmul_precision(precision):
-        powers = jax.jit(lambda start: jax.lax.fori_loop(0, 10, lambda _, x: x @ matrix, start))
-        powers = powers.lower(matrix).compile()
+    matrix = jax.random.normal(jax.random.key(0), (side, side), dtype) * side**-0.5
+
+    @jax.jit
+    def powers(matrix: Any) -> Any:
+        with jax.default_matmul_precision(precision):
+            return jax.lax.fori_loop(0, 10, lambda _, power: power @ matrix, matrix)
+
     return lambda: jax.block_until_ready(powers(matrix)), 10 * 2 * side**3
 
 
@@ -242,8 +246,7 @@ def compilation() -> Iterator[Row]:
     import jax
 
     from nst_jax import transfer
-    from nst_jax.optimize import chunk, initial_state
-    from nst_jax.starts import start_image
+    from nst_jax.optimize import chunk
 
     jax.config.update("jax_enable_compilation_cache", False)
     ways = {f"{o}, {m}": (o, m) for o in ("adam", "lbfgs") for m in ("auto", "direct")}
@@ -251,11 +254,8 @@ def compilation() -> Iterator[Row]:
         sides = {}
         for name, (optimizer, method) in ways.items():
             c = experiment(size, **{"optimizer.name": optimizer, "convolution": method})
-            pictures, loaded = inputs.read(c), transfer.load_weights(c)
-            settings, network = transfer.settings_of(c), transfer.network_for(c, loaded)
-            args = transfer.problem(c, pictures, network)
-            state = initial_state(settings, start_image(c, pictures, loaded.mean))
-            given = settings, c.log_every, 0, state, args, transfer.rates_of(c)
+            settings, *rest = begun(c, inputs.read(c), transfer.load_weights(c))
+            given = settings, c.log_every, 0, *rest
             sides[name] = functools.partial(compiled, chunk, given)
         seconds = rounds(sides)
         for name in sides:
@@ -288,6 +288,8 @@ BENCHMARKS: dict[str, tuple[Callable[[], Iterator[Row]], str]] = {
 
 def main(name: str):
     """Measures and prints a table, and writes it as JSON if asked."""
+    # A GPU is shared with PyTorch, and with commands that are started.
+    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
     import jax
 
     device = jax.devices()[0].device_kind

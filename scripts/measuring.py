@@ -61,22 +61,36 @@ def experiment(size: int, **keys: Any) -> config.Config:
     return config.validate(c)
 
 
-def stepped(c: config.Config, pictures: Any, loaded: Any) -> Callable[[], None]:
-    """A function that takes a chunk of steps and goes on where the last one ended."""
+def begun(c: config.Config, pictures: Any, loaded: Any) -> tuple[Any, Any, Any, Any]:
+    """What `optimize.chunk` takes for an experiment's first steps: settings, state, args, rates."""
     import jax
 
     from nst_jax import transfer
-    from nst_jax.optimize import chunk, initial_state
+    from nst_jax.optimize import initial_state
     from nst_jax.starts import start_image
 
     settings = transfer.settings_of(c)
-    network = transfer.network_for(c, loaded)
-    args = transfer.problem(c, pictures, network)
-    args, rates = jax.device_put((args, transfer.rates_of(c)))
-    state = [initial_state(settings, start_image(c, pictures, loaded.mean))]
+    args = transfer.problem(c, pictures, transfer.network_for(c, loaded))
+    state = initial_state(settings, start_image(c, pictures, loaded.mean))
+    return settings, state, *jax.device_put((args, transfer.rates_of(c)))
+
+
+def stepped(c: config.Config, pictures: Any, loaded: Any) -> Callable[[], None]:
+    """A function that takes a chunk of steps and goes on where the last one ended."""
+    from nst_jax.optimize import chunk
+
+    settings, start, args, rates = begun(c, pictures, loaded)
     count = STEPS.value
+    return ongoing(lambda state: chunk(settings, count, count, state, args, rates)[0], start)
 
-    def steps():
-        state[0] = jax.block_until_ready(chunk(settings, count, count, state[0], args, rates))[0]
 
-    return steps
+def ongoing(steps: Callable[[Any], Any], state: Any) -> Callable[[], None]:
+    """A function that takes steps from where they ended the last time, and waits for them."""
+    import jax
+
+    now = [state]
+
+    def go_on():
+        now[0] = jax.block_until_ready(steps(now[0]))
+
+    return go_on

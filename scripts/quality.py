@@ -49,7 +49,7 @@ class Point(NamedTuple):
 
 def quality() -> Iterator[Row]:
     """Ways to the loss that neural-style-pt's own way comes to, and its time for that."""
-    import jax.numpy as jnp
+    import jax
     from torch_reference import painter
 
     from nst_jax import transfer
@@ -63,6 +63,8 @@ def quality() -> Iterator[Row]:
         c = config.validate(c)
         pictures, loaded = inputs.read(c), transfer.load_weights(c)
         assert pictures.content is not None
+        score = jax.jit(objective)
+        painter(c, loaded, pictures.content, pictures.styles[0], channels_last=False).steps(1)
         reference = painter(c, loaded, pictures.content, pictures.styles[0], channels_last=False)
         args = transfer.problem(c, pictures, transfer.network_for(c, loaded))
         points, seconds = [], 0.0
@@ -71,7 +73,8 @@ def quality() -> Iterator[Row]:
             reference.steps(c.log_every)
             seconds += time.perf_counter() - start
             saved = reference.image.detach().clamp(0, 1)[0].permute(1, 2, 0).cpu().numpy()
-            loss = float(objective(jnp.asarray(saved), args))
+            with jax.default_matmul_precision(c.precision):
+                loss = float(score(saved, args))
             points.append(Point(seconds, steps, loss, np.array(saved)))
         whole, _, wanted, _ = points[-1]
         curves = {"PyTorch, L-BFGS": points}

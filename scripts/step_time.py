@@ -11,14 +11,14 @@ rounds of the ratio within a round, and its smallest and largest. Compilation is
 """
 
 import statistics
-import time
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from absl import flags
+from measuring import ROUNDS, STEPS, begun, ongoing, rounds, stepped
 
 from nst_jax import commands, config, images, inputs, rules, specs
 from nst_jax.errors import UserError
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
 _ROWS = flags.DEFINE_string("rows", "", "Rows to measure, by their first letters; all if empty.")
 _SIZE = flags.DEFINE_integer("size", 192, "Longer side of the painting.", lower_bound=32)
-_STEPS = flags.DEFINE_integer("steps", 3, "Steps of one measurement.", lower_bound=1)
-_ROUNDS = flags.DEFINE_integer("rounds", 7, "Measurements of each row.", lower_bound=1)
+flags.set_default(STEPS, 3)
+flags.set_default(ROUNDS, 7)
 
 BY_HAND = "written by hand"
 STYLE = str(config.PICTURES / "starry.jpg")
@@ -65,12 +65,11 @@ def main():
         raise UserError(f"--rows {_ROWS.value!r} names none; there are {', '.join(ROWS)}")
     with TemporaryDirectory() as folder:
         write_masks(Path(folder))
-        clocks = {row: clock(row, folder) for row in ["", *rows]}
-        rounds = [{row: next(one) for row, one in clocks.items()} for _ in range(_ROUNDS.value)]
-    seconds = statistics.median(each[""] for each in rounds)
-    print(f"{'defaults':<32}{seconds:>8.3f} s a step, {_SIZE.value} pixels")
+        seconds = rounds({row: side(row, folder) for row in ["", *rows]})
+    each = statistics.median(seconds[""]) / STEPS.value
+    print(f"{'defaults':<32}{each:>8.3f} s a step, {_SIZE.value} pixels")
     for row in rows:
-        ratios = sorted(each[row] / each[""] for each in rounds)
+        ratios = sorted(own / other for own, other in zip(seconds[row], seconds[""], strict=True))
         middle = statistics.median(ratios)
         print(f"{row:<32}{middle:>8.2f}  ({ratios[0]:.2f} to {ratios[-1]:.2f})", flush=True)
 
@@ -83,13 +82,9 @@ def write_masks(folder: Path):
     images.write(folder / "right.png", 1 - left)
 
 
-def clock(row: str, folder: str) -> Iterator[float]:
-    """Seconds a step of a row, measured once for each time it is asked; compiles at once."""
-    import jax
-
+def side(row: str, folder: str) -> Callable[[], None]:
+    """What takes the steps of a row."""
     from nst_jax import transfer
-    from nst_jax.optimize import chunk, initial_state
-    from nst_jax.starts import start_image
 
     c = config.sample()
     c.image_size = _SIZE.value
@@ -98,28 +93,11 @@ def clock(row: str, folder: str) -> Iterator[float]:
         c.guides[part] = c.guides[part].format(folder)
     c = config.validate(c)
     pictures, loaded = inputs.read(c), transfer.load_weights(c)
-    network = transfer.network_for(c, loaded)
-    args, settings = transfer.problem(c, pictures, network), transfer.settings_of(c)
-    start = start_image(c, pictures, loaded.mean)
-    if row == BY_HAND:
-        state, steps = by_hand(start, args, _STEPS.value, c.optimizer.learning_rate)
-    else:
-        state = initial_state(settings, start)
-
-        def steps(state: Any) -> Any:
-            count = _STEPS.value
-            return chunk(settings, count, count, state, args, transfer.rates_of(c))[0]
-
-    def measured() -> Iterator[float]:
-        now = jax.block_until_ready(steps(state))
-        while True:
-            before = time.perf_counter()
-            now = jax.block_until_ready(steps(now))
-            yield (time.perf_counter() - before) / _STEPS.value
-
-    seconds = measured()
-    next(seconds)  # compiles
-    return seconds
+    if row != BY_HAND:
+        return stepped(c, pictures, loaded)
+    _, state, args, _ = begun(c, pictures, loaded)
+    start, steps = by_hand(state.image, args, STEPS.value, c.optimizer.learning_rate)
+    return ongoing(steps, start)
 
 
 def by_hand(start: Any, args: "Args", count: int, learning_rate: float) -> tuple[Any, Any]:

@@ -62,8 +62,9 @@ def painter(
         raise UserError('PyTorch is not installed: pip install -e ".[bench]"') from None
     functional = torch.nn.functional
     device = "cuda" if jax.default_backend() == "gpu" else "cpu"
-    torch.backends.cuda.matmul.allow_tf32 = c.precision == "tensorfloat32"
-    torch.backends.cudnn.allow_tf32 = c.precision == "tensorfloat32"
+    torch.backends.cuda.matmul.allow_tf32 = c.precision != "float32"
+    torch.backends.cudnn.allow_tf32 = c.precision != "float32"
+    torch.backends.cudnn.benchmark = True  # picks kernels by measurement, as XLA does
     dtype = torch.bfloat16 if c.precision == "bfloat16" else torch.float32
     layout = torch.channels_last if channels_last else torch.contiguous_format
 
@@ -108,23 +109,23 @@ def painter(
         contents = {tap: features(tensor(content))[tap] for tap in content_lambdas}
         styles = {tap: gram(features(tensor(style))[tap]) for tap in style_lambdas}
     image = tensor(content).clone().requires_grad_(True)
-    o = c.optimizer
+    o, alpha, beta, tv_weight = c.optimizer, c.alpha, c.beta, c.tv_weight
 
     def loss() -> Any:
         seen = features(image)
         total = 0
         for tap, weight in content_lambdas.items():
             distance = functional.mse_loss(seen[tap], contents[tap])
-            total = total + c.alpha * weight * CONTENT[content_loss] * distance
+            total = total + alpha * weight * CONTENT[content_loss] * distance
         for tap, weight in style_lambdas.items():
             distance = (gram(seen[tap]) - styles[tap]).square().sum()
-            total = total + c.beta * weight * STYLE[style_loss](len(styles[tap])) * distance
+            total = total + beta * weight * STYLE[style_loss](len(styles[tap])) * distance
         below = smoothness(image[:, :, 1:] - image[:, :, :-1])
         beside = smoothness(image[..., 1:] - image[..., :-1])
-        return total + c.tv_weight * (below + beside)
+        return total + tv_weight * (below + beside)
 
     if compiled:
-        loss = torch.compile(loss)
+        loss = torch.compile(loss, fullgraph=True, dynamic=False)
 
     def finish():
         if device == "cuda":
