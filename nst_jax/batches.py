@@ -1,5 +1,6 @@
 """A batch of a sweep's cells, painted at once, each into a folder of its own."""
 
+import contextlib
 import sys
 import time
 from collections.abc import Sequence
@@ -13,6 +14,26 @@ from tqdm import tqdm
 from nst_jax import checkpoints, commands, inputs, metrics, outputs, programs, transfer
 from nst_jax.axes import Cell
 from nst_jax.optimize import NonFiniteLossError, Progress
+
+
+def begun(folder: Path, cells: Sequence[Cell]) -> list[list[Cell]]:
+    """The batches that were under way when a sweep was stopped, by their checkpoints.
+
+    Args:
+      folder: of all cells' folders.
+      cells: those to look among; checkpoints of a batch that is finished are removed.
+    """
+    known, batches = {cell.name: cell for cell in cells}, []
+    for cell in cells:
+        names = checkpoints.batch(folder / cell.name)
+        if names[:1] != [cell.name] or not known.keys() >= {*names}:
+            continue  # none, or of processes that shared the cells in another way
+        batch = [known[name] for name in names]
+        if all(outputs.finished(folder / one.name, one.config) for one in batch):
+            checkpoints.discard(folder / cell.name)
+        else:
+            batches.append(batch)
+    return batches
 
 
 def paint(
@@ -53,8 +74,8 @@ def paint(
     last = {k: row for k, own in enumerate(folders) if (row := outputs.recorded(own))}
     clock = checkpoints.Clock(configs[0].checkpoint_every)
 
-    def keep(_: bool) -> bool:
-        return configs[0].checkpoint_every > 0 and bool(clock.due() or interrupts.seen)
+    def keep(at_end: bool) -> bool:
+        return configs[0].checkpoint_every > 0 and bool(at_end or clock.due() or interrupts.seen)
 
     started, seconds, step = None, 0.0, 0
     steps = transfer.paint_together(
@@ -84,7 +105,6 @@ def paint(
         lost = {k: int(error.lost.reshape(-1)[k]) for k in range(len(cells))} | lost
     finally:
         interrupts.patient = False
-    checkpoints.discard(folders[0])
     failed = {}
     for k, cell in enumerate(cells):
         message, measured = "", {}
@@ -99,7 +119,9 @@ def paint(
             outputs.finish(folders[k], cell.config, result)
         else:
             outputs.fail(folders[k], cell.config, message)
-        bar.write(f"{cell.name}: {message or 'done'}, {seconds:.1f} s", file=sys.stderr)
+        with contextlib.suppress(OSError):  # nobody reads it any more
+            bar.write(f"{cell.name}: {message or 'done'}, {seconds:.1f} s", file=sys.stderr)
+    checkpoints.discard(folders[0])
     return failed
 
 

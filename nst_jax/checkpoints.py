@@ -10,6 +10,7 @@ checkpoints/000000060-1.state   after 60 steps, painting the pyramid's scale 1
 import contextlib
 import hashlib
 import json
+import re
 import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,7 +22,7 @@ import jax
 import numpy as np
 
 from nst_jax import config, files, inputs, pyramid, transfer
-from nst_jax.errors import UserError
+from nst_jax.errors import VersionError
 from nst_jax.optimize import Progress, State, initial_state
 
 FORMAT = "nst_jax checkpoint 2"
@@ -122,7 +123,7 @@ def newest(
       batch: names of its cells.
 
     Raises:
-      UserError: it is of another version of the project.
+      VersionError: it is of another version of the project.
     """
     damaged = []
     for path in _newest_first(workdir):
@@ -140,7 +141,7 @@ def read(
 
     Raises:
       DamagedError: it is not whole, or no state of such a run.
-      UserError: it is of another version of the project.
+      VersionError: it is of another version of the project.
     """
     with path.open("rb") as file:
         line = file.readline(LONGEST_HEADER)
@@ -159,9 +160,11 @@ def read(
             ValueError,
         ):
             raise DamagedError("its first line is no checkpoint's") from None
+        if not re.fullmatch(r"nst_jax checkpoint \d+", str(of)):
+            raise DamagedError("its first line is no checkpoint's")
         if of != FORMAT:
-            raise UserError(
-                f"{path} is a {str(of)[:60]!r}, but this version reads {FORMAT!r}; finish the run "
+            raise VersionError(
+                f"{path} is a {of!r}, but this version reads {FORMAT!r}; finish the run "
                 "with the version that began it, or name another folder with --workdir"
             )
         if scale is None:
@@ -169,7 +172,8 @@ def read(
         if header.get("batch") != [*batch]:
             raise DamagedError("it is of another batch")
         several = c.interpolate or (len(batch) if len(batch) > 1 else 0)
-        like = _like(c, (*[several] * (several > 0), *pictures._replace(size=scale.size).shape, 3))
+        shape = inputs.at(c, pictures, scale.size).shape
+        like = _like(c, (*[several] * (several > 0), *shape, 3))
         size = sum(leaf.dtype.itemsize * leaf.size for leaf in _leaves(like))
         payload = file.read(size + 1)
     if len(payload) != size:
@@ -178,6 +182,18 @@ def read(
         raise DamagedError("its checksum is wrong")
     state = _filled(like, payload)
     return Found(Progress(step, state.average, {}, scale=number, state=state), seconds, lost)
+
+
+def batch(workdir: Path) -> list[str]:
+    """Names of the cells of which a folder has checkpoints, each once, as the newest has them."""
+    for path in _newest_first(workdir):
+        try:
+            with path.open("rb") as file:
+                names = json.loads(file.readline(LONGEST_HEADER))["batch"]
+            return [*dict.fromkeys(map(str, names))]
+        except (OSError, ValueError, LookupError, TypeError, RecursionError):
+            continue
+    return []
 
 
 def discard(workdir: Path):

@@ -45,8 +45,8 @@ def start(main: Callable[..., None], choices: Collection[str] = ()):
             fail(error)
         except StoppedError as stopped:
             fail(stopped, stopped.code)
-        except KeyboardInterrupt:
-            fail("interrupted", 130)
+        except KeyboardInterrupt as stopped:
+            fail("interrupted", *stopped.args or (130,))
 
     app.run(guarded, flags_parser=_parse)
 
@@ -123,7 +123,7 @@ class Interruptible:
                 os._exit(self.code)
             self.seen = number  # raised within JAX's garbage collection, the error is lost
             if not self.patient:
-                raise KeyboardInterrupt
+                raise KeyboardInterrupt(self.code)
 
         for name in ("SIGINT", "SIGTERM", "SIGHUP"):
             if hasattr(signal, name):  # Windows has no SIGHUP
@@ -145,7 +145,7 @@ class Interruptible:
     def check(self):
         """Raises KeyboardInterrupt if there was an interrupt."""
         if self.seen:
-            raise KeyboardInterrupt
+            raise KeyboardInterrupt(self.code)
 
 
 def too_little_memory(c: config.Config) -> str:

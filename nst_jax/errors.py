@@ -14,3 +14,7 @@ class UserError(Exception):
 
 class UnwritableError(UserError):
     """A file cannot be written: the disk is full, or the folder is gone. Nothing can be kept."""
+
+
+class VersionError(UserError):
+    """A file is of another version of the project, which can read it."""

@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 import secrets
 from collections.abc import Iterator
 from pathlib import Path
@@ -34,6 +35,13 @@ def replacing(path: Path) -> Iterator[Path]:
             temporary.unlink()
 
 
+def clear(folder: Path):
+    """Removes the temporaries that a killed command has left in a folder and below."""
+    for path in folder.rglob(".*"):
+        if re.fullmatch(r"\.[0-9a-f]{16}\.\w+", path.name):
+            path.unlink(missing_ok=True)
+
+
 def write_json(path: Path, content: dict[str, Any]):
     """Writes a JSON file.
 
@@ -52,8 +60,9 @@ def user_cache() -> Path:
 def digest_or_missing(path: str) -> str:
     """The checksum of a file as a user names it; "missing" if it cannot be read."""
     try:
-        return digest(Path(path).expanduser())
-    except (OSError, RuntimeError):
+        named = Path(path).expanduser()
+        return digest(named) if named.is_file() else "missing"  # a device may have no end
+    except (OSError, RuntimeError, ValueError):
         return "missing"
 
 

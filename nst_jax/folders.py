@@ -5,11 +5,12 @@ What is in them, see `nst_jax.outputs`.
 
 import contextlib
 import json
+import re
 import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from nst_jax import files
 from nst_jax.errors import UserError
@@ -18,6 +19,9 @@ try:
     import fcntl
 except ImportError:  # Windows has no such locks; there two commands in one folder go unnoticed
     fcntl = None
+
+# What a command may leave that was killed before its run began, and what no user misses.
+REMAINS = re.compile(r"\.lock(-\d+)?|\.[0-9a-f]{16}\.\w+|environment\.json|\.DS_Store")
 
 
 def open_run(workdir: str, name: str) -> tuple[Path, bool]:
@@ -62,28 +66,37 @@ def open_sweep(workdir: str, name: str, plan: dict[str, Any]) -> Path:
 
 
 @contextlib.contextmanager
-def lock(path: Path, process: int = 0) -> Iterator[None]:
+def lock(path: Path, process: int | None = None) -> Iterator[None]:
     """Holds a folder for this command; the system lets go of it however the command ends.
 
     Args:
       path: the folder.
-      process: number of this one among those that share a folder.
+      process: number of this one among those that share a folder; None: it is alone.
 
     Raises:
       UserError: another command holds it.
     """
-    with _writable(path), (path / f".lock-{process}").open("a") as file:
-        if fcntl:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise UserError(
-                    f"another command is at work in --workdir {path}; wait for its end, or name "
-                    "another folder"
-                ) from None
-            except OSError:  # a file system without locks
-                pass
+    shared = process is not None
+    names = {".lock": shared} | ({f".lock-{process}": False} if shared else {})
+    with _writable(path), contextlib.ExitStack() as stack:
+        for name, several in names.items():
+            _hold(path, stack.enter_context((path / name).open("a")), several)
         yield
+
+
+def _hold(path: Path, file: IO[str], several: bool):
+    """Locks a file of a folder, until it is closed."""
+    if not fcntl:
+        return
+    try:
+        fcntl.flock(file, (fcntl.LOCK_SH if several else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise UserError(
+            f"another command is at work in --workdir {path}; wait for its end, or name another "
+            "folder"
+        ) from None
+    except OSError:  # a file system without locks
+        pass
 
 
 def check_same(path: Path, before: dict[str, Any], now: dict[str, Any]):
@@ -118,6 +131,7 @@ def read_json(path: Path) -> dict[str, Any]:
     """
     try:
         content = json.loads(path.read_text())
+        _flat(content)  # raises where it is nested too deeply to be compared
     except (OSError, ValueError, RecursionError):
         content = None
     if not isinstance(content, dict):
@@ -147,7 +161,7 @@ def _made(workdir: str | Path) -> Path:
 
 
 def _demand_empty(path: Path):
-    if any(not file.name.startswith(".") for file in path.iterdir()):
+    if not all(REMAINS.fullmatch(file.name) for file in path.iterdir()):
         raise UserError(f"--workdir {path} is not empty; name another folder")
 
 

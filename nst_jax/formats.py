@@ -34,6 +34,8 @@ from nst_jax.errors import UserError
 
 MOST_BYTES = 2 << 30  # of a file's arrays together; VGG-19 with its dense layers has 0.6 GB
 MOST_OBJECTS = 100_000  # in a pickle
+LONGEST_NAME = 1000  # of an array in it
+SHARED_TUPLES = 20  # of a pickle that are used again
 
 Layers = dict[str, tuple[np.ndarray, np.ndarray]]
 
@@ -106,6 +108,16 @@ def read(path: Path, arch: str) -> tuple[Layers, Naming]:
       UserError: no known format, damaged, or not the convolutions of `arch`.
     """
     arrays = contents(path)
+    try:
+        return _layers(path, arrays, arch)
+    except UserError:
+        raise
+    except Exception as error:  # names, types and numbers that no published file has
+        raise UserError(f"{path}: no VGG layers in it ({str(error)[:200]})") from error
+
+
+def _layers(path: Path, arrays: dict[str, np.ndarray], arch: str) -> tuple[Layers, Naming]:
+    """The convolution layers among a file's arrays."""
     naming = next((n for n in NAMINGS if any(re.fullmatch(n.kernel, key) for key in arrays)), None)
     if naming is None:
         if "conv1_1/kernel" in arrays:
@@ -225,6 +237,14 @@ def _load_matlab(path: Path) -> dict[str, np.ndarray]:
 # Pickles: torch's two formats and plain dictionaries of NumPy arrays.
 
 
+_PUTS = {"PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE"}
+_GETS = {"GET", "BINGET", "LONG_BINGET"}
+# Operations after which no tuple is on top of the stack.
+_NO_TUPLES = {opcode.name for opcode in pickletools.opcodes if "BYTES" in opcode.name}
+_NO_TUPLES |= {"BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8", "UNICODE", "BYTEARRAY8"}
+_NO_TUPLES |= {"GLOBAL", "STACK_GLOBAL", "EMPTY_DICT", "EMPTY_LIST", "REDUCE"}
+
+
 class _Unpickler(pickle.Unpickler):
     """Builds dictionaries, NumPy arrays and torch tensors; every other name is refused.
 
@@ -238,14 +258,25 @@ class _Unpickler(pickle.Unpickler):
         self.file = file
 
     def load(self) -> Any:
-        """As `pickle.Unpickler`, which would take memory for whatever place in its memo is named.
+        """As `pickle.Unpickler`, but no small file takes memory or time without end.
 
-        Sizes that leave the file are an error of `genops`.
+        It would take memory for whatever place in its memo is named, and time to hash tuples of
+        tuples that are the same ones. Sizes that leave the file are an error of `genops`.
         """
-        start = self.file.tell()
+        start, before, shared = self.file.tell(), "", 0
+        memo: dict[int, bool] = {}  # place -> whether a tuple may be there
         for opcode, argument, _ in pickletools.genops(self.file):
-            if opcode.name.endswith("PUT") and argument > MOST_OBJECTS:
-                raise UserError(f"refused: its pickle has over {MOST_OBJECTS} objects")
+            if opcode.name in _PUTS:
+                place = len(memo) if opcode.name == "MEMOIZE" else int(argument)
+                memo[place] = before not in _NO_TUPLES
+                if max(place, len(memo)) > MOST_OBJECTS:
+                    raise UserError(f"refused: its pickle has over {MOST_OBJECTS} objects")
+            elif opcode.name in _GETS:
+                shared += memo.get(int(argument), True)
+            shared += opcode.name == "DUP"
+            if shared > SHARED_TUPLES:
+                raise UserError("refused: its pickle uses tuples over and over")
+            before = opcode.name
         self.file.seek(start)
         return super().load()
 
@@ -258,7 +289,7 @@ class _Unpickler(pickle.Unpickler):
             ("_codecs", "encode"): lambda text, _: text.encode("latin-1"),
             ("torch._utils", "_rebuild_tensor"): _tensor,  # of 2017, as torchvision's VGGs
             ("torch._utils", "_rebuild_tensor_v2"): lambda *args: _tensor(*args[:4]),
-            ("torch._utils", "_rebuild_parameter"): lambda tensor, *_: tensor,
+            ("torch._utils", "_rebuild_parameter"): lambda tensor, *_: _parameter(tensor),
             ("numpy.core.multiarray", "_reconstruct"): lambda *_: _PickledArray(),
             ("numpy._core.multiarray", "_reconstruct"): lambda *_: _PickledArray(),
             ("numpy.core.numeric", "_frombuffer"): _from_buffer,  # protocol 5
@@ -286,6 +317,13 @@ _TORCH_STORAGES = {
 }
 
 _Storages = dict[str, bytes]
+
+
+def _parameter(tensor: Any) -> Any:
+    """A tensor's own tensor; nothing else."""
+    if not callable(tensor):
+        raise UserError("refused: a parameter of its pickle is no tensor")
+    return tensor
 
 
 def _tensor(
@@ -346,6 +384,8 @@ def _read_torch_zip(path: Path) -> dict[str, np.ndarray]:
         if len(pickles) != 1:
             raise UserError("a zip archive, but not one that torch.save writes")
         _bounded(sum(member.file_size for member in archive.infolist()))
+        if any(member.compress_type > zipfile.ZIP_DEFLATED for member in archive.infolist()):
+            raise UserError("refused: its members are compressed in a way that knows no bounds")
         folder = pickles[0].removesuffix("data.pkl")
         tensors = _Unpickler(io.BytesIO(archive.read(pickles[0]))).load()
         names = [name for name in archive.namelist() if name.startswith(f"{folder}data/")]
@@ -394,7 +434,8 @@ def _read_numpy_pickle(path: Path) -> dict[str, np.ndarray]:
     arrays, count = {}, itertools.count()
 
     def collect(prefix: str, node: Any):
-        if next(count) > MOST_OBJECTS:  # dictionaries may share others, over and over
+        # Dictionaries may share others, over and over.
+        if next(count) > MOST_OBJECTS or len(prefix) > LONGEST_NAME:
             raise UserError(f"refused: its pickle has over {MOST_OBJECTS} objects")
         if isinstance(node, _PickledArray):
             arrays[prefix] = node.array

@@ -26,6 +26,7 @@ Guides = dict[str, str] | str
 SHARE = 0.005  # of a guide's pixels: what a colour must cover to be a region
 NEAR = 32  # of 255 levels: colours that differ no more in any channel are one
 MOST = 32  # regions of a colour-coded picture
+MOST_COLOURS = 1 << 18  # of its pixels, which edges and compression make many
 
 
 def parse(spec: str) -> Guides:
@@ -113,6 +114,11 @@ def _split(path: str, names: Iterable[str]) -> dict[str, Mask]:
     pixels = np.rint(images.read(path) * 255).astype(np.uint8)
     codes = pixels @ np.array([1 << 16, 1 << 8, 1])
     colours, index = np.unique(codes, return_inverse=True)
+    if len(colours) > MOST_COLOURS:
+        raise UserError(
+            f"{path} looks like no colour-coded guide: it has {len(colours)} colours; paint each "
+            "region in one colour"
+        )
     index = index.reshape(codes.shape)
     spread = ndimage.maximum_filter(pixels, (2, 2, 1)) - ndimage.minimum_filter(pixels, (2, 2, 1))
     counts = np.bincount(index[spread.max(-1) <= NEAR], minlength=len(colours))

@@ -45,11 +45,13 @@ def read(path: str | Path, size: int | None = None, smallest: int = 1) -> Pictur
       smallest: shortest side, in pixels, that the file and the result may have.
 
     Returns:
-      The picture, not to be written to: a file that did not change is read once.
+      The picture, not to be written to: at a size, a file that did not change is read once.
 
     Raises:
       UserError: missing, no picture, damaged, or too small.
     """
+    if size is None:  # large ones are not kept
+        return _read.__wrapped__(path, (), size, smallest)
     try:
         state = Path(path).expanduser().stat()
     except (OSError, RuntimeError):  # `_opening` says what is wrong
@@ -99,6 +101,8 @@ def _opening(path: str | Path) -> Iterator[ImageFile.ImageFile]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow's remarks on odd metadata, and its own limit
             with PillowImage.open(path) as opened:
+                if opened.format == "EPS":  # Ghostscript would run it, for as long as it likes
+                    raise UserError(f"{path} is PostScript, a program; save it as a picture first")
                 yield opened
     except FileNotFoundError:
         raise UserError(f"no picture {path}") from None
@@ -182,7 +186,8 @@ def _decode(opened: ImageFile.ImageFile) -> Picture:
         gray = np.asarray(image, np.float32) / (1 if image.mode == "F" else 65535)
         return np.repeat(gray[..., None], 3, -1)
     if image.has_transparency_data:
-        print(f"{opened.filename}: transparency composited on white", file=sys.stderr)
+        with contextlib.suppress(OSError):  # nobody reads it any more
+            print(f"{opened.filename}: transparency composited on white", file=sys.stderr)
     deep = _deepened(image, opened) if profile in (None, SRGB) else None
     if deep is not None:
         colour, alpha = deep[..., :3], deep[..., 3:]

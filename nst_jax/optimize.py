@@ -263,6 +263,7 @@ def optimize(
     args, rates = jax.device_put((args, rates))  # once, not a chunk
     most = min(every, steps)
     previous = start = done = int(np.max(jax.device_get(state.step)))
+    lost: Any = -1
 
     def dispatch(state: State, stop: int, shown: bool) -> Any:
         count, shown = jax.device_put((np.int32(stop - done), np.bool(shown)))
@@ -284,13 +285,14 @@ def optimize(
         if not last:  # dispatched before the numbers of the chunk before are read
             result = dispatch(state, stop, stop == steps or stop % every == 0)
         progress = _read(previous, done, image, terms, values)
-        if np.min(progress.lost) >= 0:
-            raise NonFiniteLossError(progress.lost)
+        lost = np.where(np.less(lost, 0), progress.lost, lost)  # chunks between are not yielded
+        if np.min(lost) >= 0:
+            raise NonFiniteLossError(lost)
         if done > previous:
             seconds = min(seconds, (time.monotonic() - since) / (done - previous))
         since = time.monotonic()
         if shown or kept or done == start:
-            yield progress._replace(terms=progress.terms if shown else {}, state=kept)
+            yield progress._replace(terms=progress.terms if shown else {}, lost=lost, state=kept)
         if last:
             return state
         previous, done = done, stop

@@ -25,6 +25,7 @@ import resource
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,7 @@ import jax
 import numpy as np
 
 from nst_jax import config, files, folders, images, inputs, pyramid, weights
-from nst_jax.errors import UnwritableError, UserError
+from nst_jax.errors import UnwritableError
 from nst_jax.optimize import Progress
 
 FRAME_MILLISECONDS = 120
@@ -144,34 +145,34 @@ def rewind(workdir: Path, step: int):
     Raises:
       UserError: the folder is gone or cannot be written.
     """
-    lines = _lines(workdir)
+    files.clear(workdir)
+    rows = itertools.takewhile(lambda row: row["step"] < step, _rows(workdir))
     with files.replacing(workdir / "metrics.jsonl") as temporary:
-        rows = itertools.takewhile(lambda line: _step(line) < step, lines)
-        temporary.write_text("".join(f"{row}\n" for row in rows))
+        temporary.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
     (workdir / "result.json").unlink(missing_ok=True)
 
 
 def recorded(workdir: Path) -> Progress | None:
     """Where an experiment stood when metrics.jsonl was last written to; without its picture."""
-    rows = [json.loads(line) for line in _lines(workdir) if math.isfinite(_step(line))]
+    rows = [*_rows(workdir)]
     if not rows:
         return None
     terms = {name: value for name, value in rows[-1].items() if name not in ("step", "seconds")}
     return Progress(rows[-1]["step"], jax.numpy.zeros((0, 0, 3)), terms)
 
 
-def _lines(workdir: Path) -> list[str]:
-    """The lines of metrics.jsonl, where there is one, whatever happened to it."""
+def _rows(workdir: Path) -> Iterator[dict[str, Any]]:
+    """The lines of metrics.jsonl up to the first that is not whole."""
     path = workdir / "metrics.jsonl"
-    return path.read_text(errors="replace").splitlines() if path.exists() else []
-
-
-def _step(line: str) -> float:
-    """The step of a line of metrics.jsonl; infinite where the line was not finished."""
-    try:
-        return float(json.loads(line)["step"])
-    except (ValueError, KeyError, TypeError):
-        return math.inf
+    for line in path.read_text(errors="replace").splitlines() if path.exists() else []:
+        try:
+            row = json.loads(line)
+            whole = math.isfinite(row["step"])
+        except (ValueError, LookupError, TypeError, OverflowError, RecursionError):
+            return
+        if not whole:
+            return
+        yield row
 
 
 def restart(workdir: Path, c: config.Config, used: weights.Weights):
@@ -192,10 +193,11 @@ def finished(workdir: Path, c: config.Config) -> bool:
     steps = sum(scale.steps for scale in pyramid.scales(c))
     try:
         result = json.loads((workdir / "result.json").read_text())
-        now = {name: files.digest(workdir / name) for name in result["sha256"]}
-        whole = painting_path(workdir, c).name in now and result["sha256"] == now
+        names = painting_path(workdir, c).name, "metrics.jsonl", "config.json"
+        now = {name: files.digest(workdir / name) for name in names}
+        whole = result["sha256"] == now
         return whole and (result["status"], result["steps"]) == ("done", steps)
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
         return False
 
 
@@ -237,7 +239,7 @@ def write_frame(workdir: Path, step: int, image: images.Picture, c: config.Confi
 
 def animate(workdir: Path, c: config.Config):
     """Writes the film of all frames that `animation` names."""
-    frames = [images.read(path) for path in sorted((workdir / "frames").glob("*.png"))]
+    frames = [images.read(path) for path in sorted((workdir / "frames").glob("[0-9]*.png"))]
     images.write_animation(workdir / c.animation, frames, FRAME_MILLISECONDS, _note(c))
 
 
@@ -259,20 +261,11 @@ def append_metrics(workdir: Path, progress: Progress, seconds: float):
         raise UnwritableError(f"cannot write to --workdir {workdir}: {error.strerror}") from error
 
 
-def _metrics(workdir: Path) -> list[dict[str, Any]]:
-    """The lines of metrics.jsonl."""
-    try:
-        lines = (workdir / "metrics.jsonl").read_text().splitlines()
-    except OSError as error:
-        raise UserError(f"cannot read --workdir {workdir}: {error.strerror}") from error
-    return [json.loads(line) for line in lines]
-
-
 def write_events(workdir: Path, c: config.Config):
     """Writes metrics.jsonl and the painting as TensorBoard events, at the times they stand for."""
     from tensorboardX import SummaryWriter  # an extra
 
-    rows = _metrics(workdir)
+    rows = [*_rows(workdir)]
     start = time.time() - rows[-1]["seconds"]
     with SummaryWriter(str(workdir)) as writer:
         for row in rows:
@@ -285,13 +278,20 @@ def write_events(workdir: Path, c: config.Config):
 def plot_losses(workdir: Path):
     """Draws metrics.jsonl as losses.png, on logarithmic axes, which leave out zeros.
 
+    What is no number, or not in every line, is left out as well: the file may be damaged.
+
     Raises:
       UserError: the folder is gone or cannot be written.
     """
     from matplotlib.figure import Figure  # half a second, only needed here
 
-    rows = _metrics(workdir)
-    terms = [name for name in rows[0] if name not in ("step", "seconds", "learning_rate")]
+    rows = [*_rows(workdir)]
+    terms = [
+        name
+        for name in (rows[0] if rows else ())
+        if name not in ("step", "seconds", "learning_rate")
+        and all(isinstance(row.get(name), int | float) for row in rows)
+    ]
     groups = {
         "objective (total) and its terms before weights": [n for n in terms if "/" not in n],
         "layers before their lambdas": [n for n in terms if "/" in n],

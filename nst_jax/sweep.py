@@ -24,7 +24,7 @@ import time
 from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from absl import flags
 from ml_collections import config_flags
@@ -32,10 +32,7 @@ from tqdm import tqdm
 
 from nst_jax import axes, commands, config
 from nst_jax.axes import Cell
-from nst_jax.errors import UnwritableError, UserError
-
-if TYPE_CHECKING:
-    from nst_jax.programs import Program
+from nst_jax.errors import UnwritableError, UserError, VersionError
 
 PATIENCE = 300  # seconds that a process waits for process 0, as long as JAX itself would
 
@@ -122,7 +119,7 @@ def sweep(cells: list[Cell], given: config.Config, name: str, workdir: str) -> P
         metrics.prepare(measured)
     folder = folders.open_sweep(workdir, name, described(cells, given, name))
     try:
-        with folders.lock(folder, process):
+        with folders.lock(folder, process if shared else None):
             failed = paint_missing(folder / "cells", cells[process::processes], interrupts)
     except KeyboardInterrupt:
         with contextlib.suppress(UserError):  # the interrupt is what matters
@@ -147,46 +144,53 @@ def paint_missing(
     folder: Path, cells: Sequence[Cell], interrupts: commands.Interruptible
 ) -> dict[str, str]:
     """Paints those cells that are not finished; returns why which failed."""
-    from nst_jax import outputs, programs, pyramid
+    import jax
 
-    missing = [cell for cell in cells if not outputs.finished(folder / cell.name, cell.config)]
+    from nst_jax import batches, outputs, programs, pyramid
+
+    begun = batches.begun(folder, cells)
+    resumed = {cell.name for cell in itertools.chain(*begun)}
+    missing = [
+        cell
+        for cell in cells
+        if cell.name not in resumed and not outputs.finished(folder / cell.name, cell.config)
+    ]
     planned, failed = programs.plan(missing, _BATCH.value)
     for cell in missing:
         if cell.name in failed:
             outputs.fail(folder / cell.name, cell.config, failed[cell.name])
-    steps = sum(
-        s.steps for one in planned for cell in one.cells for s in pyramid.scales(cell.config)
-    )
+    devices = len(jax.local_devices())
+    queue = [*begun]
+    for program in planned:
+        queue += programs.batches(program.cells, program.at_once * devices)
+    steps = sum(s.steps for cell in itertools.chain(*queue) for s in pyramid.scales(cell.config))
     with tqdm(total=steps, unit="step", disable=not sys.stderr.isatty()) as bar:
-        for program in planned:
-            failed |= paint(folder, program, interrupts, bar)
-    return failed
+        return failed | paint(folder, queue, interrupts, bar)
 
 
 def paint(
-    folder: Path, program: "Program", interrupts: commands.Interruptible, bar: tqdm
+    folder: Path, waiting: Sequence[list[Cell]], interrupts: commands.Interruptible, bar: tqdm
 ) -> dict[str, str]:
-    """Paints all cells of a program, each into a folder of its own; returns why which failed.
+    """Paints cells in batches, each into a folder of its own; returns why which failed.
 
     A batch that cannot be painted is halved, until it fits the device or a single cell is to blame.
 
     Raises:
       UnwritableError: the folder is full or gone; no cell is to blame for that.
+      VersionError: a checkpoint is of another version.
       commands.StoppedError: the device failed.
     """
-    import jax
-
     from nst_jax import batches, outputs, programs
 
     failed: dict[str, str] = {}
-    queue = deque(programs.batches(program.cells, program.at_once * len(jax.local_devices())))
+    queue = deque(waiting)
     while queue:
         interrupts.check()
         batch, before = queue.popleft(), bar.n
         try:
             failed |= batches.paint(folder, batch, interrupts, bar)
             continue
-        except UnwritableError:
+        except (UnwritableError, VersionError):
             raise
         except UserError as error:
             message = str(error)

@@ -244,7 +244,7 @@ def load(path: Path, arch: str) -> Weights:
                 if f.name != "layers"
             },
         )
-    except (OSError, KeyError, RuntimeError, ValueError) as error:
+    except (OSError, KeyError, MemoryError, RuntimeError, TypeError, ValueError) as error:
         raise UserError(
             f"cannot read weights {path} ({error}); delete it to fetch it again, or name another"
         ) from error
@@ -307,17 +307,17 @@ def _read_layers(file: h5py.File, path: Path, arch: str) -> formats.Layers:
         raise UserError(f"{path} is not {arch}: missing {missing}, extra {extra}")
     layers: formats.Layers = {}
     for name, shape in shapes.items():
-        kernel, bias = (
-            np.asarray(file.get(f"{name}/{part}", default=np.zeros(0)))
-            for part in ("kernel", "bias")
-        )
-        for part, array, expected in (("kernel", kernel, shape), ("bias", bias, shape[-1:])):
-            if array.shape != expected or array.dtype != np.float32:
+        arrays = []
+        for part, expected in (("kernel", shape), ("bias", shape[-1:])):
+            array: Any = file.get(f"{name}/{part}", default=np.zeros(0))
+            if getattr(array, "shape", None) != expected or array.dtype != np.float32:
+                kind = getattr(array, "dtype", "a folder"), getattr(array, "shape", "")
                 raise UserError(
-                    f"{path}: {name}/{part} is {array.dtype} {array.shape}, "
+                    f"{path}: {name}/{part} is {kind[0]} {kind[1]}, "
                     f"but {arch} needs float32 {expected}"
                 )
-        layers[name] = kernel, bias
+            arrays.append(np.asarray(array))  # read only now that its size is known
+        layers[name] = arrays[0], arrays[1]
     return layers
 
 

@@ -1,5 +1,6 @@
 """What `fuzz.py` damages, small whole files of every kind, and what reads them, as commands do."""
 
+import contextlib
 import functools
 import io
 import json
@@ -49,7 +50,7 @@ def read_picture(path: Path):
     """As a run reads pictures."""
     from nst_jax import images
 
-    read = images.read(path, 64)
+    read = images.read(path, 64, smallest=16)
     assert read.dtype == np.float32 and 0 <= read.min() <= read.max() <= 1
     images.read_alpha(path, read.shape[:2])
 
@@ -84,8 +85,11 @@ def weights() -> list[tuple[str, bytes]]:
 def read_weights(path: Path):
     """As the converter reads them."""
     from nst_jax import formats
+    from nst_jax.errors import UserError
 
     formats.contents(path)
+    with contextlib.suppress(UserError):
+        formats.read(path, "vgg19")  # none is one; but what is in it is looked at
 
 
 @functools.cache

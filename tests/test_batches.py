@@ -102,6 +102,52 @@ def test_a_batch_goes_on_where_it_was_stopped(
         assert one == other
 
 
+def test_a_batch_that_was_being_finished_is_finished(cells, vgg19, tmp_path, monkeypatch):
+    """Stopped after the first cell's result: nothing is painted again but what the end needs."""
+    several, bar = cells("adam", 0.01, 0.1), tqdm(disable=True)
+    batches.paint(tmp_path / "whole", several, Stop(monkeypatch), bar)
+    finish, finished = outputs.finish, []
+
+    def stopping(workdir, *rest):
+        if finished:
+            raise KeyboardInterrupt
+        finished.append(workdir)
+        finish(workdir, *rest)
+
+    monkeypatch.setattr(outputs, "finish", stopping)
+    with pytest.raises(KeyboardInterrupt):
+        batches.paint(tmp_path / "again", several, Stop(monkeypatch), bar)
+    monkeypatch.setattr(outputs, "finish", finish)
+    assert outputs.finished(finished[0], several[0].config)
+    assert batches.begun(tmp_path / "again", several) == [several]
+    assert batches.begun(tmp_path / "again", several[:1]) == []
+    lines = []
+    record = outputs.record
+    monkeypatch.setattr(outputs, "record", lambda *args: (lines.append(1), record(*args))[1])
+    assert batches.paint(tmp_path / "again", several, Stop(monkeypatch), bar) == {}
+    assert len(lines) == 2  # the last line of each
+    assert batches.begun(tmp_path / "again", several) == []
+    for cell in several:
+        one, other = (left(tmp_path / name / cell.name, cell) for name in ("whole", "again"))
+        assert one == other
+
+
+def test_lost_fillers_of_a_batch_are_nobodys(cells, vgg19, tmp_path, monkeypatch):
+    """Of three cells on two devices the last is there twice; it is lost, and the batch goes on."""
+    several, bar = cells("adam", 0.01, 0.1, 3e38), tqdm(disable=True)
+    expected = batches.paint(tmp_path / "whole", several, Stop(monkeypatch), bar)
+    write = checkpoints.write
+
+    def with_filler(workdir, progress, seconds, batch=(), lost=()):
+        write(workdir, progress, seconds, batch, dict(lost) | {3: 1})
+
+    monkeypatch.setattr(checkpoints, "write", with_filler)
+    monkeypatch.setattr(optimize, "LONGEST", 0.0)
+    with pytest.raises(KeyboardInterrupt):
+        batches.paint(tmp_path / "again", several, Stop(monkeypatch, 4), bar)
+    assert batches.paint(tmp_path / "again", several, Stop(monkeypatch), bar) == expected
+
+
 def test_another_batch_begins_anew(cells, vgg19, tmp_path, monkeypatch):
     """One in which a cell is missing that is finished by now, or whose folder was removed."""
     several, bar = cells("adam", 0.01, 0.1, 1.0), tqdm(disable=True)

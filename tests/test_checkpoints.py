@@ -1,3 +1,4 @@
+import contextlib
 import json
 import os
 import resource
@@ -130,6 +131,21 @@ def kept(experiment, vgg19, tmp_path):
     return c, pictures, paths
 
 
+def test_a_scale_of_a_style_of_another_size(experiment, vgg19, tmp_path):
+    """Without content the picture has the style's shape, rounded at its own size first."""
+    Image.fromarray(np.uint8(np.arange(301 * 400 * 3).reshape(301, 400, 3) % 251)).save(
+        tmp_path / "wide.png"
+    )
+    keys = {"content": "", "style": f"{tmp_path}/wide.png", "style_scale": 0.5, "image_size": 100}
+    keys |= {"pyramid.min_size": 70, "pyramid.first_steps": 1, "steps": 1}
+    c, pictures = experiment(**keys)
+    for progress in transfer.paint(c, pictures, vgg19, None, lambda last: True):
+        checkpoints.write(tmp_path, progress, 1.0)
+        found, damaged = checkpoints.newest(tmp_path, c, pictures)
+        assert damaged == []
+        assert found.progress.step == progress.step
+
+
 def header(path, **changes):
     line, payload = path.read_bytes().split(b"\n", 1)
     path.write_bytes(json.dumps(json.loads(line) | changes).encode() + b"\n" + payload)
@@ -148,6 +164,7 @@ DAMAGE = {
     "a scale before the first": lambda path: header(path, scale=-1),
     "no scale": lambda path: header(path, scale=None),
     "another scale": lambda path: header(path, scale=0),
+    "no version": lambda path: header(path, format="nst_jbx checkpoint 2"),
     "infinite": lambda path: header(path, step=float("inf")),
     "a folder": lambda path: (path.unlink(), path.mkdir()),
 }
@@ -188,15 +205,23 @@ def test_a_checkpoint_is_due_after_a_time_and_takes_a_twentieth_at_most(monkeypa
     assert clock.due()
 
 
-def test_a_folder_is_one_commands(tmp_path):
-    with (
-        folders.lock(tmp_path),
-        folders.lock(tmp_path, process=1),
-        pytest.raises(UserError, match="another command is at work"),
-        folders.lock(tmp_path),
-    ):
-        pass
-    (tmp_path / ".lock-0").write_text("left by a killed command")
+@pytest.mark.parametrize(
+    ("first", "second", "both"),
+    [(None, None, False), (None, 1, False), (1, None, False), (1, 1, False), (0, 1, True)],
+)
+def test_a_folder_is_one_commands_or_shared(first, second, both, tmp_path):
+    """`process` of two commands, and whether both may be at work."""
+    with folders.lock(tmp_path, first), contextlib.ExitStack() as stack:
+        if not both:
+            stack.enter_context(pytest.raises(UserError, match="another command is at work"))
+        with folders.lock(tmp_path, second):
+            assert both
+
+
+def test_what_a_killed_command_leaves_is_no_obstacle(tmp_path):
+    for name in (".lock", ".0123456789abcdef.json", "environment.json"):
+        (tmp_path / name).write_text("left")
+    assert folders.open_run(str(tmp_path), "name") == (tmp_path, False)
     with folders.lock(tmp_path):
         pass
 
@@ -261,7 +286,7 @@ def test_the_same_command_goes_on_where_a_signal_stopped_it(name, tmp_path, undi
 
     assert log(workdir) == log(undisturbed)
     assert json.loads((workdir / "result.json").read_text())["status"] == "done"
-    assert not [path for path in workdir.rglob(".*") if path.name != ".lock-0"]
+    assert not [path for path in workdir.rglob(".*") if path.name != ".lock"]
 
 
 def test_a_finished_run_is_left_alone_and_another_refused(undisturbed, tmp_path):
@@ -304,6 +329,7 @@ def test_a_finished_run_can_be_extended(tmp_path):
     (tmp_path / "mine" / ".hidden").touch()
     said = run("--extend_steps=6", f"--workdir={tmp_path}/mine", code=2).stderr
     assert "no run began" in said
+    assert "is not empty" in run(f"--workdir={tmp_path}/mine", code=2).stderr
     assert [path.name for path in (tmp_path / "mine").iterdir()] == [".hidden"]
 
 
@@ -314,7 +340,7 @@ def test_a_second_command_in_the_folder_is_refused(tmp_path):
     with folders.lock(tmp_path):
         said = run(f"--workdir={tmp_path}", code=2).stderr
     assert "another command is at work" in said
-    assert [path.name for path in tmp_path.iterdir()] == [".lock-0"]
+    assert [path.name for path in tmp_path.iterdir()] == [".lock"]
 
 
 def test_a_full_disk_ends_the_run_and_names_what_is_left(tmp_path):

@@ -285,6 +285,14 @@ def test_colour_masks_get_soft_edges_and_share_every_pixel(tmp_path):
         assert 0.02 < ((mask > 0.1) & (mask < 0.9)).mean() < 0.2
 
 
+def test_a_picture_of_too_many_colours_is_refused_at_once(tmp_path):
+    codes = np.arange(1 << 19)
+    pixels = np.stack([codes >> 11, codes >> 3 & 255, codes & 7], -1).reshape(512, 1024, 3)
+    Image.fromarray(pixels.astype(np.uint8)).save(tmp_path / "smooth.png")
+    with pytest.raises(UserError, match="it has 524288 colours"):
+        guides.read(str(tmp_path / "smooth.png"), (32, 64))
+
+
 def test_pictures_that_are_no_colour_coded_guides(tmp_path, rng):
     noise = rng.integers(256, size=(64, 64, 3))
     steps = np.stack(np.meshgrid([0, 60, 120, 180], [0, 85, 170], [0, 85, 170]), -1)

@@ -411,6 +411,13 @@ def test_bad_pictures_are_one_clear_line(tmp_path, case):
             images.read_alpha(tmp_path / name, (4, 4))
 
 
+def test_postscript_is_not_run(tmp_path):
+    Image.new("RGB", (20, 20)).save(tmp_path / "a.eps")
+    (tmp_path / "a.png").write_bytes((tmp_path / "a.eps").read_bytes())
+    with pytest.raises(UserError, match="PostScript"):
+        images.read(tmp_path / "a.png")
+
+
 def test_missing_file_and_folder(tmp_path):
     with pytest.raises(UserError, match="no picture"):
         images.read(tmp_path / "none.jpg")

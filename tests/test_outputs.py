@@ -54,6 +54,27 @@ def test_metrics_are_one_json_object_a_line_and_drawn(tmp_path):
         assert len(plot.convert("RGB").getcolors(1 << 20)) > 10
 
 
+def test_a_damaged_log_is_drawn_as_far_as_it_is_whole(tmp_path):
+    rows = [{"step": 0, "seconds": 0, "total": 2.0, "tv": 1}, {"step": 1, "totbl": 1, "tv": "x"}]
+    lines = [*map(json.dumps, rows), '{"step": 2, "tot']
+    (tmp_path / "metrics.jsonl").write_text("\n".join(lines))
+    outputs.plot_losses(tmp_path)
+    assert (tmp_path / "losses.png").stat().st_size > 1000
+    assert outputs.recorded(tmp_path).step == 1
+    for line in ('{"step": 1' + "0" * 400 + "}", "[" * 100_000, '{"step": null}', "7"):
+        (tmp_path / "metrics.jsonl").write_text(line)
+        assert outputs.recorded(tmp_path) is None
+
+
+def test_what_a_killed_command_was_writing_is_cleared_away(tmp_path):
+    for name in ("frames/.0123456789abcdef.png", "checkpoints/.0123456789abcdef.state", ".mine"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    outputs.rewind(tmp_path, 0)
+    left = sorted(path.name for path in tmp_path.rglob("*") if path.is_file())
+    assert left == [".mine", "metrics.jsonl"]
+
+
 def test_a_folder_deleted_under_the_run_is_one_line(tmp_path):
     with pytest.raises(UserError, match="cannot write to --workdir"):
         outputs.append_metrics(tmp_path / "gone", Progress(0, None, {}), 0.0)

@@ -67,6 +67,20 @@ def flip_a_number(file):
     file["conv4_1/kernel"][0, 0, 0, 0] += 1
 
 
+def claim_forty_gigabytes(file):
+    del file["conv4_1/kernel"]
+    file.create_dataset("conv4_1/kernel", (10**5, 10**5), "f4", chunks=(100, 100))
+
+
+def make_a_folder_of_it(file):
+    del file["conv4_1/kernel"]
+    file.create_group("conv4_1/kernel")
+
+
+def write_the_mean_in_words(file):
+    file.attrs["mean"] = ["a", "b", "c"]
+
+
 def claim_another_network(file):
     file.attrs["arch"] = "vgg16"
 
@@ -82,6 +96,9 @@ def forget_where_from(file):
         (add_layer, r"extra \['conv6_1'\]"),
         (misshape, r"conv2_1/bias is float32 \(3,\)"),
         (flip_a_number, "do not match their checksum"),
+        (claim_forty_gigabytes, r"conv4_1/kernel is float32 \(100000, 100000\)"),
+        (make_a_folder_of_it, "conv4_1/kernel is a folder"),
+        (write_the_mean_in_words, "cannot read weights"),
         (claim_another_network, "holds vgg16, but config.arch is vgg19"),
         (forget_where_from, "not written by this version"),
     ],

@@ -80,7 +80,7 @@ def _plan(path: Path) -> dict[str, Any]:
         ]
         if len(cells) != math.prod(len(axis["labels"]) for axis in axes):
             raise KeyError("cells")
-        if any(cell["name"] != Path(cell["name"]).name for cell in cells):
+        if any(cell["name"] != Path(cell["name"]).name or "\0" in cell["name"] for cell in cells):
             raise KeyError("name")  # a path would lead out of the folder
     except (KeyError, TypeError):
         raise UserError(f"{path} is damaged; start the sweep again in another folder") from None
@@ -127,7 +127,7 @@ def _cell(
         "terms": _numbers(_object(result.get("terms")) or terms),
         "metrics": _numbers(_object(result.get("metrics"))),
         "curve": _curve(rows),
-        "config": _plain(config),
+        "config": config,
         "command": str(planned.get("command") or ""),
         "picture": _painting(workdir, folder, _named(config.get("output"))),
         "frame": _picture(frames[-1], workdir) if frames else None,
@@ -215,7 +215,9 @@ def _number(value: Any) -> int | float | None:
     """A finite number, else None."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
-    return value if math.isfinite(value) else None
+    with contextlib.suppress(OverflowError):  # an integer of hundreds of digits
+        return value if math.isfinite(value) else None
+    return None
 
 
 def _numbers(values: dict[str, Any]) -> dict[str, int | float | None]:
@@ -241,7 +243,7 @@ def _json(path: Path) -> dict[str, Any]:
 
 def _parsed(text: str) -> dict[str, Any]:
     try:
-        return _object(json.loads(text))
+        return _plain(_object(json.loads(text)))
     except (ValueError, RecursionError):
         return {}
 
