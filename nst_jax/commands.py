@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import signal
 import sys
 from collections.abc import Callable, Collection, Iterable, Iterator
@@ -157,16 +158,23 @@ def too_little_memory(c: config.Config) -> str:
     )
 
 
-def out_of_memory(error: RuntimeError) -> bool:
+# How XLA's errors begin. At the dispatch of a program JAX leaves them ValueErrors.
+STATUS = re.compile(
+    "(ABORTED|CANCELLED|DATA_LOSS|DEADLINE_EXCEEDED|FAILED_PRECONDITION|INTERNAL|OUT_OF_RANGE|"
+    "RESOURCE_EXHAUSTED|UNAVAILABLE|UNKNOWN): "
+)
+
+
+def out_of_memory(error: Exception) -> bool:
     """Whether XLA failed for want of memory."""
     return "RESOURCE_EXHAUSTED" in str(error) or "Out of memory" in str(error)
 
 
-def device_failed(error: RuntimeError) -> str:
+def device_failed(error: Exception) -> str:
     """What to say of any other failure of a device, as one that was lost; raises what is none."""
     import jax
 
-    if not isinstance(error, jax.errors.JaxRuntimeError):
+    if not isinstance(error, jax.errors.JaxRuntimeError) and not STATUS.match(str(error)):
         raise error
     return f"the device failed: {str(error).strip().partition(chr(10))[0][:300]}"
 

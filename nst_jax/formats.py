@@ -367,7 +367,7 @@ class _PickledArray:
 
 
 def _from_buffer(
-    content: bytes, dtype: _PickledDtype, shape: tuple, order: Any, axes: Any = None
+    content: bytes | bytearray, dtype: _PickledDtype, shape: tuple, order: Any, axes: Any = None
 ) -> _PickledArray:
     """A NumPy array, as protocol 5 pickles it; `axes` in memory if the order is "K"."""
     pickled, flat = _PickledArray(), np.frombuffer(content, dtype.dtype)

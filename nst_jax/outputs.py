@@ -285,6 +285,8 @@ def plot_losses(workdir: Path):
     """
     from matplotlib.figure import Figure  # half a second, only needed here
 
+    if not (workdir / "metrics.jsonl").is_file():
+        raise UnwritableError(f"cannot read --workdir {workdir}: its metrics.jsonl is gone")
     rows = [*_rows(workdir)]
     terms = [
         name

@@ -144,7 +144,7 @@ def run(
         except UserError as error:
             message = str(error)
             raise UserError(f"{error}{kept}") from error
-        except RuntimeError as error:
+        except (RuntimeError, ValueError) as error:
             if commands.out_of_memory(error):
                 message = commands.too_little_memory(c)
                 raise UserError(f"{message}{kept}") from error

@@ -194,7 +194,7 @@ def paint(
             raise
         except UserError as error:
             message = str(error)
-        except RuntimeError as error:
+        except (RuntimeError, ValueError) as error:
             if not commands.out_of_memory(error):
                 failure = commands.device_failed(error)
                 raise commands.StoppedError(f"{failure}; the same command goes on", 1) from error

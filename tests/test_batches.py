@@ -93,8 +93,8 @@ def test_a_batch_goes_on_where_it_was_stopped(
         batches.paint(tmp_path / "again", several, Stop(monkeypatch, lines), bar)
     first = tmp_path / "again" / several[0].name
     before = json.loads((first / "metrics.jsonl").read_text().splitlines()[0])
-    (state,) = (first / "checkpoints").iterdir()
-    assert int(state.name[:9]) > 0
+    assert all(int(state.name[:9]) > 0 for state in (first / "checkpoints").iterdir())
+    assert checkpoints.batch(first) == [cell.name for cell in several]
     assert batches.paint(tmp_path / "again", several, Stop(monkeypatch), bar) == failed
     assert json.loads((first / "metrics.jsonl").read_text().splitlines()[0]) == before
     for cell in several:

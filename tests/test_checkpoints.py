@@ -137,7 +137,7 @@ def test_a_scale_of_a_style_of_another_size(experiment, vgg19, tmp_path):
         tmp_path / "wide.png"
     )
     keys = {"content": "", "style": f"{tmp_path}/wide.png", "style_scale": 0.5, "image_size": 100}
-    keys |= {"pyramid.min_size": 70, "pyramid.first_steps": 1, "steps": 1}
+    keys |= {"init.noise": 1.0, "pyramid.min_size": 70, "pyramid.first_steps": 1, "steps": 1}
     c, pictures = experiment(**keys)
     for progress in transfer.paint(c, pictures, vgg19, None, lambda last: True):
         checkpoints.write(tmp_path, progress, 1.0)
