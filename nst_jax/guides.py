@@ -26,6 +26,7 @@ Guides = dict[str, str] | str
 SHARE = 0.005  # of a guide's pixels: what a colour must cover to be a region
 NEAR = 32  # of 255 levels: colours that differ no more in any channel are one
 MOST = 32  # regions of a colour-coded picture
+LONGEST = 4096  # side of one, in pixels
 MOST_COLOURS = 1 << 18  # of its pixels, which edges and compression make many
 
 
@@ -110,8 +111,14 @@ def resize(mask: Mask, shape: tuple[int, int]) -> Mask:
 
 
 def _split(path: str, names: Iterable[str]) -> dict[str, Mask]:
-    """The regions of a colour-coded picture as `read` describes, at its own size, in 0 and 1."""
-    pixels = np.rint(images.read(path) * 255).astype(np.uint8)
+    """The regions of a colour-coded picture as `read` describes, in 0 and 1.
+
+    They have its own size; of one longer than `LONGEST` every second row and column is taken, or
+    every third, ...
+    """
+    picture = images.read(path)
+    stride = -(-max(picture.shape) // LONGEST)
+    pixels = np.rint(picture[::stride, ::stride] * 255).astype(np.uint8)
     codes = pixels @ np.array([1 << 16, 1 << 8, 1])
     colours, index = np.unique(codes, return_inverse=True)
     if len(colours) > MOST_COLOURS:

@@ -132,15 +132,16 @@ def prepare(image: np.ndarray, size: int | None, smallest: int, name: str) -> Pi
     """
     if image.ndim != 3 or image.shape[2] != 3 or not image.size:
         raise UserError(f"{name} has shape {image.shape}; a picture is [height, width, 3]")
-    if image.dtype == np.uint8:
-        image = image.astype(np.float32) / 255
-    if image.dtype.kind != "f":
-        raise UserError(f"{name} holds {image.dtype}; a picture holds uint8, or floats in [0, 1]")
-    image = np.asarray(image, np.float32)
-    if not (np.isfinite(image).all() and image.min() >= 0 and image.max() <= 1):
-        raise UserError(f"{name} has values outside [0, 1]")
+    if image.dtype != np.uint8:  # which becomes float only at its last size: it may be large
+        if image.dtype.kind != "f":
+            raise UserError(
+                f"{name} holds {image.dtype}; a picture holds uint8, or floats in [0, 1]"
+            )
+        image = np.asarray(image, np.float32)
+        if not (np.isfinite(image).all() and image.min() >= 0 and image.max() <= 1):
+            raise UserError(f"{name} has values outside [0, 1]")
     _check_size(image.shape, size, smallest, name)
-    return image if size is None else resize(image, fit(image.shape, size))
+    return _unit(image if size is None else _resized(image, fit(image.shape, size)))
 
 
 def _check_size(shape: tuple[int, ...], size: int | None, smallest: int, name: str):
@@ -165,21 +166,38 @@ def fit(shape: tuple[int, ...], size: int) -> tuple[int, int]:
 
 def resize(image: Picture, shape: tuple[int, int]) -> Picture:
     """Resamples to (height, width): antialiased Lanczos in float32, clipped to [0, 1]."""
+    return _resized(image, shape)
+
+
+def _resized(image: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """The same of uint8, too."""
     if image.shape[:2] == shape:
         return image
     return np.stack([_resample(channel, shape) for channel in np.moveaxis(image, -1, 0)], -1)
 
 
-def _resample(plane: Plane, shape: tuple[int, int]) -> Plane:
+def _unit(image: np.ndarray) -> np.ndarray:
+    """uint8 -> float32 in [0, 1]; floats stay."""
+    unit = np.ascontiguousarray(image, np.float32)
+    if image.dtype == np.uint8:
+        unit /= 255  # in place: it is a copy
+    return unit
+
+
+def _resample(plane: np.ndarray, shape: tuple[int, int]) -> Plane:
     height, width = shape
-    resampled = PillowImage.fromarray(np.ascontiguousarray(plane, np.float32)).resize(
+    resampled = PillowImage.fromarray(_unit(plane)).resize(
         (width, height), PillowImage.Resampling.LANCZOS
     )
     return np.clip(np.asarray(resampled), 0, 1)
 
 
-def _decode(opened: ImageFile.ImageFile) -> Picture:
-    """The pixels of an open file, in four moves: turn, widen, composite, convert colours."""
+def _decode(opened: ImageFile.ImageFile) -> np.ndarray:
+    """The pixels of an open file, in four moves: turn, widen, composite, convert colours.
+
+    Returns:
+      [h, w, 3], floats in [0, 1], or uint8 where there are no more bits.
+    """
     profile = opened.info.get("icc_profile")
     image = _turned(opened)
     if image.mode.startswith("I") or image.mode == "F":  # 16-bit integers, floats in [0, 1]
@@ -197,7 +215,7 @@ def _decode(opened: ImageFile.ImageFile) -> Picture:
         image = PillowImage.alpha_composite(PillowImage.new("RGBA", image.size, "white"), image)
     if image.mode not in ("RGB", "L", "CMYK"):
         image = image.convert("L" if image.mode in ("1", "LA") else "RGB")
-    return np.asarray(_to_srgb(image, profile), np.float32) / 255
+    return np.asarray(_to_srgb(image, profile))
 
 
 def _decode_alpha(opened: ImageFile.ImageFile) -> Plane | None:

@@ -42,7 +42,7 @@ def left(workdir: Path) -> tuple[object, ...]:
     """What must be the same: the painting, the frames, and the log but for its times."""
     rows = map(json.loads, (workdir / "metrics.jsonl").read_text().splitlines())
     pictures = [workdir / "final.png", *sorted((workdir / "frames").iterdir())]
-    strays = [path.name for path in workdir.rglob(".*") if not path.name.startswith(".lock-")]
+    strays = [path.name for path in workdir.rglob(".*") if path.name != ".lock"]
     log = [row | {"seconds": None} for row in rows]
     return [(path.name, path.read_bytes()) for path in pictures], log, strays
 

@@ -267,15 +267,15 @@ def test_bfloat16_keeps_the_picture_and_the_losses_in_float32(vgg19, pixels):
     image, style = pixels(64, 64), pixels(64, 48)
     terms, slopes = [], []
     for dtype in (jnp.float32, jnp.bfloat16):
-        network = transfer.network_of(vgg19, STYLE_TAPS, "max", "zero", "auto", False, dtype)
-        knobs = knobs_for({"relu4_1": 1.0}, dict.fromkeys(STYLE_TAPS, 1.0))
+        network = transfer.network_of(vgg19, STYLE_TAPS[:3], "max", "zero", "auto", False, dtype)
+        knobs = knobs_for({"relu3_1": 1.0}, dict.fromkeys(STYLE_TAPS[:3], 1.0))
         args = args_for(network, image[::-1], style, knobs)
-        seen = objective.features(network, image)
+        seen = jax.eval_shape(objective.features, network, image)
         assert {tap.dtype for tap in seen.values()} == {jnp.dtype("float32")}
         inner = {leaf.dtype for leaf in jax.tree.leaves(network.params["convs"])}
         assert inner == {jnp.dtype(dtype)}
-        terms.append(objective.breakdown(image, args))
-        slopes.append(jax.grad(optimize.objective)(image, args))
+        terms.append(jax.jit(objective.breakdown)(image, args))
+        slopes.append(jax.jit(jax.grad(optimize.objective))(image, args))
     assert slopes[1].dtype == jnp.float32
     for name, exact in terms[0].items():
         assert float(terms[1][name]) == pytest.approx(float(exact), rel=0.03), name
