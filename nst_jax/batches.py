@@ -65,6 +65,9 @@ def paint(
     found, _ = checkpoints.newest(folders[0], configs[0], pictures[0], names)
     if found and not all((own / "config.json").is_file() for own in folders):
         found = None
+    missing = [c for c in cells if not outputs.finished(folder / c.name, c.config)]
+    if not found and len(missing) < len(cells):
+        return paint(folder, missing, interrupts, bar) if missing else {}
     lost = {k: at for k, at in found.lost.items() if k < len(cells)} if found else {}
     for k, cell in enumerate(cells):
         if not found:
@@ -105,9 +108,31 @@ def paint(
         lost = {k: int(error.lost.reshape(-1)[k]) for k in range(len(cells))} | lost
     finally:
         interrupts.patient = False
+    failed = finish(folder, cells, pictures, last, lost, seconds, bar)
+    checkpoints.discard(folders[0])
+    return failed
+
+
+def finish(
+    folder: Path,
+    cells: Sequence[Cell],
+    pictures: Sequence[inputs.Pictures],
+    last: dict[int, Progress],
+    lost: dict[int, int],
+    seconds: float,
+    bar: tqdm,
+) -> dict[str, str]:
+    """Writes how each cell of a batch ended; returns why which failed.
+
+    Args:
+      folder, cells, pictures, bar: of the batch.
+      last: of each, by its place, the last with a good picture, if there was one.
+      lost: at which step those were lost that were.
+      seconds: that all have taken.
+    """
     failed = {}
-    for k, cell in enumerate(cells):
-        message, measured = "", {}
+    for k in (*range(1, len(cells)), 0):  # the first has the checkpoints until the end
+        cell, message, measured = cells[k], "", {}
         if k in lost:
             failed[cell.name] = message = str(NonFiniteLossError(lost[k]))
         elif cell.config.metrics:
@@ -116,12 +141,11 @@ def paint(
         if k in last:
             result = outputs.result(last[k], seconds / len(cells), measured, message)
             result |= {"batch": len(cells)}
-            outputs.finish(folders[k], cell.config, result)
+            outputs.finish(folder / cell.name, cell.config, result)
         else:
-            outputs.fail(folders[k], cell.config, message)
+            outputs.fail(folder / cell.name, cell.config, message)
         with contextlib.suppress(OSError):  # nobody reads it any more
             bar.write(f"{cell.name}: {message or 'done'}, {seconds:.1f} s", file=sys.stderr)
-    checkpoints.discard(folders[0])
     return failed
 
 

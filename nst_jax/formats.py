@@ -33,8 +33,8 @@ from nst_jax.architecture import conv_shapes
 from nst_jax.errors import UserError
 
 MOST_BYTES = 2 << 30  # of a file's arrays together; VGG-19 with its dense layers has 0.6 GB
-MOST_OBJECTS = 100_000  # in a pickle
-LONGEST_NAME = 1000  # of an array in it
+MOST_OPERATIONS = 20_000  # of a pickle; those of a VGG are some thousand
+LONGEST_NAME = 1000  # of an array
 SHARED_TUPLES = 20  # of a pickle that are used again
 
 Layers = dict[str, tuple[np.ndarray, np.ndarray]]
@@ -162,6 +162,7 @@ def contents(path: Path) -> dict[str, np.ndarray]:
     try:
         with path.open("rb") as file:
             start = file.read(16)
+        size = path.stat().st_size
     except OSError as error:
         raise UserError(f"cannot read weights {path}: {error.strerror or error}") from error
     container = next((c for c in CONTAINERS if c.matches(start)), None)
@@ -169,6 +170,7 @@ def contents(path: Path) -> dict[str, np.ndarray]:
         known = ", ".join(c.title for c in CONTAINERS)
         raise UserError(f"{path}: not a weights file of a known format ({known})")
     try:
+        _bounded(size)
         return container.read(path)
     except UserError as error:
         raise UserError(f"{path}: {error}") from error
@@ -190,7 +192,7 @@ def _read_hdf5(path: Path) -> dict[str, np.ndarray]:
 
     def collect(name: str, item: Any):
         nonlocal total
-        if isinstance(item, h5py.Dataset):
+        if isinstance(item, h5py.Dataset) and item.dtype.kind in "fiu":  # others know no bounds
             _bounded(total := total + item.nbytes)
             arrays[name] = item[()]
 
@@ -242,6 +244,7 @@ _GETS = {"GET", "BINGET", "LONG_BINGET"}
 # Operations after which no tuple is on top of the stack.
 _NO_TUPLES = {opcode.name for opcode in pickletools.opcodes if "BYTES" in opcode.name}
 _NO_TUPLES |= {"BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8", "UNICODE", "BYTEARRAY8"}
+_NO_TUPLES |= {"STRING", "BINSTRING", "SHORT_BINSTRING"}  # Python 2's
 _NO_TUPLES |= {"GLOBAL", "STACK_GLOBAL", "EMPTY_DICT", "EMPTY_LIST", "REDUCE"}
 
 
@@ -255,7 +258,7 @@ class _Unpickler(pickle.Unpickler):
     def __init__(self, file: io.BufferedIOBase):
         super().__init__(file)
         self.dtypes: dict[str, np.dtype] = {}
-        self.file = file
+        self.file, self.size = file, 0
 
     def load(self) -> Any:
         """As `pickle.Unpickler`, but no small file takes memory or time without end.
@@ -265,15 +268,13 @@ class _Unpickler(pickle.Unpickler):
         """
         start, before, shared = self.file.tell(), "", 0
         memo: dict[int, bool] = {}  # place -> whether a tuple may be there
-        for opcode, argument, _ in pickletools.genops(self.file):
+        for count, (opcode, argument, _) in enumerate(pickletools.genops(self.file)):
+            place = len(memo) if opcode.name == "MEMOIZE" else argument
             if opcode.name in _PUTS:
-                place = len(memo) if opcode.name == "MEMOIZE" else int(argument)
                 memo[place] = before not in _NO_TUPLES
-                if max(place, len(memo)) > MOST_OBJECTS:
-                    raise UserError(f"refused: its pickle has over {MOST_OBJECTS} objects")
-            elif opcode.name in _GETS:
-                shared += memo.get(int(argument), True)
-            shared += opcode.name == "DUP"
+            shared += opcode.name == "DUP" or (opcode.name in _GETS and memo.get(place, True))
+            if max(count, place if opcode.name in _PUTS else 0) > MOST_OPERATIONS:
+                raise UserError(f"refused: its pickle has over {MOST_OPERATIONS} operations")
             if shared > SHARED_TUPLES:
                 raise UserError("refused: its pickle uses tuples over and over")
             before = opcode.name
@@ -286,7 +287,7 @@ class _Unpickler(pickle.Unpickler):
         builders: dict[tuple[str, str], Any] = {
             ("collections", "OrderedDict"): OrderedDict,
             # How protocol 2 writes bytes.
-            ("_codecs", "encode"): lambda text, _: text.encode("latin-1"),
+            ("_codecs", "encode"): self._encoded,
             ("torch._utils", "_rebuild_tensor"): _tensor,  # of 2017, as torchvision's VGGs
             ("torch._utils", "_rebuild_tensor_v2"): lambda *args: _tensor(*args[:4]),
             ("torch._utils", "_rebuild_parameter"): lambda tensor, *_: _parameter(tensor),
@@ -300,6 +301,12 @@ class _Unpickler(pickle.Unpickler):
         if (module, name) not in builders:
             raise UserError(f"refused: its pickle asks for {module}.{name}, which is no array")
         return builders[module, name]
+
+    def _encoded(self, text: str, _: str) -> bytes:
+        """A text's bytes; it may be used over and over."""
+        _bounded(self.size + len(text))
+        self.size += len(text)
+        return text.encode("latin-1")
 
     def persistent_load(self, pid: Any) -> tuple[str, np.dtype]:
         _, dtype, key = pid[:3]
@@ -423,6 +430,7 @@ def _built(tensors: Any, storages: _Storages) -> dict[str, np.ndarray]:
             _bounded(total := total + arrays[name].nbytes)  # tensors may share a storage
     for key in [key for key in arrays if key.endswith("_W_q")]:
         layer = key.removesuffix("_q")
+        _bounded(total := total + arrays[key].size * arrays[f"{layer}_table"][:1].nbytes)
         arrays[layer] = arrays.pop(f"{layer}_table")[arrays.pop(key)]
     return arrays
 
@@ -434,9 +442,10 @@ def _read_numpy_pickle(path: Path) -> dict[str, np.ndarray]:
     arrays, count = {}, itertools.count()
 
     def collect(prefix: str, node: Any):
-        # Dictionaries may share others, over and over.
-        if next(count) > MOST_OBJECTS or len(prefix) > LONGEST_NAME:
-            raise UserError(f"refused: its pickle has over {MOST_OBJECTS} objects")
+        if next(count) > MOST_OPERATIONS:  # dictionaries may share others, over and over
+            raise UserError(f"refused: its pickle has over {MOST_OPERATIONS} dictionaries")
+        if len(prefix) > LONGEST_NAME:
+            raise UserError(f"refused: a name of over {LONGEST_NAME} letters")
         if isinstance(node, _PickledArray):
             arrays[prefix] = node.array
         elif isinstance(node, dict):

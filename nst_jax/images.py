@@ -54,7 +54,7 @@ def read(path: str | Path, size: int | None = None, smallest: int = 1) -> Pictur
         return _read.__wrapped__(path, (), size, smallest)
     try:
         state = Path(path).expanduser().stat()
-    except (OSError, RuntimeError):  # `_opening` says what is wrong
+    except (OSError, RuntimeError, ValueError):  # `_opening` says what is wrong
         return _read(path, (), size, smallest)
     return _read(path, (state.st_ino, state.st_mtime_ns, state.st_size), size, smallest)
 

@@ -277,7 +277,7 @@ def optimize(
         state, image, terms, values = result
         last, shown = done == steps, done == steps or done % every == 0
         kept = jax.device_get(state) if keep(last) else None
-        if kept and kept.image.ndim == 3 and not np.isfinite(kept.image).all():
+        if kept and kept.average.ndim == 3 and not np.isfinite(kept.average).all():
             kept = None  # nothing to go on from; the next step's objective says so
         stop = min(
             done + max(1, int(LONGEST / max(seconds, 1e-6))), done - done % every + every, steps

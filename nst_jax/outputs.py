@@ -102,6 +102,8 @@ def record(
 
 def finish(workdir: Path, c: config.Config, result: dict[str, Any]):
     """Writes what an ended experiment has besides: the film, the curves and, last, result.json."""
+    if not (workdir / "metrics.jsonl").is_file():
+        raise UnwritableError(f"cannot read --workdir {workdir}: its metrics.jsonl is gone")
     if c.animation and result["status"] == "done":
         animate(workdir, c)
     if c.tensorboard:
@@ -265,7 +267,9 @@ def write_events(workdir: Path, c: config.Config):
     """Writes metrics.jsonl and the painting as TensorBoard events, at the times they stand for."""
     from tensorboardX import SummaryWriter  # an extra
 
-    rows = [*_rows(workdir)]
+    rows = [row for row in _rows(workdir) if "seconds" in row]
+    if not rows:
+        return
     start = time.time() - rows[-1]["seconds"]
     with SummaryWriter(str(workdir)) as writer:
         for row in rows:
@@ -285,8 +289,6 @@ def plot_losses(workdir: Path):
     """
     from matplotlib.figure import Figure  # half a second, only needed here
 
-    if not (workdir / "metrics.jsonl").is_file():
-        raise UnwritableError(f"cannot read --workdir {workdir}: its metrics.jsonl is gone")
     rows = [*_rows(workdir)]
     terms = [
         name

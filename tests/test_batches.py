@@ -118,7 +118,8 @@ def test_a_batch_that_was_being_finished_is_finished(cells, vgg19, tmp_path, mon
     with pytest.raises(KeyboardInterrupt):
         batches.paint(tmp_path / "again", several, Stop(monkeypatch), bar)
     monkeypatch.setattr(outputs, "finish", finish)
-    assert outputs.finished(finished[0], several[0].config)
+    assert outputs.finished(finished[0], several[1].config)
+    assert finished[0].name == several[1].name  # the first has the checkpoints
     assert batches.begun(tmp_path / "again", several) == [several]
     assert batches.begun(tmp_path / "again", several[:1]) == []
     lines = []
@@ -130,6 +131,10 @@ def test_a_batch_that_was_being_finished_is_finished(cells, vgg19, tmp_path, mon
     for cell in several:
         one, other = (left(tmp_path / name / cell.name, cell) for name in ("whole", "again"))
         assert one == other
+    before = {path: path.stat().st_mtime_ns for path in finished[0].iterdir()}
+    (tmp_path / "again" / several[0].name / "result.json").unlink()
+    assert batches.paint(tmp_path / "again", several, Stop(monkeypatch), bar) == {}
+    assert before == {path: path.stat().st_mtime_ns for path in finished[0].iterdir()}
 
 
 def test_lost_fillers_of_a_batch_are_nobodys(cells, vgg19, tmp_path, monkeypatch):

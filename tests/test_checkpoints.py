@@ -245,7 +245,7 @@ LONG = (
 )
 
 
-def stopped(workdir, number, after="step 40/"):
+def stopped(workdir, number, after="step 10/"):
     """Starts a run and sends it a signal at a step; its exit code and the last line it printed."""
     process = subprocess.Popen(
         [*COMMAND, *LONG, f"--workdir={workdir}"],

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import published
 import pytest
+import safetensors.numpy
 import scipy.io
 
 from nst_jax import architecture, formats, weights
@@ -156,8 +157,37 @@ def hidden_tuples():
     return shared_tuples_by_memo(b"Nb")  # BUILD with None
 
 
-BOMBS = [far_memo, long_array, shared_dictionaries]
+def many_dictionaries():
+    return b"\x80\x02(" + b"}" * 400_000 + b"t."
+
+
+BOMBS = [many_dictionaries, far_memo, long_array, shared_dictionaries]
 BOMBS += [shared_tuples, shared_tuples_by_memo, hidden_tuples]
+
+
+def test_strings_of_python_2_may_be_used_over_and_over(tmp_path):
+    content = b"\x80\x02}(" + b"U\x07storageq\x01K\x01" + b"h\x01K\x02" * 100 + b"u."
+    (tmp_path / "old.pkl").write_bytes(content)
+    assert formats.contents(tmp_path / "old.pkl") == {}
+
+
+def test_what_a_pickle_or_a_codebook_multiplies_is_bounded(monkeypatch, tmp_path):
+    monkeypatch.setattr(formats, "MOST_BYTES", 10_000)
+    call = b"c_codecs\nencode\nX\xe8\x03\x00\x00" + b"a" * 1000
+    content = b"\x80\x02(" + (call + b"X\x06\x00\x00\x00latin1\x86R") * 9 + b"t."
+    (tmp_path / "a.pkl").write_bytes(content)
+    assert formats.contents(tmp_path / "a.pkl") == {}
+    repeated = call + b"q\x01X\x06\x00\x00\x00latin1\x86R"
+    again = b"c_codecs\nencode\nh\x01X\x06\x00\x00\x00latin1\x86R"
+    (tmp_path / "b.pkl").write_bytes(b"\x80\x02(" + repeated + again * 20 + b"t.")
+    with pytest.raises(UserError, match="refused: it holds over"):
+        formats.contents(tmp_path / "b.pkl")
+    tensors = {
+        "a_W_q": formats._tensor(("0", np.dtype("u1")), 0, (100,), (1,)),
+        "a_W_table": formats._tensor(("1", np.dtype("<f4")), 0, (1, 500), (500, 1)),
+    }
+    with pytest.raises(UserError, match="refused: it holds over"):
+        formats._built(tensors, {"0": bytes(100), "1": bytes(2000)})
 
 
 @pytest.mark.parametrize("write", BOMBS)
@@ -266,16 +296,19 @@ def test_a_misshapen_layer_is_named(tmp_path, rng):
 
 def test_names_and_types_that_no_network_has(tmp_path):
     with h5py.File(tmp_path / "strings.h5", "w") as file:
-        for k, name in enumerate(architecture.conv_shapes("vgg19")):
-            layer = f"block{name[4]}_conv{name[6]}"
-            file[f"{layer}/kernel:0"] = np.full((3, 3, 1, 1), f"{k}", "S4")
-            file[f"{layer}/bias:0"] = np.zeros(1, np.float32)
-    (tmp_path / "digits.pkl").write_bytes(
-        pickle.dumps({f"features.{'1' * 5000}.weight": np.zeros(3, np.float32)})
-    )
-    for name in ("strings.h5", "digits.pkl"):
-        with pytest.raises(UserError, match=name):
+        file["block1_conv1/kernel:0"] = np.full((3, 3, 1, 1), "x" * 4, "S4")
+    digits = f"features.{'1' * 5000}.weight"
+    safetensors.numpy.save_file({digits: np.zeros(3)}, tmp_path / "digits.safetensors")
+    (tmp_path / "digits.pkl").write_bytes(pickle.dumps({digits: np.zeros(3)}))
+    refusals = {
+        "strings.h5": "no VGG layers in it",
+        "digits.safetensors": r"no VGG layers in it \(Exceeds the limit",
+        "digits.pkl": "a name of over 1000 letters",
+    }
+    for name, said in refusals.items():
+        with pytest.raises(UserError, match=said) as caught:
             formats.read(tmp_path / name, "vgg19")
+        assert name in str(caught.value)
 
 
 def test_unknown_missing_and_empty_files(tmp_path):

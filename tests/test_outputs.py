@@ -79,7 +79,7 @@ def test_a_folder_deleted_under_the_run_is_one_line(tmp_path):
     with pytest.raises(UserError, match="cannot write to --workdir"):
         outputs.append_metrics(tmp_path / "gone", Progress(0, None, {}), 0.0)
     with pytest.raises(UserError, match="cannot read --workdir"):
-        outputs.plot_losses(tmp_path / "gone")
+        outputs.finish(tmp_path / "gone", config.default(), outputs.result(None, 0.0))
 
 
 def test_settings_say_what_it_ran_on(tmp_path, vgg19):
