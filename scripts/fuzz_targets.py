@@ -84,10 +84,10 @@ def weights() -> list[tuple[str, bytes]]:
 
 def read_weights(path: Path):
     """As the converter reads them."""
-    from nst_jax import formats
+    from nst_jax import containers, formats
     from nst_jax.errors import UserError
 
-    formats.contents(path)
+    containers.contents(path)
     with contextlib.suppress(UserError):
         formats.read(path, "vgg19")  # none is one; but what is in it is looked at
 

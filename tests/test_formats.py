@@ -12,7 +12,7 @@ import pytest
 import safetensors.numpy
 import scipy.io
 
-from nst_jax import architecture, formats, weights
+from nst_jax import architecture, containers, formats, pickles, weights
 from nst_jax.errors import UserError
 from nst_jax.vgg import VGG
 
@@ -92,7 +92,7 @@ def test_real_layout_of_the_first_layers(tmp_path, rng, monkeypatch):
 def test_a_view_with_strides_is_rebuilt():
     """torch stores channels-last tensors as strided views."""
     array = np.arange(24, dtype=np.float32).reshape(2, 3, 4).transpose(2, 0, 1)
-    flat = formats._tensor(("0", np.dtype("<f4")), 0, array.shape, (1, 12, 4))
+    flat = pickles._tensor(("0", np.dtype("<f4")), 0, array.shape, (1, 12, 4))
     np.testing.assert_array_equal(flat({"0": np.arange(24, dtype="<f4").tobytes()}), array)
 
 
@@ -119,7 +119,7 @@ def test_arrays_in_binary_pickles(protocol, tmp_path, rng):
     array = np.float32(rng.random((2, 3, 4)))
     arrays = {"a": array, "b": np.asfortranarray(array), "c": array.transpose(1, 0, 2)}
     (tmp_path / "a.pkl").write_bytes(pickle.dumps(arrays, protocol))
-    for name, read in formats.contents(tmp_path / "a.pkl").items():
+    for name, read in containers.contents(tmp_path / "a.pkl").items():
         np.testing.assert_array_equal(read, arrays.pop(name))
     assert not arrays
 
@@ -168,26 +168,26 @@ BOMBS += [shared_tuples, shared_tuples_by_memo, hidden_tuples]
 def test_strings_of_python_2_may_be_used_over_and_over(tmp_path):
     content = b"\x80\x02}(" + b"U\x07storageq\x01K\x01" + b"h\x01K\x02" * 100 + b"u."
     (tmp_path / "old.pkl").write_bytes(content)
-    assert formats.contents(tmp_path / "old.pkl") == {}
+    assert containers.contents(tmp_path / "old.pkl") == {}
 
 
 def test_what_a_pickle_or_a_codebook_multiplies_is_bounded(monkeypatch, tmp_path):
-    monkeypatch.setattr(formats, "MOST_BYTES", 10_000)
+    monkeypatch.setattr(pickles, "MOST_BYTES", 10_000)
     call = b"c_codecs\nencode\nX\xe8\x03\x00\x00" + b"a" * 1000
     content = b"\x80\x02(" + (call + b"X\x06\x00\x00\x00latin1\x86R") * 9 + b"t."
     (tmp_path / "a.pkl").write_bytes(content)
-    assert formats.contents(tmp_path / "a.pkl") == {}
+    assert containers.contents(tmp_path / "a.pkl") == {}
     repeated = call + b"q\x01X\x06\x00\x00\x00latin1\x86R"
     again = b"c_codecs\nencode\nh\x01X\x06\x00\x00\x00latin1\x86R"
     (tmp_path / "b.pkl").write_bytes(b"\x80\x02(" + repeated + again * 20 + b"t.")
     with pytest.raises(UserError, match="refused: it holds over"):
-        formats.contents(tmp_path / "b.pkl")
+        containers.contents(tmp_path / "b.pkl")
     tensors = {
-        "a_W_q": formats._tensor(("0", np.dtype("u1")), 0, (100,), (1,)),
-        "a_W_table": formats._tensor(("1", np.dtype("<f4")), 0, (1, 500), (500, 1)),
+        "a_W_q": pickles._tensor(("0", np.dtype("u1")), 0, (100,), (1,)),
+        "a_W_table": pickles._tensor(("1", np.dtype("<f4")), 0, (1, 500), (500, 1)),
     }
     with pytest.raises(UserError, match="refused: it holds over"):
-        formats._built(tensors, {"0": bytes(100), "1": bytes(2000)})
+        pickles._built(tensors, {"0": bytes(100), "1": bytes(2000)})
 
 
 @pytest.mark.parametrize("write", BOMBS)
@@ -195,16 +195,16 @@ def test_a_small_pickle_takes_neither_memory_nor_time(write, tmp_path):
     (tmp_path / "bomb.pkl").write_bytes(write())
     start, before = time.process_time(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     with pytest.raises(UserError, match="refused: its pickle|damaged pickle file"):
-        formats.contents(tmp_path / "bomb.pkl")
+        containers.contents(tmp_path / "bomb.pkl")
     assert time.process_time() - start < 5
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 1 << 20  # kB
 
 
 def test_tensors_that_share_a_storage_are_bounded_too(monkeypatch):
-    monkeypatch.setattr(formats, "MOST_BYTES", 1000)
-    tensors = {str(k): formats._tensor(("0", np.dtype("<f4")), 0, (50,), (1,)) for k in range(6)}
+    monkeypatch.setattr(pickles, "MOST_BYTES", 1000)
+    tensors = {str(k): pickles._tensor(("0", np.dtype("<f4")), 0, (50,), (1,)) for k in range(6)}
     with pytest.raises(UserError, match="refused: it holds over"):
-        formats._built(tensors, {"0": bytes(200)})
+        pickles._built(tensors, {"0": bytes(200)})
 
 
 @pytest.mark.parametrize("write", [evil_pickle, evil_torch, evil_object_array])
@@ -242,15 +242,15 @@ def test_the_memory_of_matlabs_reader_is_bounded(tmp_path, monkeypatch):
     layers = np.empty((1, 1), object)
     layers[0, 0] = layer
     scipy.io.savemat(path, {"layers": layers}, do_compression=True)
-    assert formats.contents(path)["conv1_1/0"].size == 1 << 26
-    monkeypatch.setattr(formats, "MOST_BYTES", 1 << 20)
+    assert containers.contents(path)["conv1_1/0"].size == 1 << 26
+    monkeypatch.setattr(containers, "MOST_BYTES", 1 << 20)
     with pytest.raises(UserError, match="damaged MATLAB 5 file"):
-        formats.contents(path)
+        containers.contents(path)
 
 
 def test_a_tensor_that_leaves_its_storage_is_refused():
     for offset, shape, strides in ((0, (5,), (1,)), (-1, (2,), (1,)), (0, (2, 2), (9, 1))):
-        build = formats._tensor(("0", np.dtype("<f4")), offset, shape, strides)
+        build = pickles._tensor(("0", np.dtype("<f4")), offset, shape, strides)
         with pytest.raises(UserError, match="leaves its storage"):
             build({"0": bytes(16)})
 
@@ -333,5 +333,5 @@ def test_a_file_that_crashes_its_reader_is_one_line(tmp_path):
     damaged[184] = 0x80  # the type of the numbers
     path.write_bytes(damaged)
     with pytest.raises(UserError, match="damaged MATLAB 5 file") as caught:
-        formats.contents(path)
+        containers.contents(path)
     assert "\n" not in str(caught.value)
