@@ -14,7 +14,7 @@ import zipfile
 from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, cast
 
 import numpy as np
 
@@ -61,16 +61,18 @@ class _Unpickler(pickle.Unpickler):
         """
         start, before, shared = self.file.tell(), "", 0
         memo: dict[int, bool] = {}  # place -> whether a tuple may be there
-        for count, (opcode, argument, _) in enumerate(pickletools.genops(self.file)):
-            place = len(memo) if opcode.name == "MEMOIZE" else argument
-            if opcode.name in _PUTS:
+        operations = pickletools.genops(cast(IO[bytes], self.file))
+        for count, (opcode, argument, _) in enumerate(operations):
+            name, place = opcode.name, cast(Any, argument)
+            if name in _PUTS:
+                place = len(memo) if name == "MEMOIZE" else place
                 memo[place] = before not in _NO_TUPLES
-            shared += opcode.name == "DUP" or (opcode.name in _GETS and memo.get(place, True))
-            if max(count, place if opcode.name in _PUTS else 0) > MOST_OPERATIONS:
+            if count > MOST_OPERATIONS or (name in _PUTS and place > MOST_OPERATIONS):
                 raise UserError(f"refused: its pickle has over {MOST_OPERATIONS} operations")
+            shared += name == "DUP" or (name in _GETS and memo.get(place, True))
             if shared > SHARED_TUPLES:
                 raise UserError("refused: its pickle uses tuples over and over")
-            before = opcode.name
+            before = name
         self.file.seek(start)
         return super().load()
 
@@ -171,10 +173,10 @@ def _from_buffer(
 ) -> _PickledArray:
     """A NumPy array, as protocol 5 pickles it; `axes` in memory if the order is "K"."""
     pickled, flat = _PickledArray(), np.frombuffer(content, dtype.dtype)
-    kept = order == "K" and axes is not None
-    pickled.array = (
-        flat.reshape(shape).transpose(axes) if kept else flat.reshape(shape, order=order)
-    )
+    if axes is None:
+        pickled.array = flat.reshape(shape, order=order)
+    else:
+        pickled.array = flat.reshape(shape).transpose(axes)
     return pickled
 
 
