@@ -19,6 +19,8 @@ from jaxtyping import Float
 from nst_jax.architecture import block, conv, relu
 from nst_jax.convolution import Convolution, Frozen
 
+PIECE = 2  # convolutions of a block that gradients compute anew at once
+
 
 class VGG(nnx.Module):
     """A pretrained VGG up to the deepest tap, called with one picture.
@@ -34,8 +36,8 @@ class VGG(nnx.Module):
       pooling: a key of `POOLINGS`; "max" as trained.
       padding: a key of `PADDINGS`; "zero" as trained.
       method: of its convolutions: one of `convolution.METHODS`.
-      rematerialize: whether gradients compute the activations of a block anew instead of keeping
-        them, for half the memory.
+      rematerialize: whether gradients compute activations anew instead of keeping them, two
+        convolutions at once, for half the memory.
       dtype: that activations and their gradients are computed in.
     """
 
@@ -84,15 +86,17 @@ class VGG(nnx.Module):
         seen = {}
         blocks = [[*names] for _, names in itertools.groupby(self.convs, block)]
         for names in blocks:
-            one = functools.partial(self._block, names, names is not blocks[-1])
-            features, own = (rematerialized(one) if self.rematerialize else one)(features)
-            seen |= own
+            for start in range(0, len(names), PIECE):
+                pooled = names is not blocks[-1] and start + PIECE >= len(names)
+                piece = functools.partial(self._piece, names[start : start + PIECE], pooled)
+                features, own = (rematerialized(piece) if self.rematerialize else piece)(features)
+                seen |= own
         return {tap: seen[tap][0].astype(jnp.float32) for tap in self.taps}
 
-    def _block(
+    def _piece(
         self, names: Sequence[str], pooled: bool, features: Array
     ) -> tuple[Array, dict[str, Array]]:
-        """Convolutions with ReLUs between them: what the next block sees, and taps."""
+        """Convolutions with ReLUs between them: what the next piece sees, and taps."""
         seen = {}
         for name in names:
             seen[name] = features = self.convs[name](features)
