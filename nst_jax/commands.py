@@ -7,6 +7,7 @@ import signal
 import sys
 from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
+from types import FrameType
 from typing import NoReturn, TypeVar
 
 from absl import app, flags, logging
@@ -119,11 +120,13 @@ class Interruptible:
     def arm(self):
         """From here on an interrupt raises."""
 
-        def interrupt(number: int, _: object):
+        def interrupt(number: int, frame: FrameType | None):
             if self.seen:
                 os._exit(self.code)
-            self.seen = number  # raised within JAX's garbage collection, the error is lost
-            if not self.patient:
+            self.seen = number
+            # Raised within JAX's garbage collection, the error would be lost, and told of.
+            collects = frame is not None and frame.f_code.co_name == "_xla_gc_callback"
+            if not (self.patient or collects):
                 raise KeyboardInterrupt(self.code)
 
         for name in ("SIGINT", "SIGTERM", "SIGHUP"):
