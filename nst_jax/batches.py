@@ -65,9 +65,10 @@ def paint(
     found, _ = checkpoints.newest(folders[0], configs[0], pictures[0], names)
     if found and not all((own / "config.json").is_file() for own in folders):
         found = None
-    missing = [c for c in cells if not outputs.finished(folder / c.name, c.config)]
-    if not found and len(missing) < len(cells):
-        return paint(folder, missing, interrupts, bar) if missing else {}
+    if not found:  # of a batch whose checkpoint does not serve some may be finished
+        missing = [c for c in cells if not outputs.finished(folder / c.name, c.config)]
+        if len(missing) < len(cells):
+            return paint(folder, missing, interrupts, bar) if missing else {}
     lost = {k: at for k, at in found.lost.items() if k < len(cells)} if found else {}
     for k, cell in enumerate(cells):
         if not found:

@@ -1,7 +1,8 @@
 """Files of arrays in every container that published weights come in: path -> {name: array}.
 
 HDF5, safetensors and MATLAB by their libraries' readers, torch's and plain pickles by `pickles`.
-Nothing in a file is ever run, and no file takes more memory than `MOST_BYTES` of arrays.
+Nothing in a file is ever run, and its arrays take `MOST_BYTES` at most; MATLAB's reader four times
+that.
 """
 
 import dataclasses

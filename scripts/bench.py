@@ -24,8 +24,7 @@ turn, and a table has the median over rounds of the ratio within a round, with i
 largest. Compilation is not counted but by compile, which on a GPU leaves out the search for kernels
 that XLA remembers within a process.
 
-2 CPU cores: step 4 minutes, precision 10, quality 7 at 256 pixels and 20 at 512, sweep 12,
-memory 5, compile 5.
+2 CPU cores: step 4 minutes, quality 7 at 256 pixels and 20 at 512, sweep 12, memory 5, compile 5.
 """
 
 import functools
