@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from nst_jax.transfer import stylize
+    from nst_jax.transfer.paint import stylize
 
 __all__ = ["stylize"]
 
@@ -11,7 +11,7 @@ __all__ = ["stylize"]
 def __getattr__(name: str) -> Any:
     """Imports the engine, and JAX with it, only when it is asked for: `--help` need not wait."""
     if name == "stylize":
-        from nst_jax.transfer import stylize
+        from nst_jax.transfer.paint import stylize
 
         return stylize
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

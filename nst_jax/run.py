@@ -23,14 +23,15 @@ from absl import flags
 from ml_collections import config_flags
 from tqdm import tqdm
 
-from nst_jax import commands, config
+from nst_jax import cli as commands
+from nst_jax import config
 from nst_jax.errors import UserError
 
 if TYPE_CHECKING:
-    from nst_jax.checkpoints import Found
-    from nst_jax.inputs import Pictures
-    from nst_jax.optimize import Progress
-    from nst_jax.weights import Weights
+    from nst_jax.network.weights import Weights
+    from nst_jax.optimize.loop import Progress
+    from nst_jax.runs.checkpoints import Found
+    from nst_jax.transfer.prepare import Pictures
 
 config_flags.DEFINE_config_file(
     "config", None, "Config file, e.g. configs/starry.py, or configs/starry.py:smoke to try it."
@@ -84,8 +85,14 @@ def run(
     interrupts = commands.Interruptible()
     import jax
 
-    from nst_jax import checkpoints, folders, inputs, metrics, outputs, pyramid, report, transfer
-    from nst_jax.optimize import NonFiniteLossError
+    from nst_jax import report
+    from nst_jax.optimize.loop import NonFiniteLossError
+    from nst_jax.runs import checkpoints
+    from nst_jax.runs import record as outputs
+    from nst_jax.runs import workdir as folders
+    from nst_jax.transfer import metrics, pyramid
+    from nst_jax.transfer import paint as transfer
+    from nst_jax.transfer import prepare as inputs
 
     interrupts.arm()
     pictures = inputs.read(c)
@@ -170,7 +177,8 @@ def check_begun(folder: Path, c: config.Config, used: "Weights", extended: int):
     Raises:
       UserError: it had another config, other pictures or other weights.
     """
-    from nst_jax import folders, outputs
+    from nst_jax.runs import record as outputs
+    from nst_jax.runs import workdir as folders
 
     before = folders.read_json(folder / "config.json")
     if before.get("steps") == c.steps - extended:
@@ -189,7 +197,7 @@ def going_on(folder: Path, c: config.Config, pictures: "Pictures") -> "Found | N
     Raises:
       UserError: it is of another version of the project.
     """
-    from nst_jax import checkpoints
+    from nst_jax.runs import checkpoints
 
     found, damaged = checkpoints.newest(folder, c, pictures)
     for text in damaged:

@@ -30,8 +30,10 @@ from absl import flags
 from ml_collections import config_flags
 from tqdm import tqdm
 
-from nst_jax import axes, commands, config
-from nst_jax.axes import Cell
+from nst_jax import cli as commands
+from nst_jax import config
+from nst_jax.config import axes
+from nst_jax.config.axes import Cell
 from nst_jax.errors import UnwritableError, UserError, VersionError
 
 PATIENCE = 300  # seconds that a process waits for process 0, as long as JAX itself would
@@ -66,7 +68,7 @@ def main():
     if not _DRY_RUN.value:
         commands.answer(sweep(cells, given, name, _WORKDIR.value))
         return
-    from nst_jax import programs
+    from nst_jax.runs import plan as programs
 
     commands.answer(programs.table(cells, _BATCH.value))
 
@@ -112,7 +114,10 @@ def sweep(cells: list[Cell], given: config.Config, name: str, workdir: str) -> P
     if not _COORDINATOR.value and (_PROCESSES.value or _PROCESS.value):
         raise UserError("--processes and --process need --coordinator, the HOST:PORT of process 0")
     process, processes = share() if shared else (0, 1)
-    from nst_jax import folders, metrics, outputs, report
+    from nst_jax import report
+    from nst_jax.runs import record as outputs
+    from nst_jax.runs import workdir as folders
+    from nst_jax.transfer import metrics
 
     interrupts.arm()
     for measured in {c.arch: c for c in (cell.config for cell in cells) if c.metrics}.values():
@@ -146,7 +151,10 @@ def paint_missing(
     """Paints those cells that are not finished; returns why which failed."""
     import jax
 
-    from nst_jax import batches, outputs, programs, pyramid
+    from nst_jax.runs import driver as batches
+    from nst_jax.runs import plan as programs
+    from nst_jax.runs import record as outputs
+    from nst_jax.transfer import pyramid
 
     begun = batches.begun(folder, cells)
     resumed = {cell.name for cell in itertools.chain(*begun)}
@@ -180,7 +188,9 @@ def paint(
       VersionError: a checkpoint is of another version.
       commands.StoppedError: the device failed.
     """
-    from nst_jax import batches, outputs, programs
+    from nst_jax.runs import driver as batches
+    from nst_jax.runs import plan as programs
+    from nst_jax.runs import record as outputs
 
     failed: dict[str, str] = {}
     queue = deque(waiting)
@@ -266,7 +276,9 @@ def await_listener(host: str, port: int):
 
 def described(cells: list[Cell], given: config.Config, name: str) -> dict[str, Any]:
     """What sweep.json says: the axes, every cell, and the files that they depend on."""
-    from nst_jax import files, inputs, transfer
+    from nst_jax import files
+    from nst_jax.transfer import paint as transfer
+    from nst_jax.transfer import prepare as inputs
 
     pictures = sorted({path for cell in cells for path in inputs.files_of(cell.config)})
     users = {f"{cell.config.arch} {cell.config.weights}".strip(): cell.config for cell in cells}

@@ -12,7 +12,8 @@ from pathlib import Path
 
 from absl import flags
 
-from nst_jax import commands, report
+from nst_jax import cli as commands
+from nst_jax import report
 from nst_jax.errors import UserError
 from nst_jax.report.server import Server
 

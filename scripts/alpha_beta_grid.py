@@ -12,8 +12,12 @@ variation keeps noise down. A row compiles once: weights are no part of the prog
 
 from absl import flags
 
-from nst_jax import commands, config, images, rules, sheets, specs
+from nst_jax import cli as commands
+from nst_jax import config
+from nst_jax.config import grammar as specs
+from nst_jax.config import rules
 from nst_jax.errors import UserError
+from nst_jax.pictures import images, sheets
 
 _CONTENT = flags.DEFINE_string("content", config.sample_photograph(), "Photograph.")
 _STYLE = flags.DEFINE_string("style", str(config.PICTURES / "starry.jpg"), "Painting.")

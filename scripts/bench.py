@@ -45,8 +45,11 @@ from absl import flags
 from measuring import ROUNDS, STEPS, Row, begun, experiment, rounds, row, sizes, stepped
 from quality import quality
 
-from nst_jax import commands, config, images, inputs
+from nst_jax import cli as commands
+from nst_jax import config
 from nst_jax.errors import UserError
+from nst_jax.pictures import images
+from nst_jax.transfer import prepare as inputs
 
 _JSON = flags.DEFINE_string("json", "", "Also write the table to this file.")
 
@@ -55,7 +58,7 @@ def step() -> Iterator[Row]:
     """A step on a square picture; PyTorch's is the better one of its two layouts."""
     from torch_reference import painter
 
-    from nst_jax import transfer
+    from nst_jax.transfer import paint as transfer
 
     for size in sizes(256, 512):
         c = experiment(size)
@@ -96,7 +99,8 @@ def precision() -> Iterator[Row]:
     """
     from torch_reference import painter
 
-    from nst_jax import programs, transfer
+    from nst_jax.runs import plan as programs
+    from nst_jax.transfer import paint as transfer
 
     for size in sizes(512):
         for name in PRECISIONS:
@@ -146,7 +150,8 @@ def sweep() -> Iterator[Row]:
     """Cells that differ in beta, in batches, against one after another; on a GPU up to 64."""
     import jax
 
-    from nst_jax import programs, transfer
+    from nst_jax.runs import plan as programs
+    from nst_jax.transfer import paint as transfer
 
     counts = (1, 4, 16) if jax.default_backend() == "cpu" else (1, 16, 64)
     for size in sizes(128, 256):
@@ -168,7 +173,7 @@ def sweep() -> Iterator[Row]:
 
 def in_turn(cells: Sequence[Any], pictures: Any, loaded: Any):
     """Paints one after another."""
-    from nst_jax import transfer
+    from nst_jax.transfer import paint as transfer
 
     for c in cells:
         finish(transfer.paint(c, pictures, loaded))
@@ -176,7 +181,8 @@ def in_turn(cells: Sequence[Any], pictures: Any, loaded: Any):
 
 def batched(cells: Sequence[Any], pictures: Any, loaded: Any, most: int):
     """Paints in batches."""
-    from nst_jax import programs, transfer
+    from nst_jax.runs import plan as programs
+    from nst_jax.transfer import paint as transfer
 
     for batch in programs.batches(cells, most):
         finish(transfer.paint_together(batch, [pictures] * len(batch), loaded))
@@ -244,8 +250,8 @@ def compilation() -> Iterator[Row]:
     """Seconds to compile, and from the start of a command to its first step."""
     import jax
 
-    from nst_jax import transfer
-    from nst_jax.optimize import chunk
+    from nst_jax.optimize.loop import chunk
+    from nst_jax.transfer import paint as transfer
 
     jax.config.update("jax_enable_compilation_cache", False)
     ways = {f"{o}, {m}": (o, m) for o in ("adam", "lbfgs") for m in ("auto", "direct")}

@@ -17,8 +17,11 @@ from absl import flags
 from PIL import Image as PillowImage
 from PIL import ImageDraw, ImageFilter
 
-from nst_jax import commands, config, images, rules, sheets
+from nst_jax import cli as commands
+from nst_jax import config
+from nst_jax.config import rules
 from nst_jax.errors import UserError
+from nst_jax.pictures import images, sheets
 
 _FAMILIES = flags.DEFINE_list("families", [], "Which sheets to draw; all if empty.")
 _FOLDER = flags.DEFINE_string("folder", "docs/images", "Where to write them, as FAMILY.jpg.")

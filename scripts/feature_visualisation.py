@@ -23,13 +23,17 @@ from typing import TYPE_CHECKING, Any
 from absl import flags
 from tqdm import tqdm
 
-from nst_jax import architecture, commands, config, images, sheets, specs
+from nst_jax import cli as commands
+from nst_jax import config
+from nst_jax.config import grammar as specs
 from nst_jax.errors import UserError
+from nst_jax.network import architecture
+from nst_jax.pictures import images, sheets
 
 if TYPE_CHECKING:
     from jax import Array
 
-    from nst_jax.objective import Network
+    from nst_jax.losses.objective import Network
 
 _TAPS = flags.DEFINE_string(
     "taps", "relu1_1, conv2_1, conv3_1, conv4_1, conv5_1", "Layers, a row each."
@@ -68,7 +72,7 @@ def main():
         raise UserError("--taps names no layer; give some such as conv3_1")
     channels = channels_of(_CHANNELS.value or [*map(str, range(_COUNT.value))], taps)
 
-    from nst_jax import transfer  # JAX comes with it: --help need not wait
+    from nst_jax.transfer import paint as transfer  # JAX comes with it: --help need not wait
 
     c = config.default()
     c.arch, c.weights = _ARCH.value, _WEIGHTS.value
@@ -105,10 +109,10 @@ def visualise(network: "Network", tap: str, channels: list[int]) -> Any:
     import jax.numpy as jnp
     import numpy as np
 
-    from nst_jax import pyramid
-    from nst_jax.objective import NO_GUIDES, Args, Kinds, Knobs, Targets
-    from nst_jax.optimize import chunk, initial_state, stack
-    from nst_jax.optimizers import Rates, Settings
+    from nst_jax.losses.objective import NO_GUIDES, Args, Kinds, Knobs, Targets
+    from nst_jax.optimize.loop import chunk, initial_state, stack
+    from nst_jax.optimize.optimizers import Rates, Settings
+    from nst_jax.transfer import pyramid
 
     key = jax.random.key(_SEED.value)
     random = np.random.default_rng(_SEED.value)

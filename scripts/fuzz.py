@@ -36,7 +36,7 @@ from typing import Any
 from absl import flags
 from fuzz_targets import TARGETS
 
-from nst_jax import commands
+from nst_jax import cli as commands
 
 _MINUTES = flags.DEFINE_float("minutes", 20.0, "How long to go on.", lower_bound=0)
 _SEED = flags.DEFINE_integer("seed", 0, "Of the damage.")

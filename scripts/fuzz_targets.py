@@ -48,7 +48,7 @@ def pictures() -> list[tuple[str, bytes]]:
 
 def read_picture(path: Path):
     """As a run reads pictures."""
-    from nst_jax import images
+    from nst_jax.pictures import images
 
     read = images.read(path, 64, smallest=16)
     assert read.dtype == np.float32 and 0 <= read.min() <= read.max() <= 1
@@ -84,8 +84,8 @@ def weights() -> list[tuple[str, bytes]]:
 
 def read_weights(path: Path):
     """As the converter reads them."""
-    from nst_jax import containers, formats
     from nst_jax.errors import UserError
+    from nst_jax.network import containers, formats
 
     containers.contents(path)
     with contextlib.suppress(UserError):
@@ -95,7 +95,8 @@ def read_weights(path: Path):
 @functools.cache
 def small_run() -> tuple[Any, Any]:
     """A config and its pictures, tiny."""
-    from nst_jax import config, inputs
+    from nst_jax import config
+    from nst_jax.transfer import prepare as inputs
 
     c = config.sample()
     c.image_size = 32
@@ -107,7 +108,9 @@ def checkpoints() -> list[tuple[str, bytes]]:
     """One checkpoint."""
     import jax
 
-    from nst_jax import checkpoints, optimize, transfer
+    from nst_jax.optimize import loop as optimize
+    from nst_jax.runs import checkpoints
+    from nst_jax.transfer import paint as transfer
 
     c, given = small_run()
     start = np.full((*given.shape, 3), 0.5, np.float32)
@@ -121,8 +124,8 @@ def checkpoints() -> list[tuple[str, bytes]]:
 
 def read_checkpoint(path: Path):
     """As a run that goes on reads it."""
-    from nst_jax import checkpoints
     from nst_jax.errors import UserError
+    from nst_jax.runs import checkpoints
 
     try:
         checkpoints.read(path, *small_run())
@@ -132,7 +135,7 @@ def read_checkpoint(path: Path):
 
 def read_mask(path: Path):
     """As a run reads regions."""
-    from nst_jax import guides
+    from nst_jax.pictures import masks as guides
 
     shape = (40, 52)
     for spec in (f"figure={path}", str(path)):
@@ -162,7 +165,10 @@ def settings() -> list[tuple[str, bytes]]:
 
 def read_settings(path: Path):
     """As the commands read flags."""
-    from nst_jax import axes, config, guides, specs
+    from nst_jax import config
+    from nst_jax.config import axes
+    from nst_jax.config import grammar as specs
+    from nst_jax.pictures import masks as guides
 
     key, _, value = path.read_text("latin-1").partition("=")
     refused = None
@@ -224,7 +230,9 @@ def folders() -> list[tuple[str, bytes]]:
 
 def read_folder(path: Path):
     """As a command that goes on, and as the report."""
-    from nst_jax import config, folders, outputs, report
+    from nst_jax import config, report
+    from nst_jax.runs import record as outputs
+    from nst_jax.runs import workdir as folders
 
     name = path.name.partition(".")[2]
     with tempfile.TemporaryDirectory() as temporary:

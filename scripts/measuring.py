@@ -65,9 +65,9 @@ def begun(c: config.Config, pictures: Any, loaded: Any) -> tuple[Any, Any, Any, 
     """What `optimize.chunk` takes for an experiment's first steps: settings, state, args, rates."""
     import jax
 
-    from nst_jax import transfer
-    from nst_jax.optimize import initial_state
-    from nst_jax.starts import start_image
+    from nst_jax.optimize.loop import initial_state
+    from nst_jax.transfer import paint as transfer
+    from nst_jax.transfer.starts import start_image
 
     settings = transfer.settings_of(c)
     args = transfer.problem(c, pictures, transfer.network_for(c, loaded))
@@ -77,7 +77,7 @@ def begun(c: config.Config, pictures: Any, loaded: Any) -> tuple[Any, Any, Any, 
 
 def stepped(c: config.Config, pictures: Any, loaded: Any) -> Callable[[], None]:
     """A function that takes a chunk of steps and goes on where the last one ended."""
-    from nst_jax.optimize import chunk
+    from nst_jax.optimize.loop import chunk
 
     settings, start, args, rates = begun(c, pictures, loaded)
     count = STEPS.value

@@ -17,7 +17,8 @@ import numpy as np
 from absl import flags
 from PIL import Image, ImageDraw, ImageFilter
 
-from nst_jax import commands, files
+from nst_jax import cli as commands
+from nst_jax import files
 from nst_jax.errors import UserError
 
 _OUTPUT = flags.DEFINE_string("output", "images/starry.jpg", "Picture to write.")

@@ -9,7 +9,9 @@ import numpy as np
 from absl import flags
 from measuring import Row, sizes
 
-from nst_jax import config, images, inputs, sheets
+from nst_jax import config
+from nst_jax.pictures import images, sheets
+from nst_jax.transfer import prepare as inputs
 
 _CONTENT = flags.DEFINE_string("content", "", "Photograph of `quality`; the sample's if empty.")
 _STYLE = flags.DEFINE_string("style", "", "Painting of `quality`; the one in images/ if empty.")
@@ -52,8 +54,8 @@ def quality() -> Iterator[Row]:
     import jax
     from torch_reference import painter
 
-    from nst_jax import transfer
-    from nst_jax.objective import objective
+    from nst_jax.losses.objective import objective
+    from nst_jax.transfer import paint as transfer
 
     for size in sizes(256):
         c = config.load(NEURAL_STYLE)
@@ -103,7 +105,7 @@ def followed(
     c: config.Config, pictures: Any, loaded: Any, wanted: float, whole: float
 ) -> list[Point]:
     """Paints until the loss is low enough and the last of `SHARES` of a time is over."""
-    from nst_jax import transfer
+    from nst_jax.transfer import paint as transfer
 
     start, points = time.perf_counter(), []
     for progress in transfer.paint(c, pictures, loaded):

@@ -12,7 +12,12 @@ is average pooling; a little total variation keeps the deep layers' noise down.
 
 from absl import flags
 
-from nst_jax import architecture, commands, config, images, rules, sheets, specs
+from nst_jax import cli as commands
+from nst_jax import config
+from nst_jax.config import grammar as specs
+from nst_jax.config import rules
+from nst_jax.network import architecture
+from nst_jax.pictures import images, sheets
 
 CONTENT_TAPS = tuple(f"relu{block}_2" for block in range(1, 6))
 

@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 from absl import flags
 
-from nst_jax import commands, images
+from nst_jax import cli as commands
 from nst_jax.errors import UserError
+from nst_jax.pictures import images
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of a finished run.", required=True)
 _OUTPUT = flags.DEFINE_string("output", "side_by_side.jpg", "Picture to write.")

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from absl import flags
 
-from nst_jax import commands
+from nst_jax import cli as commands
 
 _KILLS = flags.DEFINE_integer("kills", 50, "Runs to kill, for each optimiser.", lower_bound=1)
 _OPTIMIZERS = flags.DEFINE_list("optimizers", ["adam", "lbfgs"], "Which to try.")

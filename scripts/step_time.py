@@ -20,11 +20,16 @@ import numpy as np
 from absl import flags
 from measuring import ROUNDS, STEPS, begun, ongoing, rounds, stepped
 
-from nst_jax import commands, config, images, inputs, rules, specs
+from nst_jax import cli as commands
+from nst_jax import config
+from nst_jax.config import grammar as specs
+from nst_jax.config import rules
 from nst_jax.errors import UserError
+from nst_jax.pictures import images
+from nst_jax.transfer import prepare as inputs
 
 if TYPE_CHECKING:
-    from nst_jax.objective import Args
+    from nst_jax.losses.objective import Args
 
 _ROWS = flags.DEFINE_string("rows", "", "Rows to measure, by their first letters; all if empty.")
 _SIZE = flags.DEFINE_integer("size", 192, "Longer side of the painting.", lower_bound=32)
@@ -84,7 +89,7 @@ def write_masks(folder: Path):
 
 def side(row: str, folder: str) -> Callable[[], None]:
     """What takes the steps of a row."""
-    from nst_jax import transfer
+    from nst_jax.transfer import paint as transfer
 
     c = config.sample()
     c.image_size = _SIZE.value
@@ -106,7 +111,7 @@ def by_hand(start: Any, args: "Args", count: int, learning_rate: float) -> tuple
     import jax.numpy as jnp
     import optax
 
-    from nst_jax.objective import features
+    from nst_jax.losses.objective import features
 
     adam = optax.adam(learning_rate, b1=0.9, b2=0.99)
 

@@ -12,9 +12,10 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from nst_jax import architecture, config, weights
+from nst_jax import config
 from nst_jax.errors import UserError
-from nst_jax.images import Picture
+from nst_jax.network import architecture, weights
+from nst_jax.pictures.images import Picture
 
 # The losses that there are here: of sums of squares over so many entries or channels, or of
 # differences.

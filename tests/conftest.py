@@ -12,8 +12,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from nst_jax import architecture, images, weights
-from nst_jax.objective import NO_GUIDES, Args, Guides, Kinds, Knobs, Network, targets_from
+from nst_jax.losses.objective import NO_GUIDES, Args, Guides, Kinds, Knobs, Network, targets_from
+from nst_jax.network import architecture, weights
+from nst_jax.pictures import images
 
 ROOT = Path(__file__).parents[1]
 STYLE_TAPS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")

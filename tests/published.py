@@ -17,7 +17,7 @@ import numpy as np
 import scipy.io
 from safetensors.numpy import save_file
 
-from nst_jax import architecture
+from nst_jax.network import architecture
 
 
 def network(rng, arch="vgg19"):

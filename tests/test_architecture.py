@@ -1,6 +1,6 @@
 import pytest
 
-from nst_jax import architecture
+from nst_jax.network import architecture
 
 
 def test_vgg19_has_sixteen_layers_and_vgg16_thirteen():

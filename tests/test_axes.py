@@ -1,6 +1,7 @@
 import pytest
 
-from nst_jax import axes, config
+from nst_jax import config
+from nst_jax.config import axes
 from nst_jax.errors import UserError
 
 

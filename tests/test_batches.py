@@ -6,17 +6,15 @@ import numpy as np
 import pytest
 from tqdm import tqdm
 
-from nst_jax import (
-    axes,
-    batches,
-    checkpoints,
-    commands,
-    config,
-    images,
-    inputs,
-    optimize,
-    outputs,
-)
+from nst_jax import cli as commands
+from nst_jax import config
+from nst_jax.config import axes
+from nst_jax.optimize import loop as optimize
+from nst_jax.pictures import images
+from nst_jax.runs import checkpoints
+from nst_jax.runs import driver as batches
+from nst_jax.runs import record as outputs
+from nst_jax.transfer import prepare as inputs
 
 
 class Stop(commands.Interruptible):

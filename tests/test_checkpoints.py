@@ -13,8 +13,14 @@ import pytest
 from conftest import ROOT
 from PIL import Image
 
-from nst_jax import checkpoints, config, files, folders, inputs, optimize, outputs, transfer
+from nst_jax import config, files
 from nst_jax.errors import UserError
+from nst_jax.optimize import loop as optimize
+from nst_jax.runs import checkpoints
+from nst_jax.runs import record as outputs
+from nst_jax.runs import workdir as folders
+from nst_jax.transfer import paint as transfer
+from nst_jax.transfer import prepare as inputs
 
 SHALLOW = {"content_layers": "relu2_1", "style_layers": "relu1_1, relu2_1"}
 COMMAND = [sys.executable, "-m", "nst_jax.run", "--config", f"{ROOT}/configs/starry.py:smoke"]

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 import scipy.linalg
 
-from nst_jax import color
 from nst_jax.errors import UserError
+from nst_jax.pictures import color
 
 
 def one(*values) -> np.ndarray:

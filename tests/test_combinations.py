@@ -14,10 +14,15 @@ import jax
 import numpy as np
 import pytest
 
-from nst_jax import config, inputs, optimize, optimizers, rules, transfer
-from nst_jax.guides import PROPAGATIONS
+from nst_jax import config
+from nst_jax.config import rules
 from nst_jax.losses.style import STYLE
-from nst_jax.starts import start_image
+from nst_jax.optimize import loop as optimize
+from nst_jax.optimize import optimizers
+from nst_jax.pictures.masks import PROPAGATIONS
+from nst_jax.transfer import paint as transfer
+from nst_jax.transfer import prepare as inputs
+from nst_jax.transfer.starts import start_image
 
 CHOICES = {
     "style_losses": tuple(STYLE),

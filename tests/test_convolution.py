@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 import scipy.signal
 
-from nst_jax import architecture, convolution, transfer
-from nst_jax.convolution import Convolution, convolve, transformed, winograd
-from nst_jax.objective import features
+from nst_jax.losses.objective import features
+from nst_jax.network import architecture, convolution
+from nst_jax.network.convolution import Convolution, convolve, transformed, winograd
+from nst_jax.transfer import paint as transfer
 
 
 def filtered(image, kernel, zeros):

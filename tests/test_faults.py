@@ -23,7 +23,7 @@ ARGUMENTS = (
 
 FAILING_DEVICE = """
 import jax
-from nst_jax import optimize
+from nst_jax.optimize import loop as optimize
 
 objective, evaluated = optimize.objective, []
 

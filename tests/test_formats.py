@@ -12,9 +12,9 @@ import pytest
 import safetensors.numpy
 import scipy.io
 
-from nst_jax import architecture, containers, formats, pickles, weights
 from nst_jax.errors import UserError
-from nst_jax.vgg import VGG
+from nst_jax.network import architecture, containers, formats, pickles, weights
+from nst_jax.network.vgg import VGG
 
 WRITERS = {
     "keras": (published.keras, "h5", "caffe"),

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from nst_jax import architecture, guides
 from nst_jax.errors import UserError
+from nst_jax.network import architecture
+from nst_jax.pictures import masks as guides
 
 # The layers as Simonyan & Zisserman list them: C a convolution, P a pooling.
 LAYERS = {"vgg16": "CCPCCPCCCPCCCPCCC", "vgg19": "CCPCCPCCCCPCCCCPCCCC"}

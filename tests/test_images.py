@@ -9,8 +9,8 @@ import pytest
 import tifffile
 from PIL import Image, ImageCms
 
-from nst_jax import images, writers
 from nst_jax.errors import UserError
+from nst_jax.pictures import images, writers
 
 RED, GREEN = (255, 0, 0), (0, 255, 0)
 FORMATS = [(suffix, bits) for suffix, depths in images.DEPTHS.items() for bits in depths]

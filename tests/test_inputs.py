@@ -3,8 +3,11 @@
 import numpy as np
 import pytest
 
-from nst_jax import config, images, inputs, rules
+from nst_jax import config
+from nst_jax.config import rules
 from nst_jax.errors import UserError
+from nst_jax.pictures import images
+from nst_jax.transfer import prepare as inputs
 
 SHALLOW = {"style_layers": "relu1_1, relu2_1", "content_layers": "relu2_1"}
 

@@ -7,7 +7,7 @@ import optax
 import pytest
 import scipy.optimize
 
-from nst_jax import lbfgs
+from nst_jax.optimize import lbfgs
 
 
 def walk(function, start, memory, steps):

@@ -11,22 +11,17 @@ from PIL import Image
 from scipy import linalg
 from scipy.spatial import distance
 
-from nst_jax import (
-    architecture,
-    color,
-    convolution,
-    guides,
-    optimizers,
-    rules,
-    starts,
-    vgg,
-    writers,
-)
+from nst_jax.config import rules
 from nst_jax.losses import samples, style
 from nst_jax.losses.content import CONTENT
+from nst_jax.losses.context import View
 from nst_jax.losses.smoothness import SMOOTHNESS
 from nst_jax.losses.style import STYLE
-from nst_jax.losses.view import View
+from nst_jax.network import architecture, convolution, vgg
+from nst_jax.optimize import optimizers
+from nst_jax.pictures import color, writers
+from nst_jax.pictures import masks as guides
+from nst_jax.transfer import starts
 
 KEY = jax.random.key(20150826)
 SIDES = 6, 8  # of most features here; few shapes, few compilations

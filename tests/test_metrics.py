@@ -8,10 +8,14 @@ import scipy.linalg
 import scipy.ndimage
 from conftest import STYLE_TAPS
 
-from nst_jax import config, metrics, objective, transfer, weights
+from nst_jax import config
 from nst_jax.errors import UserError
-from nst_jax.inputs import Pictures
+from nst_jax.losses import objective
 from nst_jax.losses.style import Spread
+from nst_jax.network import weights
+from nst_jax.transfer import metrics
+from nst_jax.transfer import paint as transfer
+from nst_jax.transfer.prepare import Pictures
 
 OF_CONTENT = {"lpips", "ssim", "edge_ssim"}
 OF_STYLE = {"style_gram", "style_w2", "sifid"}

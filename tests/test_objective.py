@@ -5,10 +5,7 @@ import pytest
 import reference
 from conftest import STYLE_TAPS, args_for, knobs_for
 
-from nst_jax import transfer
-from nst_jax.guides import receptive_field
-from nst_jax.losses.smoothness import SMOOTHNESS
-from nst_jax.objective import (
+from nst_jax.losses.objective import (
     Guides,
     Kinds,
     breakdown,
@@ -16,6 +13,9 @@ from nst_jax.objective import (
     normalized_gradient,
     objective,
 )
+from nst_jax.losses.smoothness import SMOOTHNESS
+from nst_jax.pictures.masks import receptive_field
+from nst_jax.transfer import paint as transfer
 
 LAMBDAS = {"relu1_1": 0.5, "relu2_1": 0.1, "relu3_1": 0.3, "relu4_1": 0.002, "relu5_1": 0.7}
 TAPS = (*STYLE_TAPS, "relu4_2", "relu2_2")

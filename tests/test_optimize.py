@@ -5,10 +5,11 @@ import pytest
 import scipy.optimize
 from conftest import STYLE_TAPS, args_for, knobs_for
 
-from nst_jax import optimize, transfer
-from nst_jax.objective import Args
-from nst_jax.optimize import NonFiniteLossError, initial_state
-from nst_jax.optimizers import Rates, Settings
+from nst_jax.losses.objective import Args
+from nst_jax.optimize import loop as optimize
+from nst_jax.optimize.loop import NonFiniteLossError, initial_state
+from nst_jax.optimize.optimizers import Rates, Settings
+from nst_jax.transfer import paint as transfer
 
 KNOBS = knobs_for({"relu2_2": 1.0}, {"relu1_1": 100.0, "relu2_1": 1.0}, beta=0.02, tv=1e5)
 ADAM, SGD, LBFGS = (Settings(name) for name in ("adam", "sgd", "lbfgs"))

@@ -4,9 +4,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from nst_jax import config, files, folders, images, outputs
+from nst_jax import config, files
 from nst_jax.errors import UserError
-from nst_jax.optimize import Progress
+from nst_jax.optimize.loop import Progress
+from nst_jax.pictures import images
+from nst_jax.runs import record as outputs
+from nst_jax.runs import workdir as folders
 
 
 def test_default_folders_are_named_by_config_and_time_and_never_shared(tmp_path, monkeypatch):

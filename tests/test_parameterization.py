@@ -3,8 +3,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from nst_jax import rules
-from nst_jax.parameterization import PARAMETERIZATIONS
+from nst_jax.config import rules
+from nst_jax.optimize.parameterization import PARAMETERIZATIONS
 
 SHAPES = [(8, 12), (9, 7), (1, 16), (32, 31)]
 

@@ -6,8 +6,10 @@ import pytest
 from conftest import ROOT
 from test_config import load
 
-from nst_jax import config, inputs, transfer
-from nst_jax.objective import breakdown
+from nst_jax import config
+from nst_jax.losses.objective import breakdown
+from nst_jax.transfer import paint as transfer
+from nst_jax.transfer import prepare as inputs
 
 PRESETS = sorted(path.stem for path in (ROOT / "configs" / "presets").glob("*.py"))
 

@@ -6,7 +6,12 @@ import pytest
 from test_combinations import configured, problem_of, program_of
 from test_config import keys
 
-from nst_jax import axes, config, inputs, optimize, programs, transfer
+from nst_jax import config
+from nst_jax.config import axes
+from nst_jax.optimize import loop as optimize
+from nst_jax.runs import plan as programs
+from nst_jax.transfer import paint as transfer
+from nst_jax.transfer import prepare as inputs
 
 LAYERS = {"content_layers": "", "style_layers": ""}
 TOGETHER = [

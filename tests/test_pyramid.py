@@ -6,9 +6,13 @@ import numpy as np
 import optax
 import pytest
 
-from nst_jax import config, images, inputs, pyramid, transfer
-from nst_jax.optimize import State, initial_state
-from nst_jax.optimizers import OPTIMIZERS, Rates, Settings
+from nst_jax import config
+from nst_jax.optimize.loop import State, initial_state
+from nst_jax.optimize.optimizers import OPTIMIZERS, Rates, Settings
+from nst_jax.pictures import images
+from nst_jax.transfer import paint as transfer
+from nst_jax.transfer import prepare as inputs
+from nst_jax.transfer import pyramid
 
 
 def configured(**values):

@@ -8,7 +8,7 @@ import sys
 import pytest
 from conftest import ROOT
 
-from nst_jax import images
+from nst_jax.pictures import images
 
 README = (ROOT / "README.md").read_text()
 INSTALL = {"pip install -e .", 'pip install -e ".[test]"', 'pip install -e ".[metrics]"'}

@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from nst_jax import images, report
+from nst_jax import report
 from nst_jax.errors import UserError
+from nst_jax.pictures import images
 from nst_jax.report import contact, document
 
 NASTY = "</script><img src=x onerror=alert(1)>\u2028&amp;\"'"

@@ -11,7 +11,8 @@ from urllib.parse import unquote, urlsplit
 import numpy as np
 import pytest
 
-from nst_jax import images, report
+from nst_jax import report
+from nst_jax.pictures import images
 
 pytestmark = pytest.mark.browser
 

@@ -20,8 +20,11 @@ from conftest import ROOT
 from PIL import Image
 from test_images import jpeg, png_header
 
-from nst_jax import commands, config, images, metrics, run
-from nst_jax.optimize import Progress
+from nst_jax import cli as commands
+from nst_jax import config, run
+from nst_jax.optimize.loop import Progress
+from nst_jax.pictures import images
+from nst_jax.transfer import metrics
 
 # At one scale, to compile less; the README's commands run it whole.
 STARRY = ("--config", f"{ROOT}/configs/starry.py:smoke", "--config.pyramid.min_size=0")

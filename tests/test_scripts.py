@@ -10,8 +10,8 @@ from absl import flags
 from conftest import ROOT
 from PIL import Image
 
-from nst_jax import images
 from nst_jax.errors import UserError
+from nst_jax.pictures import images
 
 
 def script(name):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from conftest import ROOT
 
-from nst_jax import images, sheets
+from nst_jax.pictures import images, sheets
 
 
 def flat(height, width, value):
@@ -102,9 +102,11 @@ def test_the_step_written_by_hand_is_one_of_the_defaults():
     """Otherwise its time would say nothing."""
     import step_time
 
-    from nst_jax import config, inputs, transfer
-    from nst_jax.optimize import chunk, initial_state
-    from nst_jax.starts import start_image
+    from nst_jax import config
+    from nst_jax.optimize.loop import chunk, initial_state
+    from nst_jax.transfer import paint as transfer
+    from nst_jax.transfer import prepare as inputs
+    from nst_jax.transfer.starts import start_image
 
     c = config.sample()
     c.image_size = 48

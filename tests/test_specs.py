@@ -2,7 +2,7 @@
 
 import pytest
 
-from nst_jax import specs
+from nst_jax.config import grammar as specs
 from nst_jax.errors import UserError
 
 

@@ -15,10 +15,12 @@ import time
 import numpy as np
 import pytest
 
-from nst_jax import commands, images
+from nst_jax import cli as commands
+from nst_jax.pictures import images
 
 CONFIG = """
-from nst_jax import axes, config
+from nst_jax import config
+from nst_jax.config import axes
 
 def get_config(arg=""):
     options = config.parse_arg(arg, optimizer="adam")
@@ -321,7 +323,8 @@ def test_dry_run_writes_nothing(tiny, tmp_path):
 
 
 IMPATIENT = """
-from nst_jax import commands, sweep
+from nst_jax import sweep
+from nst_jax import cli as commands
 sweep.PATIENCE = 0
 commands.start(lambda: sweep.await_listener("{}", {}))
 """

@@ -7,9 +7,14 @@ import pytest
 from PIL import Image
 
 import nst_jax
-from nst_jax import config, images, inputs, optimize, transfer, weights
+from nst_jax import config
 from nst_jax.errors import UserError
-from nst_jax.starts import start_image
+from nst_jax.network import weights
+from nst_jax.optimize import loop as optimize
+from nst_jax.pictures import images
+from nst_jax.transfer import paint as transfer
+from nst_jax.transfer import prepare as inputs
+from nst_jax.transfer.starts import start_image
 
 FAST = {
     "image_size": 32,

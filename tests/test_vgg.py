@@ -7,10 +7,15 @@ from conftest import STYLE_TAPS, args_for, knobs_for
 from flax import nnx
 from golden import SAMPLES, golden_picture
 
-from nst_jax import architecture, config, objective, optimize, rules, transfer, weights
-from nst_jax.optimize import initial_state
-from nst_jax.optimizers import Rates, Settings
-from nst_jax.vgg import PADDINGS, POOLINGS, VGG
+from nst_jax import config
+from nst_jax.config import rules
+from nst_jax.losses import objective
+from nst_jax.network import architecture, weights
+from nst_jax.network.vgg import PADDINGS, POOLINGS, VGG
+from nst_jax.optimize import loop as optimize
+from nst_jax.optimize.loop import initial_state
+from nst_jax.optimize.optimizers import Rates, Settings
+from nst_jax.transfer import paint as transfer
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ import threading
 
 import pytest
 
-from nst_jax import images
+from nst_jax.pictures import images
 from nst_jax.report.server import Server
 
 

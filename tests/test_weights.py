@@ -10,8 +10,13 @@ import numpy as np
 import published
 import pytest
 
-from nst_jax import architecture, config, files, images, inputs, objective, transfer, weights
+from nst_jax import config, files
 from nst_jax.errors import UserError
+from nst_jax.losses import objective
+from nst_jax.network import architecture, weights
+from nst_jax.pictures import images
+from nst_jax.transfer import paint as transfer
+from nst_jax.transfer import prepare as inputs
 
 
 @pytest.fixture

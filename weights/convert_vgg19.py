@@ -16,7 +16,8 @@ from pathlib import Path
 import numpy as np
 from absl import flags
 
-from nst_jax import commands, weights
+from nst_jax import cli as commands
+from nst_jax.network import weights
 
 _ARCH = flags.DEFINE_enum("arch", "vgg19", list(weights.SOURCES), "The network to convert.")
 _SOURCE = flags.DEFINE_string("source", "", "Name, URL or file; the arch's first name if empty.")

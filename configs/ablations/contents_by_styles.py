@@ -10,7 +10,8 @@ Loss: 5.5e5 and 4.3e5 for the portrait, 4.0e4 and 2.2e5 for the landscape.
 
 from pathlib import Path
 
-from nst_jax import axes, config
+from nst_jax import config
+from nst_jax.config import axes
 
 STARRY = Path(__file__).parents[1] / "starry.py"
 

@@ -8,7 +8,8 @@ Loss: 5.2e5 from the photograph, 5.4e5 from gray and the style's colours, 5.8e5 
 
 from pathlib import Path
 
-from nst_jax import axes, config
+from nst_jax import config
+from nst_jax.config import axes
 
 STARRY = Path(__file__).parents[1] / "starry.py"
 

@@ -8,7 +8,8 @@ Loss: 3.3e4 with relu1_1 alone, 5.5e5 with all five.
 
 from pathlib import Path
 
-from nst_jax import axes, config, rules
+from nst_jax import config
+from nst_jax.config import axes, rules
 
 STARRY = Path(__file__).parents[1] / "starry.py"
 

@@ -8,7 +8,8 @@ Loss: each style loss has a scale of its own; compare metrics instead.
 
 from pathlib import Path
 
-from nst_jax import axes, config, rules
+from nst_jax import config
+from nst_jax.config import axes, rules
 
 STARRY = Path(__file__).parents[1] / "starry.py"
 

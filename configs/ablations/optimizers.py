@@ -9,7 +9,8 @@ Loss: 7.5e5, 6.0e5, 5.2e5 and 5.1e5 with Adam, 4.9e5 with L-BFGS; in Fourier coo
 
 from pathlib import Path
 
-from nst_jax import axes, config
+from nst_jax import config
+from nst_jax.config import axes
 
 STARRY = Path(__file__).parents[1] / "starry.py"
 

@@ -8,7 +8,8 @@ Loss: 1.5e5 with beta 0.0005, 3.4e5, 6.6e5, 1.7e6 with 0.5.
 
 from pathlib import Path
 
-from nst_jax import axes, config
+from nst_jax import config
+from nst_jax.config import axes
 
 STARRY = Path(__file__).parents[1] / "starry.py"
 

@@ -11,7 +11,7 @@ from jax import Array
 from jaxtyping import Float
 
 from nst_jax.losses import samples
-from nst_jax.losses.view import Features, View, magnitude, rows, unit
+from nst_jax.losses.context import Features, View, magnitude, rows, unit
 
 
 def _squared(factor: Callable[[int], float]) -> Callable[..., Float[Array, ""]]:

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Float
 
-from nst_jax.losses.view import Features, View, rows, unit
+from nst_jax.losses.context import Features, View, rows, unit
 
 PAIRED = 1024  # positions drawn by losses that compare each with each
 SORTED = 4096  # positions drawn by losses that sort

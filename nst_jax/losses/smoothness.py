@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Float
 
-from nst_jax.losses.view import magnitude
+from nst_jax.losses.context import magnitude
 
 Image = Float[Array, "h w c"]
 

@@ -16,7 +16,7 @@ from jax import Array
 from jaxtyping import Float
 
 from nst_jax.losses import samples
-from nst_jax.losses.view import Features, View, correlation, mean, rows, second_moment
+from nst_jax.losses.context import Features, View, correlation, mean, rows, second_moment
 
 
 class StyleLoss(NamedTuple):

@@ -8,7 +8,7 @@ contact_sheet.png   the paintings of a sweep, laid out by its axes
 
 from pathlib import Path
 
-from nst_jax import images
+from nst_jax.pictures import images
 from nst_jax.report import contact, reading, tables
 from nst_jax.report.document import page as page
 from nst_jax.report.reading import read as read

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from nst_jax import images, sheets
 from nst_jax.errors import UserError
-from nst_jax.images import Picture
+from nst_jax.pictures import images, sheets
+from nst_jax.pictures.images import Picture
 
 HEIGHT = 160  # of a painting, in pixels
 LONGEST = 16000  # side of a sheet, about: with more cells they are smaller

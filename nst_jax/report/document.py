@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from PIL import Image as PillowImage
 
-from nst_jax import images
 from nst_jax.errors import UserError
+from nst_jax.pictures import images
 
 SCRIPTS = ("dom.js", "charts.js", "data.js", "sheet.js", "plots.js", "table.js", "cell.js")
 LARGE, SMALL = 1024, 160  # longer sides of a picture in the page and in the sheet, in pixels

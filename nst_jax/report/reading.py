@@ -11,7 +11,7 @@ from typing import Any
 
 from PIL import Image as PillowImage
 
-from nst_jax import specs
+from nst_jax.config import grammar as specs
 from nst_jax.errors import UserError
 
 MOST_POINTS = 200  # of a curve

@@ -16,8 +16,8 @@ from flax import nnx
 from jax import Array
 from jaxtyping import Float
 
-from nst_jax.architecture import block, conv, relu
-from nst_jax.convolution import Convolution, Frozen
+from nst_jax.network.architecture import block, conv, relu
+from nst_jax.network.convolution import Convolution, Frozen
 
 PIECE = 2  # convolutions of a block that gradients compute anew at once
 

@@ -11,9 +11,11 @@ import jax
 import numpy as np
 from tqdm import tqdm
 
-from nst_jax import checkpoints, commands, inputs, metrics, outputs, programs, transfer
-from nst_jax.axes import Cell
-from nst_jax.optimize import NonFiniteLossError, Progress
+from nst_jax import cli as commands
+from nst_jax.runs import checkpoints, record as outputs, plan as programs
+from nst_jax.transfer import prepare as inputs, metrics, paint as transfer
+from nst_jax.config.axes import Cell
+from nst_jax.optimize.loop import NonFiniteLossError, Progress
 
 
 def begun(folder: Path, cells: Sequence[Cell]) -> list[list[Cell]]:

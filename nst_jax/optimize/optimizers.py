@@ -6,8 +6,8 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 import optax
 
-from nst_jax.lbfgs import lbfgs
-from nst_jax.patience import halving
+from nst_jax.optimize.lbfgs import lbfgs
+from nst_jax.optimize.plateau import halving
 
 Transformation = optax.GradientTransformationExtraArgs
 

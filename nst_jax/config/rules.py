@@ -8,7 +8,9 @@ from importlib import util
 from pathlib import Path
 from typing import Any
 
-from nst_jax import architecture, specs, writers
+from nst_jax.config import grammar as specs
+from nst_jax.network import architecture
+from nst_jax.pictures import writers
 
 Config = Any  # see nst_jax.config
 

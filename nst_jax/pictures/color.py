@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Float
 
 from nst_jax.errors import UserError
-from nst_jax.images import Picture
+from nst_jax.pictures.images import Picture
 
 Colors = Float[np.ndarray, "... 3"]
 Guide = Float[np.ndarray, "_ _"]  # in [0, 1]: how much of a pixel belongs to a region

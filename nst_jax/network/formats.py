@@ -10,9 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
-from nst_jax.architecture import conv_shapes
-from nst_jax.containers import contents
 from nst_jax.errors import UserError
+from nst_jax.network.architecture import conv_shapes
+from nst_jax.network.containers import contents
 
 Layers = dict[str, tuple[np.ndarray, np.ndarray]]
 

@@ -13,14 +13,15 @@ from typing import Any
 
 from ml_collections import ConfigDict, FrozenConfigDict
 
-from nst_jax import rules, specs
+from nst_jax.config import grammar as specs
+from nst_jax.config import rules
 from nst_jax.errors import UserError
 
 # A ConfigDict, or a FrozenConfigDict once validated: its keys are `default`'s, which type checkers
 # cannot see.
 Config = Any
 
-PICTURES = Path(__file__).parents[1] / "images"  # what the project's own configs paint with
+PICTURES = Path(__file__).parents[2] / "images"  # what the project's own configs paint with
 
 
 def default() -> Config:

@@ -12,10 +12,12 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from nst_jax import architecture, config, inputs, pyramid, transfer
-from nst_jax.axes import Cell
+from nst_jax import config
+from nst_jax.network import architecture
+from nst_jax.transfer import prepare as inputs, pyramid, paint as transfer
+from nst_jax.config.axes import Cell
 from nst_jax.errors import UserError
-from nst_jax.inputs import Pictures
+from nst_jax.transfer.prepare import Pictures
 from nst_jax.losses.style import STYLE
 
 T = TypeVar("T")

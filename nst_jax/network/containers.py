@@ -18,9 +18,9 @@ import numpy as np
 import scipy.io
 from safetensors.numpy import load_file
 
-from nst_jax import pickles
 from nst_jax.errors import UserError
-from nst_jax.pickles import MOST_BYTES, bounded
+from nst_jax.network import pickles
+from nst_jax.network.pickles import MOST_BYTES, bounded
 
 
 def contents(path: Path) -> dict[str, np.ndarray]:

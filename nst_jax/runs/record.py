@@ -32,9 +32,13 @@ from typing import Any
 import jax
 import numpy as np
 
-from nst_jax import config, files, folders, images, inputs, pyramid, weights
+from nst_jax import config, files
+from nst_jax.network import weights
+from nst_jax.pictures import images
+from nst_jax.runs import workdir as folders
+from nst_jax.transfer import prepare as inputs, pyramid
 from nst_jax.errors import UnwritableError
-from nst_jax.optimize import Progress
+from nst_jax.optimize.loop import Progress
 
 FRAME_MILLISECONDS = 120
 PACKAGES = ("nst_jax", "jax", "jaxlib", "flax", "optax", "numpy", "pillow", "h5py")
@@ -68,7 +72,7 @@ def environment(c: config.Config, used: weights.Weights) -> dict[str, Any]:
 
 def git_commit() -> str:
     """The commit of the project's checkout, with "+changes" if it differs; "" outside one."""
-    root = Path(__file__).parents[1]
+    root = Path(__file__).parents[2]
     if not (root / ".git").exists():
         return ""
     command = ["git", "-C", str(root), "describe", "--always", "--abbrev=40"]

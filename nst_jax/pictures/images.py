@@ -21,7 +21,7 @@ from PIL import ImageCms, ImageFile, ImageOps
 
 from nst_jax import files
 from nst_jax.errors import UserError
-from nst_jax.writers import ANIMATIONS, DEPTHS, SRGB, TRANSPARENT, WRITERS
+from nst_jax.pictures.writers import ANIMATIONS, DEPTHS, SRGB, TRANSPARENT, WRITERS
 
 Picture = Float[np.ndarray, "_ _ 3"]
 KEPT = 8  # pictures read last: the cells of a sweep share most of theirs

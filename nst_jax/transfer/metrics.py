@@ -23,14 +23,16 @@ from jax import Array
 from jax.scipy.signal import convolve2d
 from jaxtyping import Float
 
-from nst_jax import architecture, config, specs, weights
+from nst_jax import config
+from nst_jax.config import grammar as specs
 from nst_jax.errors import UserError
-from nst_jax.images import Picture
-from nst_jax.inputs import Pictures
+from nst_jax.losses.context import View
+from nst_jax.losses.objective import ByTap, Image, Network, features
 from nst_jax.losses.style import Spread, spread
-from nst_jax.losses.view import View
-from nst_jax.objective import ByTap, Image, Network, features
-from nst_jax.vgg import VGG
+from nst_jax.network import architecture, weights
+from nst_jax.network.vgg import VGG
+from nst_jax.pictures.images import Picture
+from nst_jax.transfer.prepare import Pictures
 
 Scalar = Float[Array, ""]
 

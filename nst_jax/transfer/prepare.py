@@ -5,9 +5,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from nst_jax import architecture, color, config, guides, images, pyramid, rules, specs
+from nst_jax import config
+from nst_jax.config import grammar as specs
+from nst_jax.config import rules
 from nst_jax.errors import UserError
-from nst_jax.images import Picture
+from nst_jax.network import architecture
+from nst_jax.pictures import color, images
+from nst_jax.pictures import masks as guides
+from nst_jax.pictures.images import Picture
+from nst_jax.transfer import pyramid
 
 NAMED_STARTS = ("content", "style", "gray", "mean", "style_statistics")  # others are files
 

@@ -6,8 +6,8 @@ import jax
 import jax.numpy as jnp
 
 from nst_jax import config
-from nst_jax.optimize import State, initial_state
-from nst_jax.optimizers import OPTIMIZERS, Settings, at_another_size
+from nst_jax.optimize.loop import State, initial_state
+from nst_jax.optimize.optimizers import OPTIMIZERS, Settings, at_another_size
 
 
 class Scale(NamedTuple):

@@ -19,9 +19,9 @@ from jax import Array
 from jaxtyping import Float
 
 from nst_jax.losses.content import CONTENT
+from nst_jax.losses.context import View
 from nst_jax.losses.smoothness import SMOOTHNESS
 from nst_jax.losses.style import STYLE
-from nst_jax.losses.view import View
 
 Image = Float[Array, "h w 3"]
 ByTap = dict[str, Any]  # arrays, by the tap they belong to

@@ -18,11 +18,22 @@ from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 from jaxtyping import Float
 
-from nst_jax import architecture, config, guides, images, inputs, pyramid, specs, weights
+from nst_jax import config
+from nst_jax.config import grammar as specs
 from nst_jax.errors import UserError
-from nst_jax.inputs import Pictures
-from nst_jax.objective import NO_GUIDES, Args, ByTap, Guides, Kinds, Knobs, Network, targets_from
-from nst_jax.optimize import (
+from nst_jax.losses.objective import (
+    NO_GUIDES,
+    Args,
+    ByTap,
+    Guides,
+    Kinds,
+    Knobs,
+    Network,
+    targets_from,
+)
+from nst_jax.network import architecture, weights
+from nst_jax.network.vgg import VGG
+from nst_jax.optimize.loop import (
     Keep,
     NonFiniteLossError,
     Progress,
@@ -31,9 +42,13 @@ from nst_jax.optimize import (
     optimize,
     stack,
 )
-from nst_jax.optimizers import Rates, Settings
-from nst_jax.starts import start_image
-from nst_jax.vgg import VGG
+from nst_jax.optimize.optimizers import Rates, Settings
+from nst_jax.pictures import images
+from nst_jax.pictures import masks as guides
+from nst_jax.transfer import prepare as inputs
+from nst_jax.transfer import pyramid
+from nst_jax.transfer.prepare import Pictures
+from nst_jax.transfer.starts import start_image
 
 
 def knobs_of(c: config.Config, regions: Sequence[str] = ()) -> Knobs:

@@ -7,10 +7,10 @@ import numpy as np
 from PIL import Image as PillowImage
 from PIL import ImageDraw, ImageFont
 
-from nst_jax import images
 from nst_jax.errors import UserError
-from nst_jax.images import Picture
-from nst_jax.writers import WRITERS
+from nst_jax.pictures import images
+from nst_jax.pictures.images import Picture
+from nst_jax.pictures.writers import WRITERS
 
 
 def sheet(

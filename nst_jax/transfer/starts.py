@@ -8,8 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from nst_jax import config, images
-from nst_jax.inputs import Pictures
+from nst_jax import config
+from nst_jax.pictures import images
+from nst_jax.transfer.prepare import Pictures
 
 
 def _style_statistics(pictures: Pictures, mean: np.ndarray, key: Array) -> Array:

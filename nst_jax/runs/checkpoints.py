@@ -21,9 +21,10 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from nst_jax import config, files, inputs, pyramid, transfer
+from nst_jax import config, files
+from nst_jax.transfer import prepare as inputs, pyramid, paint as transfer
 from nst_jax.errors import VersionError
-from nst_jax.optimize import Progress, State, initial_state
+from nst_jax.optimize.loop import Progress, State, initial_state
 
 FORMAT = "nst_jax checkpoint 2"
 FOLDER = "checkpoints"

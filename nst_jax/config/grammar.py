@@ -10,8 +10,8 @@ A number that is left out is 1.
 import math
 import re
 
-from nst_jax import architecture
 from nst_jax.errors import UserError
+from nst_jax.network import architecture
 
 LARGEST = 3e38  # of a weight: about what float32 holds
 

@@ -16,8 +16,9 @@ from PIL import Image as PillowImage
 from scipy import ndimage
 from scipy.cluster.vq import vq
 
-from nst_jax import architecture, images
 from nst_jax.errors import UserError
+from nst_jax.network import architecture
+from nst_jax.pictures import images
 
 Mask = Float32[np.ndarray, "_ _"]
 # A file for each region (empty: the region is the whole picture), or one colour-coded picture.

@@ -18,7 +18,8 @@ from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
 
-from nst_jax import config, specs
+from nst_jax import config
+from nst_jax.config import grammar as specs
 from nst_jax.errors import UserError
 
 MOST_CELLS = 10_000

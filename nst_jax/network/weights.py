@@ -30,9 +30,10 @@ import h5py
 import numpy as np
 from tqdm import tqdm
 
-from nst_jax import containers, files, formats
-from nst_jax.architecture import conv_shapes, relu
+from nst_jax import files
 from nst_jax.errors import UserError
+from nst_jax.network import containers, formats
+from nst_jax.network.architecture import conv_shapes, relu
 
 FORMAT = 1
 _HEADS_SHA256 = "9153a2043dccf3b525d4f13db916e93ef040548ea923b6f2100de5ebac141a78"
@@ -132,7 +133,7 @@ SOURCES: dict[str, dict[str, Package | Download]] = {
 
 def default_path(arch: str) -> Path:
     """`weights/vgg19.h5` in a checkout of this project, else a file in the user's cache folder."""
-    checkout = Path(__file__).parents[1] / "weights"
+    checkout = Path(__file__).parents[2] / "weights"
     if (checkout / "convert_vgg19.py").exists():
         return checkout / f"{arch}.h5"
     return files.user_cache() / f"{arch}.h5"

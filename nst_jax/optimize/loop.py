@@ -20,9 +20,9 @@ from jax import Array
 from jax.sharding import PartitionSpec as P
 from jaxtyping import Float
 
-from nst_jax.objective import Args, Image, breakdown, in_order, objective
-from nst_jax.optimizers import OPTIMIZERS, Rates, Settings
-from nst_jax.parameterization import PARAMETERIZATIONS
+from nst_jax.losses.objective import Args, Image, breakdown, in_order, objective
+from nst_jax.optimize.optimizers import OPTIMIZERS, Rates, Settings
+from nst_jax.optimize.parameterization import PARAMETERIZATIONS
 
 Images = Float[Array, "*paintings h w 3"]
 Keep = Callable[[bool], bool]  # whether these are the last steps -> whether to keep the state

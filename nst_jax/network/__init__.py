@@ -1,0 +1,1 @@
+"""The pretrained network: architecture, convolutions, weights."""

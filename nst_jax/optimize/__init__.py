@@ -1,0 +1,1 @@
+"""Stepping pixels down an objective."""
