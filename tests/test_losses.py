@@ -14,7 +14,7 @@ from scipy.spatial import distance
 from nst_jax.config import rules
 from nst_jax.losses import samples, style
 from nst_jax.losses.content import CONTENT
-from nst_jax.losses.context import View
+from nst_jax.losses.context import Context
 from nst_jax.losses.smoothness import SMOOTHNESS
 from nst_jax.losses.style import STYLE
 from nst_jax.network import architecture, convolution, vgg
@@ -50,16 +50,16 @@ def weighed(mask) -> jax.Array:
 
 @functools.partial(jax.jit, static_argnames="name")
 def described(name: str, features, weights=None):
-    return STYLE[name].describe(look(name, features), View(weights, KEY))
+    return STYLE[name].describe(look(name, features), Context(weights, KEY))
 
 
 @functools.partial(jax.jit, static_argnames="name")
 def measured(name: str, features, target, weights=None, pixels=PIXELS):
     """A style loss's value and its gradient; `target` is as `described` or `mix` left it."""
-    view, finished = View(weights, KEY, pixels), STYLE[name].finish(target)
+    context, finished = Context(weights, KEY, pixels), STYLE[name].finish(target)
 
     def loss(x):
-        return STYLE[name].distance(look(name, x), finished, view)
+        return STYLE[name].distance(look(name, x), finished, context)
 
     return jax.value_and_grad(loss)(jnp.asarray(features))
 
@@ -67,7 +67,7 @@ def measured(name: str, features, target, weights=None, pixels=PIXELS):
 @functools.partial(jax.jit, static_argnames="name")
 def compared(name: str, features, target, weights=None):
     """A content loss's value and its gradient."""
-    return jax.value_and_grad(CONTENT[name])(features, target, View(weights, KEY))
+    return jax.value_and_grad(CONTENT[name])(features, target, Context(weights, KEY))
 
 
 # ---- names
@@ -115,20 +115,20 @@ def test_content_by_hand():
     target, features = jnp.zeros((2, 1, 3)), jnp.array([[[1.0, 2.0, 0.0]], [[0.0, 0.0, 3.0]]])
     expected = {"squared": 14 / (4 * 6), "mse": 14 / 6, "half_sum": 7, "sum": 14}
     for name, value in expected.items():
-        assert CONTENT[name](features, target, View()) == pytest.approx(value)
-        halved = CONTENT[name](features, target, View(jnp.array([[1.0], [0.5]])))
+        assert CONTENT[name](features, target, Context()) == pytest.approx(value)
+        halved = CONTENT[name](features, target, Context(jnp.array([[1.0], [0.5]])))
         assert halved == pytest.approx(value * (5 + 9 / 2) / 14)
 
 
 def test_amplify_by_hand():
     features, channel = jnp.array([[[1.0, 2.0], [3.0, 6.0]]]), jnp.array([0.0, 4.0])
     mean = -(2 + 6) / 2  # of the channel, whatever the length of the direction
-    assert CONTENT["amplify"](features, channel, View()) == pytest.approx(mean)
-    guided = CONTENT["amplify"](features, channel, View(jnp.array([[0.0, 1.0]])))
+    assert CONTENT["amplify"](features, channel, Context()) == pytest.approx(mean)
+    guided = CONTENT["amplify"](features, channel, Context(jnp.array([[0.0, 1.0]])))
     assert guided == pytest.approx(-6 / 2)
     like = jnp.array([[[3.0, 0.0], [0.0, 4.0]]])
     expected = -(1 * 3 + 6 * 4) / (2 * 5)
-    assert CONTENT["amplify"](features, like, View()) == pytest.approx(expected)
+    assert CONTENT["amplify"](features, like, Context()) == pytest.approx(expected)
 
 
 def test_amplify_is_lower_the_more_there_is(rng):
@@ -216,19 +216,19 @@ def test_where_the_content_weight_is_zero_content_is_free(name, rng):
 
 def test_gram_by_hand():
     features = jnp.array([[[1.0, 2.0], [3.0, 0.0]]])  # two positions, two channels
-    np.testing.assert_allclose(style.gram(features, View()), np.array([[1 + 9, 2], [2, 4]]) / 2)
-    guided = style.gram(features, View(jnp.array([[0.25, 0.75]])))
+    np.testing.assert_allclose(style.gram(features, Context()), np.array([[1 + 9, 2], [2, 4]]) / 2)
+    guided = style.gram(features, Context(jnp.array([[0.25, 0.75]])))
     np.testing.assert_allclose(guided, [[0.25 + 6.75, 0.5], [0.5, 1.0]])
 
 
 def test_gram_of_one_hot_channels_is_diagonal():
     features = jax.nn.one_hot(jnp.array([[0, 1, 2], [0, 0, 1]]), 3)
-    np.testing.assert_allclose(style.gram(features, View()), np.diag([3, 2, 1]) / 6)
+    np.testing.assert_allclose(style.gram(features, Context()), np.diag([3, 2, 1]) / 6)
 
 
 def test_style_distances_by_hand():
     """One position of 12 pixels with the activations 2 and 0; a style of zeros."""
-    features, view = jnp.array([[[2.0, 0.0]]]), View(None, KEY, 12)
+    features, context = jnp.array([[[2.0, 0.0]]]), Context(None, KEY, 12)
     expected = {
         "gram": 16 / (4 * 2**2),
         "gram_mse": 16 / 4,
@@ -240,13 +240,13 @@ def test_style_distances_by_hand():
         "mrf": 2**2 / 2,
     }
     for name, value in expected.items():
-        target = STYLE[name].describe(0 * features, view)
-        found = STYLE[name].distance(features, target, view)
+        target = STYLE[name].describe(0 * features, context)
+        found = STYLE[name].distance(features, target, context)
         assert float(found) == pytest.approx(value), name
 
 
 def test_a_shift_costs_the_squared_distance(rng):
-    """Two heaps that differ by a shift v: |v|^2 / n_C, and with lines about that on average."""
+    """Two several that differ by a shift v: |v|^2 / n_C, and with lines about that on average."""
     features, shift = activations(rng), np.float32([0.3, -0.1, 0.2, 0.5, -0.4])
     expected = (shift**2).sum() / 5
     tolerance = {"sliced": 0.3, "mmd_linear": 1e-4, "w2": 1e-2, "histogram": 1e-4}
@@ -363,9 +363,9 @@ def test_cross_gram_enlarges_like_pillow(sides, rng):
     enlarged = np.stack([np.asarray(channel) for channel in channels], -1)
     expected = rows_of(fine).T @ rows_of(enlarged) / (height * width)
     pair = jnp.asarray(fine), jnp.asarray(coarse)
-    found = style.cross_gram(pair, View())
+    found = style.cross_gram(pair, Context())
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
-    off = style.cross_gram_distance(pair, found + 0.5, View())
+    off = style.cross_gram_distance(pair, found + 0.5, Context())
     assert off == pytest.approx(4 * 3 * 0.25 / (4 * 4 * 3), rel=1e-4)
 
 
@@ -560,7 +560,7 @@ def test_a_position_of_weight_two_counts_like_two(name, rng):
 
 @pytest.mark.parametrize("name", STYLE)
 def test_a_mixture_of_one_is_that_one(name, rng):
-    """A mixed heap has more vectors: as many as the same one twice, with quantiles in between."""
+    """A mixed points has more vectors: as many as the same one twice, with quantiles in between."""
     features, one, other = activations(rng), *(described(name, activations(rng)) for _ in range(2))
 
     def mixed(targets, *shares):
@@ -575,7 +575,7 @@ def test_a_mixture_of_one_is_that_one(name, rng):
 
 @pytest.mark.parametrize("name", sorted(STYLE.keys() - PLACED - {"histogram"}))
 def test_two_halves_mixed_are_the_whole(name, rng):
-    """Statistics that are means, and heaps; the mean of two histograms is another thing."""
+    """Statistics that are means, and several; the mean of two histograms is another thing."""
     features, whole = activations(rng), activations(rng)
     halves = [described(name, half) for half in np.split(whole, 2)]
     mixed = STYLE[name].mix(halves, [jnp.float32(0.5)] * 2)
@@ -633,7 +633,7 @@ def test_of_many_positions_a_step_draws_its_own(name, rng):
 
     @jax.jit
     def value(key):
-        return STYLE[name].distance(jnp.asarray(features), target, View(None, key, PIXELS))
+        return STYLE[name].distance(jnp.asarray(features), target, Context(None, key, PIXELS))
 
     values = [float(value(jax.random.key(seed))) for seed in (1, 2, 1)]
     assert values[0] == values[2] != values[1]

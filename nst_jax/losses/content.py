@@ -11,22 +11,24 @@ from jax import Array
 from jaxtyping import Float
 
 from nst_jax.losses import samples
-from nst_jax.losses.context import Features, View, magnitude, rows, unit
+from nst_jax.losses.context import Context, Features, magnitude, rows, unit
 
 
 def _squared(factor: Callable[[int], float]) -> Callable[..., Float[Array, ""]]:
     """J_content = f * sum m_i (a_C - a_G)^2, in squared units of the activations."""
 
-    def distance(features: Features, target: Features, view: View) -> Float[Array, ""]:
+    def distance(features: Features, target: Features, context: Context) -> Float[Array, ""]:
         squares = jnp.square(features - target)
-        if view.weights is not None:
-            squares = view.weights[..., None] * squares
+        if context.weights is not None:
+            squares = context.weights[..., None] * squares
         return factor(features.size) * jnp.sum(squares)
 
     return distance
 
 
-def self_similarity_distance(features: Features, target: Features, view: View) -> Float[Array, ""]:
+def self_similarity_distance(
+    features: Features, target: Features, context: Context
+) -> Float[Array, ""]:
     """Mean over pairs of positions |D_G / sum D_G - D_C / sum D_C| * n, dimensionless.
 
     D_ij = 1 - cos(a_i, a_j), and sums run over i; n = 1024 drawn positions at most, the same in
@@ -34,8 +36,8 @@ def self_similarity_distance(features: Features, target: Features, view: View) -
     (https://arxiv.org/abs/1904.12785), equation 8; the factor n makes it independent of n.
     """
     n = rows(features).shape[0]
-    weights = None if view.weights is None else view.weights.reshape(-1)
-    drawn = samples.positions(min(samples.PAIRED, n), weights, n, view.key)
+    weights = None if context.weights is None else context.weights.reshape(-1)
+    drawn = samples.positions(min(samples.PAIRED, n), weights, n, context.key)
 
     def similarity(picture: Features) -> Array:
         vectors = unit(rows(picture)[drawn])
@@ -45,7 +47,7 @@ def self_similarity_distance(features: Features, target: Features, view: View) -
     return jnp.mean(magnitude(similarity(features) - similarity(target)))
 
 
-def amplify(features: Features, target: Array, view: View) -> Float[Array, ""]:
+def amplify(features: Features, target: Array, context: Context) -> Float[Array, ""]:
     """-sum a_G . t / (n_H n_W |t|): no distance, but a direction: the more of t, the lower.
 
     With the photograph's activations as t it grows what the network sees in it (Mordvintsev et al.
@@ -54,16 +56,16 @@ def amplify(features: Features, target: Array, view: View) -> Float[Array, ""]:
     Args:
       features: [h, w, c].
       target: the same shape, or [c].
-      view: its weights multiply positions.
+      context: its weights multiply positions.
     """
     along = features * target
-    if view.weights is not None:
-        along = view.weights[..., None] * along
+    if context.weights is not None:
+        along = context.weights[..., None] * along
     positions = features.shape[0] * features.shape[1]
     return -jnp.sum(along) / (positions * jnp.linalg.norm(target.reshape(-1)) + 1e-12)
 
 
-# Name -> distance(features, target, view). The target is the photograph's activations.
+# Name -> distance(features, target, context). The target is the photograph's activations.
 CONTENT: dict[str, Callable[..., Float[Array, ""]]] = {
     # 1 / (4 n_H n_W n_C). Gatys, Ecker & Bethge 2015 (https://arxiv.org/abs/1508.06576), equation
     # 1, has 1/2 and does not divide by the size; divided, one alpha serves every layer and size.

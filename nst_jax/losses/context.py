@@ -10,7 +10,7 @@ from jaxtyping import Float
 Features = Float[Array, "h w c"]
 
 
-class View(NamedTuple):
+class Context(NamedTuple):
     """What a loss is told besides activations.
 
     Attributes:

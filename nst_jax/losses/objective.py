@@ -19,7 +19,7 @@ from jax import Array
 from jaxtyping import Float
 
 from nst_jax.losses.content import CONTENT
-from nst_jax.losses.context import View
+from nst_jax.losses.context import Context
 from nst_jax.losses.smoothness import SMOOTHNESS
 from nst_jax.losses.style import STYLE
 
@@ -154,9 +154,9 @@ def targets_from(
         pairs = []
         for image, taps, share, own in zip(style_images, style_taps, shares, regions, strict=True):
             if region in own:
-                view = View(own[region].get(tap), key, image.shape[0] * image.shape[1])
+                context = Context(own[region].get(tap), key, image.shape[0] * image.shape[1])
                 look = _look(taps, _groups(name, knobs.style[name])[tap])
-                pairs.append((share, STYLE[name].describe(look, view)))
+                pairs.append((share, STYLE[name].describe(look, context)))
         loss, total = STYLE[name], sum(share for share, _ in pairs)
         # Where all that have the region count nothing, they count alike.
         scaled = [jnp.where(total > 0, share / total, 1 / len(pairs)) for share, _ in pairs]
@@ -206,8 +206,8 @@ def _layers(image: Image, args: Args) -> Iterator[tuple[str, Any, Array]]:
 
     for name, by_tap in args.targets.content.items():
         for tap, target in by_tap.items():
-            view = View(args.guides.content.get(tap), args.key, pixels)
-            distance = functools.partial(CONTENT[name], target=target, view=view)
+            context = Context(args.guides.content.get(tap), args.key, pixels)
+            distance = functools.partial(CONTENT[name], target=target, context=context)
             yield f"content/{name}/{tap}", args.knobs.content[name][tap], apply(distance, taps[tap])
 
     for name, by_tap in args.targets.style.items():
@@ -215,13 +215,13 @@ def _layers(image: Image, args: Args) -> Iterator[tuple[str, Any, Array]]:
         for tap, group in _groups(name, lambdas).items():
             look = _look(taps, group)
             for region, pairs in by_tap[tap].items():
-                view = View(args.guides.regions[region].get(tap), args.key, pixels)
+                context = Context(args.guides.regions[region].get(tap), args.key, pixels)
 
-                def mixed(look, loss=loss, pairs=pairs, view=view) -> Array:
+                def mixed(look, loss=loss, pairs=pairs, context=context) -> Array:
                     if len(pairs) == 1:
-                        return loss.distance(look, pairs[0][1], view)
+                        return loss.distance(look, pairs[0][1], context)
                     return jnp.sum(
-                        jnp.stack([s * loss.distance(look, target, view) for s, target in pairs])
+                        jnp.stack([s * loss.distance(look, target, context) for s, target in pairs])
                     )
 
                 weight = args.knobs.regions[region] * lambdas[tap]

@@ -1,4 +1,4 @@
-"""Style losses that compare activations themselves, as two heaps of vectors.
+"""Style losses that compare activations themselves, as two sets of vectors.
 
 Their cost is quadratic in the positions, or they sort them; so each step draws positions anew, of
 the painting and of the style alike. Where every position fits, all are taken and nothing is random.
@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Float
 
-from nst_jax.losses.context import Features, View, rows, unit
+from nst_jax.losses.context import Context, Features, rows, unit
 
 PAIRED = 1024  # positions drawn by losses that compare each with each
 SORTED = 4096  # positions drawn by losses that sort
@@ -19,26 +19,26 @@ LEVELS = 1024  # quantiles kept of each channel
 DIRECTIONS = 64  # lines a step that sliced Wasserstein projects on
 
 
-class Heap(NamedTuple):
+class Points(NamedTuple):
     """All positions of a style picture: their vectors, and how much each counts."""
 
     vectors: Float[Array, "n c"]
     weights: Float[Array, " n"] | None
 
 
-def heap(features: Features, view: View) -> Heap:
+def points(features: Features, context: Context) -> Points:
     """All positions, as they are."""
-    weights = None if view.weights is None else view.weights.reshape(-1)
-    return Heap(rows(features), weights)
+    weights = None if context.weights is None else context.weights.reshape(-1)
+    return Points(rows(features), weights)
 
 
-def pool(heaps: list[Heap], shares: list[Array]) -> Heap:
-    """One heap of several: the mixture of their distributions, in parts that sum to 1."""
+def pool(several: list[Points], shares: list[Array]) -> Points:
+    """One set of several: the mixture of their distributions, in parts that sum to 1."""
     weights = [
         share * (jnp.full(len(h.vectors), 1 / len(h.vectors)) if h.weights is None else h.weights)
-        for h, share in zip(heaps, shares, strict=True)
+        for h, share in zip(several, shares, strict=True)
     ]
-    return Heap(jnp.concatenate([h.vectors for h in heaps]), jnp.concatenate(weights))
+    return Points(jnp.concatenate([h.vectors for h in several]), jnp.concatenate(weights))
 
 
 def positions(count: int, weights: Float[Array, " n"] | None, n: int, key: Array) -> Array:
@@ -55,15 +55,15 @@ def positions(count: int, weights: Float[Array, " n"] | None, n: int, key: Array
     return jnp.minimum(jnp.searchsorted(running / running[-1], levels, side="right"), last)
 
 
-def draw(h: Heap, most: int, key: Array) -> Float[Array, "k c"]:
-    """Up to `most` vectors of a heap."""
+def draw(h: Points, most: int, key: Array) -> Float[Array, "k c"]:
+    """Up to `most` vectors of a set of points."""
     n = len(h.vectors)
     return h.vectors[positions(min(most, n), h.weights, n, key)]
 
 
-def _both(features: Features, target: Heap, view: View, most: int) -> tuple[Array, Array]:
+def _both(features: Features, target: Points, context: Context, most: int) -> tuple[Array, Array]:
     """Vectors drawn of the painting and of the style, by the same random number."""
-    return draw(heap(features, view), most, view.key), draw(target, most, view.key)
+    return draw(points(features, context), most, context.key), draw(target, most, context.key)
 
 
 def _quantiles(values: Float[Array, "n c"], levels: int) -> Float[Array, "levels c"]:
@@ -78,15 +78,15 @@ def _quantiles(values: Float[Array, "n c"], levels: int) -> Float[Array, "levels
     return (1 - share) * ordered[below] + share * ordered[jnp.minimum(below + 1, n - 1)]
 
 
-def sliced_distance(features: Features, target: Heap, view: View) -> Float[Array, ""]:
+def sliced_distance(features: Features, target: Points, context: Context) -> Float[Array, ""]:
     """Sliced Wasserstein-2 distance, squared: mean over lines d of W_2^2(a . d, s . d).
 
     On a line, W_2^2 is the mean squared difference of the sorted values. Heitz et al. 2021, "A
     Sliced Wasserstein Loss for Neural Texture Synthesis" (https://arxiv.org/abs/2006.07229),
     equations 4 to 6; they draw n_C new directions a step, we 64.
     """
-    painting, style = _both(features, target, view, SORTED)
-    key = jax.random.fold_in(view.key, 1)
+    painting, style = _both(features, target, context, SORTED)
+    key = jax.random.fold_in(context.key, 1)
     lines = jax.random.normal(key, (DIRECTIONS, features.shape[-1])).T
     lines = lines / jnp.linalg.norm(lines, axis=0)
     levels = max(len(painting), len(style))
@@ -94,13 +94,13 @@ def sliced_distance(features: Features, target: Heap, view: View) -> Float[Array
     return jnp.mean(jnp.square(a - s))
 
 
-def histogram(features: Features, view: View) -> Float[Array, "levels c"]:
+def histogram(features: Features, context: Context) -> Float[Array, "levels c"]:
     """The histogram of every channel, as 1024 quantiles; drawn where there are more positions."""
-    return _quantiles(draw(heap(features, view), LEVELS, view.key), LEVELS)
+    return _quantiles(draw(points(features, context), LEVELS, context.key), LEVELS)
 
 
 def histogram_distance(
-    features: Features, target: Float[Array, "levels c"], view: View
+    features: Features, target: Float[Array, "levels c"], context: Context
 ) -> Float[Array, ""]:
     """Mean of (a - R(a))^2, with R the map that gives each channel the style's histogram.
 
@@ -109,7 +109,7 @@ def histogram_distance(
     Histogram Losses" (https://arxiv.org/abs/1701.08893), equation 6; they sum, we take the mean,
     and rank exactly instead of in 256 bins.
     """
-    return jnp.mean(jnp.square(histogram(features, view) - target))
+    return jnp.mean(jnp.square(histogram(features, context) - target))
 
 
 def _squared_distances(a: Array, b: Array) -> Array:
@@ -118,7 +118,7 @@ def _squared_distances(a: Array, b: Array) -> Array:
     return jnp.maximum(squares - 2 * a @ b.T, 0)
 
 
-def gaussian_mmd_distance(features: Features, target: Heap, view: View) -> Float[Array, ""]:
+def gaussian_mmd_distance(features: Features, target: Points, context: Context) -> Float[Array, ""]:
     """MMD^2 = mean k(a, a') + mean k(s, s') - 2 mean k(a, s), with a Gaussian kernel.
 
     k(x, y) = exp(-|x - y|^2 / (2 sigma^2)); dimensionless, 0 to 2. Li et al. 2017,
@@ -127,7 +127,7 @@ def gaussian_mmd_distance(features: Features, target: Heap, view: View) -> Float
     estimate it in linear time, which can be negative; this is the full sum over 1024 drawn
     positions, which cannot.
     """
-    a, s = _both(features, target, view, PAIRED)
+    a, s = _both(features, target, context, PAIRED)
     centre = s.mean(0)  # which no distance depends on, but their rounding does
     a, s = a - centre, s - centre
     between = _squared_distances(s, s)
@@ -140,34 +140,34 @@ def gaussian_mmd_distance(features: Features, target: Heap, view: View) -> Float
     return kernel(_squared_distances(a, a)) + kernel(between) - 2 * kernel(_squared_distances(a, s))
 
 
-def remd_distance(features: Features, target: Heap, view: View) -> Float[Array, ""]:
+def remd_distance(features: Features, target: Points, context: Context) -> Float[Array, ""]:
     """Relaxed earth mover's distance: max(mean_i min_j C_ij, mean_j min_i C_ij), 0 to 2.
 
     C_ij = 1 - cos(a_i, s_j). Kolkin, Salavon & Shakhnarovich 2019, "Style Transfer by Relaxed
     Optimal Transport and Self-Similarity" (https://arxiv.org/abs/1904.12785), equations 3 to 5.
     They compare all layers' activations at once, we each layer's.
     """
-    a, s = _both(features, target, view, PAIRED)
+    a, s = _both(features, target, context, PAIRED)
     cost = 1 - unit(a) @ unit(s).T
     return jnp.maximum(cost.min(1).mean(), cost.min(0).mean())
 
 
-def patches(features: Features, view: View) -> Heap:
+def patches(features: Features, context: Context) -> Points:
     """All 3x3 patches, one around each position, as vectors of 9 n_C; edges are repeated."""
     height, width, _ = features.shape
     padded = jnp.pad(features, ((1, 1), (1, 1), (0, 0)), "edge")
     views = [padded[y : y + height, x : x + width] for y in range(3) for x in range(3)]
-    return heap(jnp.concatenate(views, -1), view)
+    return points(jnp.concatenate(views, -1), context)
 
 
-def mrf_distance(features: Features, target: Heap, view: View) -> Float[Array, ""]:
+def mrf_distance(features: Features, target: Points, context: Context) -> Float[Array, ""]:
     """Mean squared difference of each 3x3 patch from the style patch that is nearest by cosine.
 
     Li & Wand 2016, "Combining Markov Random Fields and Convolutional Neural Networks for Image
     Synthesis" (https://arxiv.org/abs/1601.04589), equations 2 and 3; they sum over all patches, we
     take the mean over 1024 drawn ones, matched among 1024 of the style.
     """
-    a = draw(patches(features, view), PAIRED, view.key)
-    s = draw(target, PAIRED, view.key)
+    a = draw(patches(features, context), PAIRED, context.key)
+    s = draw(target, PAIRED, context.key)
     nearest = jnp.argmax(jax.lax.stop_gradient(unit(a) @ unit(s).T), 1)
     return jnp.mean(jnp.square(a - s[nearest]))

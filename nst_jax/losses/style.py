@@ -16,15 +16,15 @@ from jax import Array
 from jaxtyping import Float
 
 from nst_jax.losses import samples
-from nst_jax.losses.context import Features, View, correlation, mean, rows, second_moment
+from nst_jax.losses.context import Context, Features, correlation, mean, rows, second_moment
 
 
 class StyleLoss(NamedTuple):
     """A style loss: what to keep of a style picture, and how far a painting is from it.
 
     Attributes:
-      describe: (features, view) -> target.
-      distance: (features, target, view) -> scalar >= 0.
+      describe: (features, context) -> target.
+      distance: (features, target, context) -> scalar >= 0.
       mix: (targets, shares) -> target of several style pictures in parts that sum to 1.
       finish: target -> target, once, after mixing.
       neighbours: 2 where features are a pair, those of a layer and of the next one.
@@ -48,14 +48,14 @@ def average(targets: list[Any], shares: list[Array]) -> Any:
     return jax.tree.map(weighted, *targets)
 
 
-def gram(features: Features, view: View) -> Float[Array, "c c"]:
+def gram(features: Features, context: Context) -> Float[Array, "c c"]:
     """Gram matrix G = sum_i w_i a_i a_i^T.
 
     Gatys et al. 2015 (https://arxiv.org/abs/1508.06576), equation 3, sums over positions; here it
     is their mean, so that a style picture may have another size than the output. With a guide it is
     the guided Gram matrix of Gatys et al. 2017 (https://arxiv.org/abs/1611.07865), equation 4.
     """
-    return cast(Array, second_moment(rows(features), view.weights))
+    return cast(Array, second_moment(rows(features), context.weights))
 
 
 # Name -> factor f(n_C, n_H n_W, pixels of the picture) in front of sum (G_S - G_G)^2.
@@ -74,10 +74,12 @@ GRAM_FACTORS: dict[str, Callable[[int, int, int], float]] = {
 def _gram_distance(factor: Callable[[int, int, int], float]) -> Callable[..., Float[Array, ""]]:
     """J_style = f * sum (G_S - G_G)^2, in fourth-power units of the activations."""
 
-    def distance(features: Features, target: Float[Array, "c c"], view: View) -> Float[Array, ""]:
+    def distance(
+        features: Features, target: Float[Array, "c c"], context: Context
+    ) -> Float[Array, ""]:
         height, width, channels = features.shape
-        scale = factor(channels, height * width, view.pixels)
-        return scale * jnp.sum(jnp.square(gram(features, view) - target))
+        scale = factor(channels, height * width, context.pixels)
+        return scale * jnp.sum(jnp.square(gram(features, context) - target))
 
     return distance
 
@@ -85,7 +87,7 @@ def _gram_distance(factor: Callable[[int, int, int], float]) -> Callable[..., Fl
 Pair = tuple[Float[Array, "h w c"], Float[Array, "h2 w2 d"]]
 
 
-def cross_gram(features: Pair, view: View) -> Float[Array, "c d"]:
+def cross_gram(features: Pair, context: Context) -> Float[Array, "c d"]:
     """G = sum_i w_i a_i b_i^T, with b the next layer, enlarged bilinearly to this one's positions.
 
     Novak & Nikulin 2016, "Improving the Neural Algorithm of Artistic Style"
@@ -93,14 +95,14 @@ def cross_gram(features: Pair, view: View) -> Float[Array, "c d"]:
     """
     fine, coarse = features
     enlarged = jax.image.resize(coarse, (*fine.shape[:2], coarse.shape[2]), "linear")
-    return correlation(rows(fine), rows(enlarged), view.weights)
+    return correlation(rows(fine), rows(enlarged), context.weights)
 
 
 def cross_gram_distance(
-    features: Pair, target: Float[Array, "c d"], view: View
+    features: Pair, target: Float[Array, "c d"], context: Context
 ) -> Float[Array, ""]:
     """1 / (4 n_C n_D) * sum (G_S - G_G)^2 of two layers with n_C and n_D channels."""
-    return jnp.sum(jnp.square(cross_gram(features, view) - target)) / (4 * target.size)
+    return jnp.sum(jnp.square(cross_gram(features, context) - target)) / (4 * target.size)
 
 
 class Moments(NamedTuple):
@@ -110,10 +112,10 @@ class Moments(NamedTuple):
     second: Float[Array, "*c"]
 
 
-def channel_moments(features: Features, view: View) -> Moments:
+def channel_moments(features: Features, context: Context) -> Moments:
     """sum_i w_i a_i and sum_i w_i a_i^2 of each channel."""
     a = rows(features)
-    return Moments(mean(a, view.weights), mean(jnp.square(a), view.weights))
+    return Moments(mean(a, context.weights), mean(jnp.square(a), context.weights))
 
 
 def _deviation(moments: Moments) -> Array:
@@ -121,38 +123,42 @@ def _deviation(moments: Moments) -> Array:
     return jnp.sqrt(jnp.maximum(moments.second - jnp.square(moments.mean), 0) + 1e-5)
 
 
-def mean_variance_distance(features: Features, target: Moments, view: View) -> Float[Array, ""]:
+def mean_variance_distance(
+    features: Features, target: Moments, context: Context
+) -> Float[Array, ""]:
     """1 / n_C * sum (mu_S - mu_G)^2 + (sigma_S - sigma_G)^2: means and deviations of channels.
 
     Li et al. 2017, "Demystifying Neural Style Transfer" (https://arxiv.org/abs/1701.01036),
     equation 13: the statistics that batch normalisation keeps.
     """
-    moments = channel_moments(features, view)
+    moments = channel_moments(features, context)
     differences = moments.mean - target.mean, _deviation(moments) - _deviation(target)
     return jnp.mean(jnp.square(differences[0]) + jnp.square(differences[1]))
 
 
-def linear_mmd_distance(features: Features, target: Moments, view: View) -> Float[Array, ""]:
+def linear_mmd_distance(features: Features, target: Moments, context: Context) -> Float[Array, ""]:
     """MMD^2 with the kernel k(x, y) = x . y, over n_C: mean of (mu_S - mu_G)^2.
 
     Li et al. 2017, section 4.1. With guides these are the guided sums of Gatys et al. 2017.
     """
-    return jnp.mean(jnp.square(mean(rows(features), view.weights) - target.mean))
+    return jnp.mean(jnp.square(mean(rows(features), context.weights) - target.mean))
 
 
-def moments(features: Features, view: View) -> Moments:
+def moments(features: Features, context: Context) -> Moments:
     """sum_i w_i a_i and sum_i w_i a_i a_i^T."""
-    return Moments(mean(rows(features), view.weights), gram(features, view))
+    return Moments(mean(rows(features), context.weights), gram(features, context))
 
 
-def polynomial_mmd_distance(features: Features, target: Moments, view: View) -> Float[Array, ""]:
+def polynomial_mmd_distance(
+    features: Features, target: Moments, context: Context
+) -> Float[Array, ""]:
     """MMD^2 with the kernel k(x, y) = (x . y + c)^2, over 4 n_C^2.
 
     The kernel's features are products and means, so it takes no pairs of positions:
     (sum (G_S - G_G)^2 + 2 c sum (mu_S - mu_G)^2) / (4 n_C^2). Li et al. 2017, section 4.1, with
     c = 0, which is the Gram loss; here c is the style's mean squared activation.
     """
-    own = moments(features, view)
+    own = moments(features, context)
     c = jnp.trace(target.second) / len(target.mean)
     products = jnp.sum(jnp.square(own.second - target.second))
     means = jnp.sum(jnp.square(own.mean - target.mean))
@@ -174,11 +180,11 @@ class Gaussian(NamedTuple):
     root: Float[Array, "c c"]
 
 
-def spread(features: Features, view: View) -> Spread:
+def spread(features: Features, context: Context) -> Spread:
     """mu = sum_i w_i a_i and sum_i w_i (a_i - mu)(a_i - mu)^T: no rounding makes it negative."""
     a = rows(features)
-    centre = mean(a, view.weights)
-    return Spread(centre, correlation(a - centre, a - centre, view.weights))
+    centre = mean(a, context.weights)
+    return Spread(centre, correlation(a - centre, a - centre, context.weights))
 
 
 def mixture(targets: list[Spread], shares: list[Array]) -> Spread:
@@ -243,8 +249,8 @@ def _wasserstein(steps: int) -> StyleLoss:
         covariance = _padded(target.covariance)
         return Gaussian(target.mean, covariance, _roots(covariance, steps)[0])
 
-    def distance(features: Features, target: Gaussian, view: View) -> Float[Array, ""]:
-        own = spread(features, view)
+    def distance(features: Features, target: Gaussian, context: Context) -> Float[Array, ""]:
+        own = spread(features, context)
         covariance = _padded(own.covariance)
         with jax.default_matmul_precision("highest"):
             cross = root_trace(target.root @ covariance @ target.root, steps)
@@ -261,11 +267,11 @@ STYLE: dict[str, StyleLoss] = {
     "mean_variance": StyleLoss(channel_moments, mean_variance_distance, average),
     "mmd_linear": StyleLoss(channel_moments, linear_mmd_distance, average),
     "mmd_polynomial": StyleLoss(moments, polynomial_mmd_distance, average),
-    "mmd_gaussian": StyleLoss(samples.heap, samples.gaussian_mmd_distance, samples.pool),
+    "mmd_gaussian": StyleLoss(samples.points, samples.gaussian_mmd_distance, samples.pool),
     "w2": _wasserstein(16),
     "w2_crowsonkb": _wasserstein(12),
-    "sliced": StyleLoss(samples.heap, samples.sliced_distance, samples.pool),
+    "sliced": StyleLoss(samples.points, samples.sliced_distance, samples.pool),
     "histogram": StyleLoss(samples.histogram, samples.histogram_distance, average),
-    "remd": StyleLoss(samples.heap, samples.remd_distance, samples.pool),
+    "remd": StyleLoss(samples.points, samples.remd_distance, samples.pool),
     "mrf": StyleLoss(samples.patches, samples.mrf_distance, samples.pool),
 }

@@ -26,7 +26,7 @@ from jaxtyping import Float
 from nst_jax import config
 from nst_jax.config import grammar as specs
 from nst_jax.errors import UserError
-from nst_jax.losses.context import View
+from nst_jax.losses.context import Context
 from nst_jax.losses.objective import ByTap, Image, Network, features
 from nst_jax.losses.style import Spread, spread
 from nst_jax.network import architecture, weights
@@ -269,7 +269,7 @@ def _look(
         distances = {name: CONTENT[name][1](own[LPIPS_ARCH], other, heads) for name in to_content}
     seen = [own[held_out], *(look(style, held_out) for style in styles)]
     taps = (*STYLE_TAPS, SIFID_TAP) if styles and held_out in networks else ()
-    return distances, [{tap: spread(one[tap], View()) for tap in taps} for one in seen]
+    return distances, [{tap: spread(one[tap], Context()) for tap in taps} for one in seen]
 
 
 def _network(arch: str) -> tuple[Network, str]:
