@@ -1,17 +1,28 @@
 """Neural style transfer in JAX: `from nst_jax import stylize`."""
 
+import importlib
+import importlib.metadata
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
-    from nst_jax.transfer.paint import stylize
+from nst_jax.errors import UserError
 
-__all__ = ["stylize"]
+if TYPE_CHECKING:
+    from nst_jax.optimize.loop import NonFiniteLossError
+    from nst_jax.transfer.api import stylize
+    from nst_jax.transfer.cache import clear_cache
+
+__version__ = importlib.metadata.version("nst_jax")
+__all__ = ["NonFiniteLossError", "UserError", "__version__", "clear_cache", "stylize"]
+
+_HOMES = {
+    "NonFiniteLossError": "nst_jax.optimize.loop",
+    "clear_cache": "nst_jax.transfer.cache",
+    "stylize": "nst_jax.transfer.api",
+}
 
 
 def __getattr__(name: str) -> Any:
-    """Imports the engine, and JAX with it, only when it is asked for: `--help` need not wait."""
-    if name == "stylize":
-        from nst_jax.transfer.paint import stylize
-
-        return stylize
+    """Imports the engine, and JAX with it, when it is first used: `--help` need not wait."""
+    if name in _HOMES:
+        return getattr(importlib.import_module(_HOMES[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

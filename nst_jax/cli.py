@@ -1,36 +1,25 @@
-"""How every command starts and ends: flags, one-line errors, exit codes."""
+"""How every command opens and closes: flags, one-line errors, exit codes."""
 
 import contextlib
 import os
-import re
-import signal
 import sys
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection
 from pathlib import Path
-from types import FrameType
-from typing import NoReturn, TypeVar
+from typing import NoReturn
 
 from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
 
 from nst_jax import config, files
-from nst_jax.errors import UserError
-
-T = TypeVar("T")
-
-
-class StoppedError(Exception):
-    """The work ended early; the text says why and what is kept, `code` is the exit code."""
-
-    def __init__(self, text: str, code: int):
-        super().__init__(text)
-        self.code = code
+from nst_jax.errors import StoppedError, UserError
 
 
 def start(main: Callable[..., None], choices: Collection[str] = ()):
-    """Parses the flags and runs `main`; a mistake is one line, and exit code 2.
+    """Parses the flags and runs `main`; a mistake is answered with one line and the exit code 2.
 
-    Where there are choices, the command's one argument must be among them, and `main` gets it.
+    Args:
+      main: the command.
+      choices: allowed values of the command's one argument, which `main` gets; () for no argument.
     """
 
     def guarded(argv: list[str]):
@@ -39,7 +28,7 @@ def start(main: Callable[..., None], choices: Collection[str] = ()):
             fail(f"give one argument: {', '.join(choices)}; see --help")
         if words and not choices:
             fail(f"unexpected argument {words[0]!r}; see --help")
-        logging.set_verbosity(logging.WARNING)  # JAX tells of every backend that is not there
+        logging.set_verbosity(logging.WARNING)  # JAX warns about every backend that is missing
         keep_programs()
         try:
             main(*words)
@@ -54,10 +43,10 @@ def start(main: Callable[..., None], choices: Collection[str] = ()):
 
 
 def keep_programs():
-    """Lets JAX keep what it compiles, for the next command: in a folder of this user alone.
+    """Lets JAX keep compiled programs for the next command, in a folder of this user alone.
 
-    Programs in it are run as they are, so that nobody else may write there. Whoever sets
-    JAX_COMPILATION_CACHE_DIR decides; an empty value keeps nothing.
+    JAX runs what it finds there, so nobody else may write to it. JAX_COMPILATION_CACHE_DIR names
+    another folder; an empty value keeps nothing.
     """
     if "JAX_COMPILATION_CACHE_DIR" in os.environ or not hasattr(os, "getuid"):
         return
@@ -72,7 +61,7 @@ def keep_programs():
 
 
 def given_config() -> tuple[config.Config, str]:
-    """What --config names with its overrides, not validated yet, and the file's name.
+    """The config that --config names, with its overrides, not parsed yet; and the file's name.
 
     Raises:
       UserError: there is none, or it does not load.
@@ -86,12 +75,14 @@ def given_config() -> tuple[config.Config, str]:
         except OSError as error:
             raise UserError(config.explain(error)) from error
         except AttributeError:
-            raise UserError("get_config must return a ConfigDict, as config.default() is") from None
+            raise UserError(
+                "get_config must return a ConfigDict, such as config.default()"
+            ) from None
     return given, Path(config_flags.get_config_filename(flags.FLAGS["config"])).stem
 
 
 def typed() -> list[str]:
-    """The command's own flags, also those of a --flagfile, each as one word: --config=x."""
+    """The command's own flags, with those of a --flagfile, each as one word: --config=x."""
     words: list[str] = []
     for word in flags.FLAGS.read_flags_from_files(sys.argv[1:]):
         if words and not word.startswith("-") and "=" not in words[-1]:
@@ -101,89 +92,8 @@ def typed() -> list[str]:
     return words
 
 
-class Interruptible:
-    """Turns Ctrl-C, SIGTERM and SIGHUP into KeyboardInterrupt, also where JAX swallows that.
-
-    Made before JAX is imported, for an interrupt would leave it half-imported; `arm` is called
-    after that, and `check` between two pieces of work. A second signal ends the process at once.
-
-    Attributes:
-      seen: number of the signal; 0: none yet.
-      patient: whether a signal only shows in `seen` and raises at the next `check`.
-    """
-
-    def __init__(self):
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
-        self.seen = 0
-        self.patient = False
-
-    def arm(self):
-        """From here on an interrupt raises."""
-
-        def interrupt(number: int, frame: FrameType | None):
-            if self.seen:
-                os._exit(self.code)
-            self.seen = number
-            # Raised within JAX's garbage collection, the error would be lost, and told of.
-            collects = frame is not None and frame.f_code.co_name == "_xla_gc_callback"
-            if not (self.patient or collects):
-                raise KeyboardInterrupt(self.code)
-
-        for name in ("SIGINT", "SIGTERM", "SIGHUP"):
-            if hasattr(signal, name):  # Windows has no SIGHUP
-                signal.signal(getattr(signal, name), interrupt)
-
-    @property
-    def code(self) -> int:
-        """The exit code, as shells have it: 130 after Ctrl-C, 143 after SIGTERM."""
-        return 128 + self.seen
-
-    def patiently(self, steps: Iterable[T], patient: bool) -> Iterator[T]:
-        """The steps of some work; from the first on a signal is obeyed by `check`, if patient."""
-        for one in steps:
-            if not self.patient:
-                self.check()
-            self.patient = patient
-            yield one
-
-    def check(self):
-        """Raises KeyboardInterrupt if there was an interrupt."""
-        if self.seen:
-            raise KeyboardInterrupt(self.code)
-
-
-def too_little_memory(c: config.Config) -> str:
-    """What to say of an experiment that a device cannot hold."""
-    other = "" if c.rematerialize else ", or --config.rematerialize=True, which takes about half"
-    return (
-        f"the device has too little memory for config.image_size {c.image_size}; "
-        f"choose a smaller one{other}"
-    )
-
-
-# How XLA's errors begin. At the dispatch of a program JAX leaves them ValueErrors.
-STATUS = re.compile(
-    "(ABORTED|CANCELLED|DATA_LOSS|DEADLINE_EXCEEDED|FAILED_PRECONDITION|INTERNAL|OUT_OF_RANGE|"
-    "RESOURCE_EXHAUSTED|UNAVAILABLE|UNKNOWN): "
-)
-
-
-def out_of_memory(error: Exception) -> bool:
-    """Whether XLA failed for want of memory."""
-    return "RESOURCE_EXHAUSTED" in str(error) or "Out of memory" in str(error)
-
-
-def device_failed(error: Exception) -> str:
-    """What to say of any other failure of a device, as one that was lost; raises what is none."""
-    import jax
-
-    if not isinstance(error, jax.errors.JaxRuntimeError) and not STATUS.match(str(error)):
-        raise error
-    return f"the device failed: {str(error).strip().partition(chr(10))[0][:300]}"
-
-
 def answer(text: object):
-    """Prints what a command is asked for on standard output.
+    """Prints the result of a command on standard output.
 
     Raises:
       UserError: it cannot be written.
@@ -197,19 +107,14 @@ def answer(text: object):
         ) from error
 
 
-def say(text: str):
-    """Prints a line on standard error; the work goes on where nobody reads it any more."""
-    with contextlib.suppress(OSError):
-        print(text, file=sys.stderr, flush=True)
-
-
 def fail(message: object, code: int = 2) -> NoReturn:
-    """Prints an error as one line and leaves.
+    """Prints an error as one line and exits.
 
-    At once where an optimisation was under way: Python would wait for the steps that the device
-    still computes.
+    With a code other than 2 an optimisation was under way. The process then ends at once, because
+    Python would wait for the steps that the device still computes.
     """
-    say(f"error: {' '.join(str(message).split())}")
+    with contextlib.suppress(OSError):
+        print(f"error: {' '.join(str(message).split())}", file=sys.stderr, flush=True)
     if code != 2:
         os._exit(code)
     sys.exit(code)

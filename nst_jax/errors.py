@@ -1,20 +1,32 @@
-"""The one exception that means: the user can mend this."""
+"""The errors that a command answers with one line."""
 
 
 class UserError(Exception):
     """A user's mistake: in a file, a flag, a config, a picture or the weights.
 
-    Its text is one line that says what is wrong, where, and what to do. Commands print it and exit
-    with code 2; nothing half-written stays behind.
+    The text is one line: what is wrong, where, and what to do. Commands print it and exit with the
+    code 2; nothing half-written is left behind.
     """
 
     def __init__(self, text: str):
-        super().__init__(" ".join(text.split()))  # one line, whatever a file's name holds
+        super().__init__(" ".join(text.split()))  # one line, whatever the name of a file holds
 
 
 class UnwritableError(UserError):
-    """A file cannot be written: the disk is full, or the folder is gone. Nothing can be kept."""
+    """A file cannot be written: the disk is full, or the folder is gone."""
 
 
 class VersionError(UserError):
-    """A file is of another version of the project, which can read it."""
+    """A file was written by another version of the project, which can read it."""
+
+
+class StoppedError(Exception):
+    """A command ended early.
+
+    Attributes:
+      code: the exit code.
+    """
+
+    def __init__(self, text: str, code: int):
+        super().__init__(text)
+        self.code = code

@@ -1,4 +1,4 @@
-"""Writing so that a reader never meets half a file, and checksums."""
+"""Atomic writing of files, so that readers never see a partial one, and checksums."""
 
 import contextlib
 import hashlib
@@ -15,10 +15,17 @@ from nst_jax.errors import UnwritableError
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Yields a temporary path beside `path` that takes its place only if the block succeeds.
+    """Context manager that replaces a file atomically, and only if its block succeeds.
 
-    The temporary name is unique, so several processes may write the same file: the last one wins
-    and every reader sees a whole file. It keeps the suffix, which names the format.
+    The block writes to a temporary path in the same folder. That name is unique, so several
+    processes may write the same file: the last one wins, and every reader sees a complete file. It
+    keeps the suffix, because writers choose the format by it.
+
+    Args:
+      path: the file; its folder is made if it does not exist.
+
+    Yields:
+      The temporary path.
 
     Raises:
       UnwritableError: the file cannot be written.
@@ -36,37 +43,52 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def clear(folder: Path):
-    """Removes the temporaries that a killed command has left in a folder and below."""
+    """Removes the temporary files that a killed command left in a folder or its subfolders."""
     for path in folder.rglob(".*"):
         if re.fullmatch(r"\.[0-9a-f]{16}\.\w+", path.name):
             path.unlink(missing_ok=True)
 
 
 def write_json(path: Path, content: dict[str, Any]):
-    """Writes a JSON file.
+    """Writes a JSON file atomically.
+
+    Args:
+      path: the file.
+      content: a JSON object.
 
     Raises:
-      UnwritableError: the disk is full or the folder is gone.
+      UnwritableError: the file cannot be written.
     """
     with replacing(path) as temporary:
         temporary.write_text(json.dumps(content, indent=2) + "\n")
 
 
 def user_cache() -> Path:
-    """This project's folder in the user's cache folder; it may not exist yet."""
+    """Path of this project's folder in the user's cache; it need not exist."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "nst_jax"
 
 
 def digest_or_missing(path: str) -> str:
-    """The checksum of a file as a user names it; "missing" if it cannot be read."""
+    """SHA-256 checksum of the file at a path that a user gave, or "missing".
+
+    It is "missing" if the path is not a regular file (a device may never end) or cannot be read.
+    """
     try:
         named = Path(path).expanduser()
-        return digest(named) if named.is_file() else "missing"  # a device may have no end
+        return digest(named) if named.is_file() else "missing"
     except (OSError, RuntimeError, ValueError):
         return "missing"
 
 
 def digest(path: Path, algorithm: str = "sha256") -> str:
-    """The file's checksum in hexadecimal, by any algorithm that hashlib knows."""
+    """Checksum of a file, in hexadecimal.
+
+    Args:
+      path: the file.
+      algorithm: a name that hashlib knows.
+
+    Raises:
+      OSError: the file cannot be read.
+    """
     with path.open("rb") as file:
         return hashlib.file_digest(file, algorithm).hexdigest()

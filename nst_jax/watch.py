@@ -1,9 +1,9 @@
-"""Shows a sweep or a run while it goes: its report as a page that grows, on this machine.
+"""Shows a sweep or a run while it goes on: its report, as a page that grows.
 
   python -m nst_jax.watch --workdir runs/style_weight
 
-Open the address that it prints; Ctrl-C ends it. It serves the report and its pictures, and nothing
-else of the folder; other machines cannot reach it unless --host says so.
+Open the address that it prints; Ctrl-C stops it. It serves the report and its pictures, and nothing
+else in the folder. Other machines cannot reach it unless --host allows that.
 """
 
 import signal
@@ -12,8 +12,7 @@ from pathlib import Path
 
 from absl import flags
 
-from nst_jax import cli as commands
-from nst_jax import report
+from nst_jax import cli, report
 from nst_jax.errors import UserError
 from nst_jax.report.server import Server
 
@@ -23,8 +22,8 @@ _PORT = flags.DEFINE_integer("port", 8000, "Port; 0: any free one.", 0, 65535)
 
 
 def main():
-    """Serves until it is interrupted; prints the address."""
-    # Shells have commands in the background ignore it; who sends it means it.
+    """Serves the report until interrupted; prints the address."""
+    # A shell starts background commands with SIGINT ignored; whoever sends it means it.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     workdir = Path(_WORKDIR.value)
     report.read(workdir)
@@ -43,4 +42,4 @@ def main():
 
 
 if __name__ == "__main__":
-    commands.start(main)
+    cli.start(main)

@@ -12,9 +12,9 @@ variation keeps noise down. A row compiles once: weights are no part of the prog
 
 from absl import flags
 
-from nst_jax import cli as commands
+from nst_jax import cli
 from nst_jax import config
-from nst_jax.config import grammar as specs
+from nst_jax.config import grammar
 from nst_jax.config import rules
 from nst_jax.errors import UserError
 from nst_jax.pictures import images, sheets
@@ -35,11 +35,11 @@ _OUTPUT = flags.DEFINE_string("output", "grid.png", "Picture to write.")
 def main():
     """Reads ratios and pictures first, so that a mistake is told at once."""
     output = sheets.destination(_OUTPUT.value)
-    ratios = [specs.number(ratio, "--ratios has") for ratio in _RATIOS.value]
+    ratios = [grammar.number(ratio, "--ratios has") for ratio in _RATIOS.value]
     if not ratios or min(ratios) <= 0:
         raise UserError("--ratios: expected numbers above 0")
     content, style = (images.read(path, _SIZE.value) for path in (_CONTENT.value, _STYLE.value))
-    layers = specs.words(rules.STYLE_LOSSES["gram"])[: _BLOCKS.value]
+    layers = grammar.words(rules.STYLE_LOSSES["gram"])[: _BLOCKS.value]
     rows = []
     for k in range(len(layers)):
         prefix = ", ".join(layers[: k + 1])
@@ -75,4 +75,4 @@ def painting(
 
 
 if __name__ == "__main__":
-    commands.start(main)
+    cli.start(main)

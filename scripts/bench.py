@@ -45,11 +45,11 @@ from absl import flags
 from measuring import ROUNDS, STEPS, Row, begun, experiment, rounds, row, sizes, stepped
 from quality import quality
 
-from nst_jax import cli as commands
+from nst_jax import cli
 from nst_jax import config
 from nst_jax.errors import UserError
 from nst_jax.pictures import images
-from nst_jax.transfer import prepare as inputs
+from nst_jax.transfer import prepare
 
 _JSON = flags.DEFINE_string("json", "", "Also write the table to this file.")
 
@@ -73,7 +73,7 @@ def step() -> Iterator[Row]:
         }
         for method in ("auto", "direct"):
             own = config.with_values(c, {"convolution": method})
-            pictures = inputs.read(own, content, [style])
+            pictures = prepare.read(own, content, [style])
             sides[method] = stepped(own, pictures, loaded)
         seconds = rounds(sides)
         reference = min(list(sides)[:2], key=lambda name: statistics.median(seconds[name]))
@@ -99,7 +99,7 @@ def precision() -> Iterator[Row]:
     """
     from torch_reference import painter
 
-    from nst_jax.runs import plan as programs
+    from nst_jax.runs import plan
     from nst_jax.transfer import paint as transfer
 
     for size in sizes(512):
@@ -117,10 +117,10 @@ def precision() -> Iterator[Row]:
                 way: functools.partial(painter(c, loaded, content, style, *how).steps, STEPS.value)
                 for way, how in ways.items()
             }
-            own = stepped(c, inputs.read(c, content, [style]), loaded)
+            own = stepped(c, prepare.read(c, content, [style]), loaded)
             seconds = rounds({"nst_jax": own, "product": multiply} | others)
             best = products / statistics.median(seconds.pop("product"))
-            operations = programs.work(c, (size, size)).operations
+            operations = plan.work(c, (size, size)).operations
             reference = min(others, key=lambda way: statistics.median(seconds[way]))
             for way in seconds:
                 label = f"{size} pixels, {name}, {way}, against {reference}"
@@ -150,15 +150,15 @@ def sweep() -> Iterator[Row]:
     """Cells that differ in beta, in batches, against one after another; on a GPU up to 64."""
     import jax
 
-    from nst_jax.runs import plan as programs
+    from nst_jax.runs import plan
     from nst_jax.transfer import paint as transfer
 
     counts = (1, 4, 16) if jax.default_backend() == "cpu" else (1, 16, 64)
     for size in sizes(128, 256):
         for optimizer in ("adam", "lbfgs"):
             base = experiment(size, **{"optimizer.name": optimizer})
-            pictures, loaded = inputs.read(base), transfer.load_weights(base)
-            most = programs.at_once(programs.work(base, pictures.shape))
+            pictures, loaded = prepare.read(base), transfer.load_weights(base)
+            most = plan.at_once(plan.work(base, pictures.shape))
             for count in counts:
                 cells = [config.with_values(base, {"beta": 0.02 * (1 + k)}) for k in range(count)]
                 seconds = rounds(
@@ -181,10 +181,10 @@ def in_turn(cells: Sequence[Any], pictures: Any, loaded: Any):
 
 def batched(cells: Sequence[Any], pictures: Any, loaded: Any, most: int):
     """Paints in batches."""
-    from nst_jax.runs import plan as programs
+    from nst_jax.runs import plan
     from nst_jax.transfer import paint as transfer
 
-    for batch in programs.batches(cells, most):
+    for batch in plan.batches(cells, most):
         finish(transfer.paint_together(batch, [pictures] * len(batch), loaded))
 
 
@@ -259,7 +259,7 @@ def compilation() -> Iterator[Row]:
         sides = {}
         for name, (optimizer, method) in ways.items():
             c = experiment(size, **{"optimizer.name": optimizer, "convolution": method})
-            settings, *rest = begun(c, inputs.read(c), transfer.load_weights(c))
+            settings, *rest = begun(c, prepare.read(c), transfer.load_weights(c))
             given = settings, c.log_every, 0, *rest
             sides[name] = functools.partial(compiled, chunk, given)
         seconds = rounds(sides)
@@ -315,4 +315,4 @@ def main(name: str):
 
 
 if __name__ == "__main__":
-    commands.start(main, BENCHMARKS)
+    cli.start(main, BENCHMARKS)

@@ -17,7 +17,7 @@ from absl import flags
 from PIL import Image as PillowImage
 from PIL import ImageDraw, ImageFilter
 
-from nst_jax import cli as commands
+from nst_jax import cli
 from nst_jax import config
 from nst_jax.config import rules
 from nst_jax.errors import UserError
@@ -219,4 +219,4 @@ def sheet(cells: Cells, columns: int = 5) -> images.Picture:
 
 
 if __name__ == "__main__":
-    commands.start(main)
+    cli.start(main)

@@ -23,9 +23,9 @@ from typing import TYPE_CHECKING, Any
 from absl import flags
 from tqdm import tqdm
 
-from nst_jax import cli as commands
+from nst_jax import cli
 from nst_jax import config
-from nst_jax.config import grammar as specs
+from nst_jax.config import grammar
 from nst_jax.errors import UserError
 from nst_jax.network import architecture
 from nst_jax.pictures import images, sheets
@@ -67,7 +67,7 @@ SHIFTED = 4  # steps between two shifts
 def main():
     """Flags -> one sheet; prints its path."""
     output = sheets.destination(_OUTPUT.value)
-    taps = list(specs.parse_layers(_TAPS.value, _ARCH.value))
+    taps = list(grammar.parse_layers(_TAPS.value, _ARCH.value))
     if not taps:
         raise UserError("--taps names no layer; give some such as conv3_1")
     channels = channels_of(_CHANNELS.value or [*map(str, range(_COUNT.value))], taps)
@@ -143,4 +143,4 @@ def visualise(network: "Network", tap: str, channels: list[int]) -> Any:
 
 
 if __name__ == "__main__":
-    commands.start(main)
+    cli.start(main)

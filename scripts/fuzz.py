@@ -36,7 +36,7 @@ from typing import Any
 from absl import flags
 from fuzz_targets import TARGETS
 
-from nst_jax import cli as commands
+from nst_jax import cli
 
 _MINUTES = flags.DEFINE_float("minutes", 20.0, "How long to go on.", lower_bound=0)
 _SEED = flags.DEFINE_integer("seed", 0, "Of the damage.")
@@ -161,8 +161,8 @@ def main(name: str):
         seed += 1
     print(f"{name}: {counts.total()} files: {dict(counts)}; {kept} failures", flush=True)
     if kept:
-        raise commands.StoppedError(f"{kept} files brought something out", 1)
+        raise cli.StoppedError(f"{kept} files brought something out", 1)
 
 
 if __name__ == "__main__":
-    commands.start(main, TARGETS)
+    cli.start(main, TARGETS)

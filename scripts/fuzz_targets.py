@@ -96,12 +96,12 @@ def read_weights(path: Path):
 def small_run() -> tuple[Any, Any]:
     """A config and its pictures, tiny."""
     from nst_jax import config
-    from nst_jax.transfer import prepare as inputs
+    from nst_jax.transfer import prepare
 
     c = config.sample()
     c.image_size = 32
     c = config.validate(c)
-    return c, inputs.read(c)
+    return c, prepare.read(c)
 
 
 def checkpoints() -> list[tuple[str, bytes]]:
@@ -135,11 +135,11 @@ def read_checkpoint(path: Path):
 
 def read_mask(path: Path):
     """As a run reads regions."""
-    from nst_jax.pictures import masks as guides
+    from nst_jax.pictures import masks
 
     shape = (40, 52)
     for spec in (f"figure={path}", str(path)):
-        for mask in guides.read(guides.parse(spec), shape).values():
+        for mask in masks.read(masks.parse(spec), shape).values():
             assert mask.shape == shape and 0 <= mask.min() <= mask.max() <= 1
 
 
@@ -167,16 +167,16 @@ def read_settings(path: Path):
     """As the commands read flags."""
     from nst_jax import config
     from nst_jax.config import axes
-    from nst_jax.config import grammar as specs
-    from nst_jax.pictures import masks as guides
+    from nst_jax.config import grammar
+    from nst_jax.pictures import masks
 
     key, _, value = path.read_text("latin-1").partition("=")
     refused = None
     for read in (
         lambda: axes.cells(with_axis(config.sample(), axes.parse(f"{key}={value}"))),
         lambda: config.with_values(config.sample(), {key: value}),
-        lambda: guides.parse_styles(value, 2),
-        lambda: specs.parse_regions(value),
+        lambda: masks.parse_styles(value, 2),
+        lambda: grammar.parse_regions(value),
     ):
         refused = refused or refusal(read)
     if refused:
@@ -231,8 +231,8 @@ def folders() -> list[tuple[str, bytes]]:
 def read_folder(path: Path):
     """As a command that goes on, and as the report."""
     from nst_jax import config, report
-    from nst_jax.runs import record as outputs
-    from nst_jax.runs import workdir as folders
+    from nst_jax.runs import record
+    from nst_jax.runs import workdir
 
     name = path.name.partition(".")[2]
     with tempfile.TemporaryDirectory() as temporary:
@@ -244,15 +244,15 @@ def read_folder(path: Path):
                     (own / other).write_bytes(path.read_bytes() if other == name else content)
         report.write(workdir)
         c = config.sample()
-        outputs.finished(workdir, c)
-        before = folders.read_json(workdir / name) if name.endswith(".json") else {}
+        record.finished(workdir, c)
+        before = workdir.read_json(workdir / name) if name.endswith(".json") else {}
         if name == "sweep.json":
             plan = json.loads(folder_files()[name])
-            folders.open_sweep(str(workdir), "small", plan)
+            workdir.open_sweep(str(workdir), "small", plan)
         elif before:
-            folders.check_same(workdir, before, json.loads(folder_files()[name]))
-        outputs.recorded(workdir)
-        outputs.rewind(workdir, 20)
+            workdir.check_same(workdir, before, json.loads(folder_files()[name]))
+        record.recorded(workdir)
+        record.rewind(workdir, 20)
 
 
 # name -> (whole files, reader)

@@ -17,7 +17,7 @@ import numpy as np
 from absl import flags
 from PIL import Image, ImageDraw, ImageFilter
 
-from nst_jax import cli as commands
+from nst_jax import cli
 from nst_jax import files
 from nst_jax.errors import UserError
 
@@ -291,4 +291,4 @@ def lit(paint: Image.Image, thickness: np.ndarray) -> Image.Image:
 
 
 if __name__ == "__main__":
-    commands.start(main)
+    cli.start(main)

@@ -11,7 +11,7 @@ from measuring import Row, sizes
 
 from nst_jax import config
 from nst_jax.pictures import images, sheets
-from nst_jax.transfer import prepare as inputs
+from nst_jax.transfer import prepare
 
 _CONTENT = flags.DEFINE_string("content", "", "Photograph of `quality`; the sample's if empty.")
 _STYLE = flags.DEFINE_string("style", "", "Painting of `quality`; the one in images/ if empty.")
@@ -63,7 +63,7 @@ def quality() -> Iterator[Row]:
         c.content, c.style = _CONTENT.value or c.content, _STYLE.value or c.style
         c.init.picture, c.init.noise = "content", 0.0
         c = config.validate(c)
-        pictures, loaded = inputs.read(c), transfer.load_weights(c)
+        pictures, loaded = prepare.read(c), transfer.load_weights(c)
         assert pictures.content is not None
         score = jax.jit(objective)
         painter(c, loaded, pictures.content, pictures.styles[0], channels_last=False).steps(1)

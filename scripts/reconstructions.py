@@ -12,9 +12,9 @@ is average pooling; a little total variation keeps the deep layers' noise down.
 
 from absl import flags
 
-from nst_jax import cli as commands
+from nst_jax import cli
 from nst_jax import config
-from nst_jax.config import grammar as specs
+from nst_jax.config import grammar
 from nst_jax.config import rules
 from nst_jax.network import architecture
 from nst_jax.pictures import images, sheets
@@ -50,7 +50,7 @@ def main():
 
 def style_prefixes() -> list[str]:
     """The default style layers with their lambdas: the first, the first two, and so on."""
-    layers = specs.words(rules.STYLE_LOSSES["gram"])
+    layers = grammar.words(rules.STYLE_LOSSES["gram"])
     return [", ".join(layers[: k + 1]) for k in range(len(layers))]
 
 
@@ -77,4 +77,4 @@ def reconstruction(
 
 
 if __name__ == "__main__":
-    commands.start(main)
+    cli.start(main)

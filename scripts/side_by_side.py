@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from absl import flags
 
-from nst_jax import cli as commands
+from nst_jax import cli
 from nst_jax.errors import UserError
 from nst_jax.pictures import images
 
@@ -44,4 +44,4 @@ def side_by_side(paths: list[str | Path], height: int) -> images.Picture:
 
 
 if __name__ == "__main__":
-    commands.start(main)
+    cli.start(main)

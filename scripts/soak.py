@@ -20,7 +20,7 @@ from pathlib import Path
 
 from absl import flags
 
-from nst_jax import cli as commands
+from nst_jax import cli
 
 _KILLS = flags.DEFINE_integer("kills", 50, "Runs to kill, for each optimiser.", lower_bound=1)
 _OPTIMIZERS = flags.DEFINE_list("optimizers", ["adam", "lbfgs"], "Which to try.")
@@ -75,8 +75,8 @@ def main():
             print(f"{optimizer}: {same} of {_KILLS.value} the same", flush=True)
             different += _KILLS.value - same
     if different:
-        raise commands.StoppedError(f"{different} paintings differ", 1)
+        raise cli.StoppedError(f"{different} paintings differ", 1)
 
 
 if __name__ == "__main__":
-    commands.start(main)
+    cli.start(main)

@@ -20,13 +20,13 @@ import numpy as np
 from absl import flags
 from measuring import ROUNDS, STEPS, begun, ongoing, rounds, stepped
 
-from nst_jax import cli as commands
+from nst_jax import cli
 from nst_jax import config
-from nst_jax.config import grammar as specs
+from nst_jax.config import grammar
 from nst_jax.config import rules
 from nst_jax.errors import UserError
 from nst_jax.pictures import images
-from nst_jax.transfer import prepare as inputs
+from nst_jax.transfer import prepare
 
 if TYPE_CHECKING:
     from nst_jax.losses.objective import Args
@@ -64,7 +64,7 @@ ROWS: dict[str, dict[str, Any]] = {
 
 def main():
     """Measures in turn and prints the table."""
-    wanted = tuple(specs.words(_ROWS.value))
+    wanted = tuple(grammar.words(_ROWS.value))
     rows = [row for row in ROWS if not wanted or row.startswith(wanted)]
     if not rows:
         raise UserError(f"--rows {_ROWS.value!r} names none; there are {', '.join(ROWS)}")
@@ -97,7 +97,7 @@ def side(row: str, folder: str) -> Callable[[], None]:
     for part in ("content", "style"):
         c.guides[part] = c.guides[part].format(folder)
     c = config.validate(c)
-    pictures, loaded = inputs.read(c), transfer.load_weights(c)
+    pictures, loaded = prepare.read(c), transfer.load_weights(c)
     if row != BY_HAND:
         return stepped(c, pictures, loaded)
     _, state, args, _ = begun(c, pictures, loaded)
@@ -148,4 +148,4 @@ def by_hand(start: Any, args: "Args", count: int, learning_rate: float) -> tuple
 
 
 if __name__ == "__main__":
-    commands.start(main)
+    cli.start(main)

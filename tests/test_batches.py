@@ -6,18 +6,18 @@ import numpy as np
 import pytest
 from tqdm import tqdm
 
-from nst_jax import cli as commands
+from nst_jax import cli
 from nst_jax import config
 from nst_jax.config import axes
 from nst_jax.optimize import loop as optimize
 from nst_jax.pictures import images
 from nst_jax.runs import checkpoints
 from nst_jax.runs import driver as batches
-from nst_jax.runs import record as outputs
-from nst_jax.transfer import prepare as inputs
+from nst_jax.runs import record
+from nst_jax.transfer import prepare
 
 
-class Stop(commands.Interruptible):
+class Stop(cli.Interruptible):
     """A signal that comes after so many lines of a log; 0: none comes."""
 
     def __init__(self, monkeypatch, lines=0):
@@ -29,7 +29,7 @@ class Stop(commands.Interruptible):
             self.seen += lines == 0
             return record(*args)
 
-        record = outputs.record
+        record = record.record
         monkeypatch.setattr(outputs, "record", counted)
 
     def check(self):
@@ -104,7 +104,7 @@ def test_a_batch_that_was_being_finished_is_finished(cells, vgg19, tmp_path, mon
     """Stopped after the first cell's result: nothing is painted again but what the end needs."""
     several, bar = cells("adam", 0.01, 0.1), tqdm(disable=True)
     batches.paint(tmp_path / "whole", several, Stop(monkeypatch), bar)
-    finish, finished = outputs.finish, []
+    finish, finished = record.finish, []
 
     def stopping(workdir, *rest):
         if finished:
@@ -116,12 +116,12 @@ def test_a_batch_that_was_being_finished_is_finished(cells, vgg19, tmp_path, mon
     with pytest.raises(KeyboardInterrupt):
         batches.paint(tmp_path / "again", several, Stop(monkeypatch), bar)
     monkeypatch.setattr(outputs, "finish", finish)
-    assert outputs.finished(finished[0], several[1].config)
+    assert record.finished(finished[0], several[1].config)
     assert finished[0].name == several[1].name  # the first has the checkpoints
     assert batches.begun(tmp_path / "again", several) == [several]
     assert batches.begun(tmp_path / "again", several[:1]) == []
     lines = []
-    record = outputs.record
+    record = record.record
     monkeypatch.setattr(outputs, "record", lambda *args: (lines.append(1), record(*args))[1])
     assert batches.paint(tmp_path / "again", several, Stop(monkeypatch), bar) == {}
     assert len(lines) == 2  # the last line of each
@@ -158,11 +158,11 @@ def test_another_batch_begins_anew(cells, vgg19, tmp_path, monkeypatch):
         batches.paint(tmp_path, several, Stop(monkeypatch, 4), bar)
     c = several[0].config
     home, names = tmp_path / several[0].name, [cell.name for cell in several]
-    pictures = inputs.read(c)
+    pictures = prepare.read(c)
     assert checkpoints.newest(home, c, pictures, names)[0]
     found, damaged = checkpoints.newest(home, c, pictures, names[:2])
     assert found is None
     assert "another batch" in damaged[0]
     assert batches.paint(tmp_path, several[:2], Stop(monkeypatch), bar) == {}
     for cell in several[:2]:
-        assert outputs.finished(tmp_path / cell.name, cell.config)
+        assert record.finished(tmp_path / cell.name, cell.config)

@@ -17,10 +17,10 @@ from nst_jax import config, files
 from nst_jax.errors import UserError
 from nst_jax.optimize import loop as optimize
 from nst_jax.runs import checkpoints
-from nst_jax.runs import record as outputs
-from nst_jax.runs import workdir as folders
+from nst_jax.runs import record
+from nst_jax.runs import workdir
 from nst_jax.transfer import paint as transfer
-from nst_jax.transfer import prepare as inputs
+from nst_jax.transfer import prepare
 
 SHALLOW = {"content_layers": "relu2_1", "style_layers": "relu1_1, relu2_1"}
 COMMAND = [sys.executable, "-m", "nst_jax.run", "--config", f"{ROOT}/configs/starry.py:smoke"]
@@ -41,7 +41,7 @@ def experiment(tmp_path, rng):
         c.pyramid.min_size, c.pyramid.factor, c.pyramid.first_steps = 24, 1.3, 6
         c.update_from_flattened_dict({"save_every": 0} | SHALLOW | keys)
         c = config.validate(c)
-        return c, inputs.read(c)
+        return c, prepare.read(c)
 
     return make
 
@@ -218,18 +218,18 @@ def test_a_checkpoint_is_due_after_a_time_and_takes_a_twentieth_at_most(monkeypa
 )
 def test_a_folder_is_one_commands_or_shared(first, second, both, tmp_path):
     """`process` of two commands, and whether both may be at work."""
-    with folders.lock(tmp_path, first), contextlib.ExitStack() as stack:
+    with workdir.lock(tmp_path, first), contextlib.ExitStack() as stack:
         if not both:
             stack.enter_context(pytest.raises(UserError, match="another command is at work"))
-        with folders.lock(tmp_path, second):
+        with workdir.lock(tmp_path, second):
             assert both
 
 
 def test_what_a_killed_command_leaves_is_no_obstacle(tmp_path):
     for name in (".lock", ".0123456789abcdef.json", "environment.json"):
         (tmp_path / name).write_text("left")
-    assert folders.open_run(str(tmp_path), "name") == (tmp_path, False)
-    with folders.lock(tmp_path):
+    assert workdir.open_run(str(tmp_path), "name") == (tmp_path, False)
+    with workdir.lock(tmp_path):
         pass
 
 
@@ -342,9 +342,9 @@ def test_a_finished_run_can_be_extended(tmp_path):
 
 def test_a_second_command_in_the_folder_is_refused(tmp_path):
     """Also while nothing is written yet; the first is not disturbed."""
-    outputs.rewind(tmp_path, 0)
+    record.rewind(tmp_path, 0)
     (tmp_path / "metrics.jsonl").unlink()
-    with folders.lock(tmp_path):
+    with workdir.lock(tmp_path):
         said = run(f"--workdir={tmp_path}", code=2).stderr
     assert "another command is at work" in said
     assert [path.name for path in tmp_path.iterdir()] == [".lock"]
@@ -389,9 +389,9 @@ def test_output_that_nobody_takes_is_one_line(undisturbed):
 def test_a_log_line_cut_short_is_taken_back(tmp_path):
     rows = [json.dumps({"step": step, "seconds": 1.0}) for step in (0, 10, 20)]
     (tmp_path / "metrics.jsonl").write_text("\n".join(rows) + '\n{"step": 3')
-    outputs.rewind(tmp_path, 99)
+    record.rewind(tmp_path, 99)
     assert (tmp_path / "metrics.jsonl").read_text().splitlines() == rows
-    outputs.rewind(tmp_path, 20)
+    record.rewind(tmp_path, 20)
     assert (tmp_path / "metrics.jsonl").read_text().splitlines() == rows[:2]
 
 

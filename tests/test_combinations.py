@@ -21,7 +21,7 @@ from nst_jax.optimize import loop as optimize
 from nst_jax.optimize import optimizers
 from nst_jax.pictures.masks import PROPAGATIONS
 from nst_jax.transfer import paint as transfer
-from nst_jax.transfer import prepare as inputs
+from nst_jax.transfer import prepare
 from nst_jax.transfer.starts import start_image
 
 CHOICES = {
@@ -121,7 +121,7 @@ def configured(files, *row: str, **more) -> config.Config:
 
 def problem_of(c, vgg19):
     """The pictures of a config, where they start, and the objective's arguments as yet to make."""
-    pictures = inputs.read(c)
+    pictures = prepare.read(c)
     loaded = transfer.normalized(c, pictures, vgg19)
     network = transfer.network_for(c, loaded)
     start = start_image(c, pictures, vgg19.mean)
@@ -155,7 +155,7 @@ def test_any_two_choices_paint_together(row, files, vgg19, quickly_compiled):
     tap = "relu1_1" if c.style_losses == "cross_gram" else "relu2_1"  # the first of the pair
     expected = {f"style/{c.style_losses}/{tap}{region}" for region in regions}
     assert {name for name in terms if name.startswith("style/")} == expected
-    painting = inputs.finished(c, image, pictures)
+    painting = prepare.finished(c, image, pictures)
     for result in (np.asarray(image), painting):
         assert result.shape == (64, 56, 3)
         assert 0 <= result.min() < result.max() <= 1

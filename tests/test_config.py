@@ -1,4 +1,4 @@
-import ast
+import dataclasses
 import importlib.util
 import re
 
@@ -7,8 +7,17 @@ from conftest import ROOT
 from ml_collections import ConfigDict
 
 from nst_jax import config
-from nst_jax.config import axes, rules
+from nst_jax.config import axes, parsing, rules
+from nst_jax.config.experiment import Region, Scale, Style
 from nst_jax.errors import UserError
+from nst_jax.losses.content import CONTENT
+from nst_jax.losses.smoothness import SMOOTHNESS
+from nst_jax.losses.style import STYLE
+from nst_jax.network import receptive, vgg
+from nst_jax.optimize.optimizers import OPTIMIZERS
+from nst_jax.optimize.options import OptimizerStatic
+from nst_jax.pictures import color
+from nst_jax.transfer.starts import STARTS
 
 CONFIGS = sorted((ROOT / "configs").rglob("*.py"))
 
@@ -50,7 +59,7 @@ def test_every_config_is_valid_and_documented(path, arg):
     command = "sweep" if path.parent.name == "ablations" else "run"
     assert (len(cells) > 1) == (command == "sweep")
     for cell in cells:
-        assert sorted(keys(ConfigDict(cell.config))) == sorted(keys(config.default()))
+        assert config.flat(ConfigDict(cell.experiment.raw)).keys() == {*keys(config.default())}
     assert f"python -m nst_jax.{command} --config {path.relative_to(ROOT)}" in module.__doc__
     assert re.search(r"2 CPU cores: .*(minutes|seconds)", module.__doc__), "device and time"
     assert re.search(r"[Ll]oss", module.__doc__), "the losses to expect"
@@ -69,65 +78,135 @@ def test_content_reconstruction_takes_its_layer():
     assert (smoke.content_layers, smoke.image_size) == ("relu3_1", 64)
 
 
-def keys_read(tree: ast.AST) -> set[str]:
-    """Keys that a module reads of a config `c` or `frozen`, by name: c.group.key, or c[part].
+def test_every_key_is_consumed_exactly_once(monkeypatch):
+    """`parse` takes each key from a dictionary, in which it is then gone."""
+    taken = []
 
-    An alias of a group, as in o = c.optimizer, counts within the function that makes it.
-    """
-    seen = set()
-    for function in ast.walk(tree):
-        if not isinstance(function, ast.FunctionDef):
-            continue
-        groups = {"c": "", "frozen": ""}
+    def counting(take, *rest):
+        def counted(key):
+            taken.append(key)
+            return take(key)
 
-        def key_of(node, groups=groups):
-            """The full key, with a dot at its end where it may be a group; else None."""
-            if isinstance(node, ast.Name):
-                return groups.get(node.id)
-            parent = key_of(node.value) if isinstance(node, ast.Attribute) else None
-            return None if parent is None else f"{parent}{node.attr}."
+        return build(counted, *rest)
 
-        for node in ast.walk(function):
-            if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
-                if (key := key_of(node.value)) is not None:
-                    groups[node.targets[0].id] = key
-            elif isinstance(node, ast.Subscript) and key_of(node.value) == "":
-                seen.add(f"c[{ast.unparse(node.slice)}]")
-        seen |= {key_of(node) or "" for node in ast.walk(function)}
-    return {key.rstrip(".") for key in seen}
+    build = parsing._experiment
+    monkeypatch.setattr(parsing, "_experiment", counting)
+    config.parse(painting())
+    assert sorted(taken) == sorted({*keys(config.default())} - {"axes"})
 
 
-def test_every_key_is_read_outside_the_schema():
-    """Also those of `config.losses(c, part)`, which reads c[f"{part}_losses"] and ..._layers."""
-    seen, code = set(), ""
-    for path in (ROOT / "nst_jax").rglob("*.py"):
-        if path.name not in ("schema.py", "rules.py"):
-            code += path.read_text()
-            seen |= keys_read(ast.parse(path.read_text()))
-    if "c[part]" in seen:
-        seen |= {"content", "style"}
-    for part in ("content", "style"):
-        if f'config.losses(c, "{part}")' in code:
-            seen |= {f"{part}_losses", f"{part}_layers"}
-    assert not set(keys(config.default())) - seen
+def test_a_key_that_nothing_reads_is_an_error(monkeypatch):
+    extra = dict(parsing._defaults()) | {"unread": 1}
+    monkeypatch.setattr(parsing, "_defaults", lambda: extra)
+    with pytest.raises(AssertionError, match="nothing reads: unread"):
+        config.parse_values(config.flat(painting()) | {"unread": 1})
+
+
+def losses(c, part):
+    """loss -> tap -> lambda of a config."""
+    terms = getattr(config.parse(c).objective, part)
+    return {term.name: dict(term.layers) for term in terms}
 
 
 def test_the_losses_are_read_by_their_keys():
     c = painting()
     c.content_losses, c.content_layers = "mse:2, sum(relu1_1:3)", "relu2_1:5"
-    expected = {"mse": {"relu2_1": 10.0}, "sum": {"relu1_1": 3.0}}
-    assert config.losses(config.validate(c), "content") == expected
+    assert losses(c, "content") == {"mse": {"relu2_1": 10.0}, "sum": {"relu1_1": 3.0}}
     c.style_losses, c.style_layers = "gram(relu3_1)", ""
-    assert config.losses(config.validate(c), "style") == {"gram": {"relu3_1": 1.0}}
+    assert losses(c, "style") == {"gram": {"relu3_1": 1.0}}
     c.style_losses = "w2:0.5"
-    default = config.losses(config.validate(c), "style")["w2"]
-    assert default == {
+    assert losses(c, "style")["w2"] == {
         "relu1_1": 5000,
         "relu2_1": 350,
         "relu3_1": 200,
         "relu4_1": 23.5,
         "relu5_1": 160,
     }
+
+
+def test_an_experiment_has_what_its_config_says():
+    """Numbers, names and tuples; nothing is left to be parsed."""
+    c = painting()
+    c.style = "night.jpg:3, day.jpg"
+    c.image_size, c.pyramid.min_size, c.pyramid.factor, c.style_scale = 256, 64, 2.0, 0.5
+    c.pyramid.first_steps, c.pyramid.steps, c.steps = 7, 5, 3
+    c.guides.content, c.guides.style = "sky=a.png, ground=", "codes.png; sky=b.png"
+    c.guides.weights, c.normalize_network = "sky:2", "content, 'x, y.jpg'"
+    c.optimizer.name, c.optimizer.memory, c.precision = "lbfgs", 5, "tensorfloat32"
+    e = config.parse(c)
+    assert e.inputs.content == "content.jpg"
+    assert e.inputs.styles == (Style("night.jpg", 0.75), Style("day.jpg", 0.25))
+    assert e.inputs.guides.content == (Region("sky", "a.png"), Region("ground", ""))
+    assert e.inputs.guides.styles == ("codes.png", (Region("sky", "b.png"),))
+    assert e.objective.region_weights == {"sky": 2.0}
+    assert e.network.normalize == ("content", "x, y.jpg")
+    assert e.scales == (Scale(64, 32, 7), Scale(128, 64, 5), Scale(256, 128, 3))
+    assert (e.steps, e.size) == (15, 256)
+    assert e.optimizer.static == OptimizerStatic("lbfgs", 5, "pixels", "tensorfloat32", False)
+    assert e.objective.taps == ("relu4_2", "relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
+    assert e.files == (
+        "content.jpg",
+        "night.jpg",
+        "day.jpg",
+        "a.png",
+        "codes.png",
+        "b.png",
+        "x, y.jpg",
+    )
+    assert e.raw == c.to_dict()
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        e.seed = 1
+
+
+@pytest.mark.parametrize(
+    ("size", "least", "factor", "expected"),
+    [
+        (512, 128, 2**0.5, [128, 181, 256, 362, 512]),  # crowsonkb/style-transfer-pytorch
+        (1024, 512, 2.0, [512, 1024]),  # Gatys et al. 2017
+        (512, 129, 2**0.5, [181, 256, 362, 512]),
+        (300, 100, 1.5, [133, 200, 300]),  # 88.9 would be next
+        (64, 64, 2.0, [64]),
+        (64, 0, 2.0, [64]),
+    ],
+)
+def test_sizes_by_hand(size, least, factor, expected):
+    c = painting()
+    c.image_size, c.pyramid.min_size, c.pyramid.factor = size, least, factor
+    assert [scale.size for scale in config.parse(c).scales] == expected
+
+
+def test_interpolation_goes_from_the_first_style_to_the_second():
+    c = painting()
+    c.style, c.interpolate = "a.jpg, b.jpg, c.jpg:8", 3
+    shares = [[s.share for s in e.inputs.styles] for e in config.parse(c).paintings()]
+    assert shares == [[1, 0, 0], [0.5, 0.5, 0], [0, 1, 0]]
+
+
+def test_a_style_may_be_a_tuple_of_names_and_pairs():
+    c = painting()
+    c.style = ("Claude_Monet,_Impression.jpg", ("day:2.jpg", 3))
+    assert config.parse(c).inputs.styles == (
+        Style("Claude_Monet,_Impression.jpg", 0.25),
+        Style("day:2.jpg", 0.75),
+    )
+    c.style = 1e5  # what --config.style=1e5 sets
+    with pytest.raises(UserError, match="Quote a name that looks like a number"):
+        config.parse(c)
+
+
+def test_the_names_of_tables_are_their_keys():
+    """The names stand in the config, too, which does not import JAX."""
+    assert rules.CONTENT_LOSSES.keys() == CONTENT.keys()
+    assert rules.STYLE_LOSSES.keys() == STYLE.keys()
+    assert {*rules.PAIRED_LOSSES} == {name for name in STYLE if STYLE[name].neighbours > 1}
+    assert {*rules.TV_LOSSES} == SMOOTHNESS.keys()
+    assert {*rules.POOLINGS} == vgg.POOLINGS.keys()
+    assert {*rules.PADDINGS} == vgg.PADDINGS.keys()
+    assert {*rules.OPTIMIZERS} == OPTIMIZERS.keys()
+    assert {*rules.PROPAGATIONS} == receptive.PROPAGATIONS.keys()
+    assert {*rules.STARTS} == STARTS.keys() - {"file"}
+    assert {*rules.RECOLOURINGS} == color.TRANSFERS.keys()
+    assert rules.COLOR_MODES.keys() == {"style", "luminance", "recombine", *color.TRANSFERS}
 
 
 def test_smoke_shrinks_a_pyramid_but_adds_none():
@@ -137,7 +216,7 @@ def test_smoke_shrinks_a_pyramid_but_adds_none():
     c.pyramid.min_size = 128
     small = config.smoke(c).pyramid
     assert (small.min_size, small.first_steps, small.steps) == (40, 2, 2)
-    config.validate(c)
+    config.parse(c)
 
 
 BAD_VALUES = {
@@ -179,7 +258,7 @@ BAD_VALUES = {
     "precision": ["float16", "highest"],
     "log_every": [0],
     "checkpoint_every": [-1.0, float("nan")],
-    "save_every": [-1, 15],
+    "save_every": [-1],
     "output": ["final.gif", "folder/final.png", "final", ""],
     "bits": [0, 10, 32],
     "animation": ["film.mp4", "folder/film.gif", "losses.png", ".gif"],
@@ -187,7 +266,15 @@ BAD_VALUES = {
     "content_layers": ["relu9_1", "relu4_2:x", "relu4_2:-1", "relu4_2, relu4_2"],
     "style_layers": ["conv1_9", "relu1_1:"],
     "content_losses": ["", " , ", "gram", "squared(relu9_1)", "squared()", "mse:x", "sum, sum"],
-    "style_losses": ["", "squared", "gram(relu1_1", "gram:-1", "cross_gram(relu1_1)"],
+    "style_losses": [
+        "",
+        "squared",
+        "gram(relu1_1",
+        "gram:-1",
+        "cross_gram(relu1_1)",
+        "cross_gram(relu1_1:6, relu2_1:1)",  # the last layer's lambda would not be used
+        "gram:1e20(relu1_1:1e20)",  # their product is what is used
+    ],
     "guides.weights": ["sky", "sky:x", "sky:-1", "sky:1, sky:2"],
 }
 
@@ -197,7 +284,7 @@ def test_a_bad_value_is_one_line_that_names_the_key(key, value):
     c = painting()
     assign(c, key, value)
     with pytest.raises(UserError) as caught:
-        config.validate(c)
+        config.parse(c)
     assert f"config.{key}" in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -211,13 +298,12 @@ def test_an_unknown_layer_lists_the_known():
     c = painting()
     c.arch, c.style_layers = "vgg16", "relu5_4"
     with pytest.raises(UserError, match=r"config.style_layers.* vgg16 has conv1_1.*relu5_3$"):
-        config.validate(c)
+        config.parse(c)
 
 
 # key -> what to set for its conflict -> what else the line must name.
 CONFLICTS = {
     "content": ({"content": "", "style": ""}, "config.style"),
-    "save_every": ({"save_every": 15}, "config.log_every"),
     "style_size": ({"style_size": 256, "style_scale": 2.0}, "config.style_scale"),
     "pyramid.min_size": ({"pyramid.min_size": 385}, "config.image_size"),
     "interpolate": (
@@ -252,9 +338,9 @@ CONFLICTS = {
         {"guides.content_weight": "a.png", "content": "", "init.picture": "gray"},
         "config.content",
     ),
-    "axes": ({"axes": (axes.each("seed", 0, 1),)}, "nst_jax.sweep"),
 }
 MORE_CONFLICTS = [
+    ("axes", {"axes": (axes.each("seed", 0, 1),)}, "nst_jax.sweep"),
     ("animation", {"animation": "final.png"}, "config.output"),
     (
         "animation",
@@ -283,7 +369,7 @@ def test_a_conflict_is_one_line_that_names_both_sides(key, changes, other):
     for name, value in changes.items():
         assign(c, name, value)
     with pytest.raises(UserError, match=rf"^config\.{re.escape(key)}\b") as caught:
-        config.validate(c)
+        config.parse(c)
     said = str(caught.value)
     assert other in said
     assert "\n" not in said
@@ -301,6 +387,8 @@ AGREEMENTS = [
     {"guides.content": "sky=a.png", "guides.style": "sky=b.png", "guides.weights": "sky:0"},
     {"guides.content": "a", "guides.style": "b", "color.guided": True, "color.mode": "pca"},
     {"interpolate": 2, "style": "a.jpg, b.jpg", "save_every": 0},
+    {"save_every": 15, "log_every": 10},
+    {"style_losses": "gram, cross_gram(relu1_1:2, relu2_1)"},
     {"style": "", "content_losses": "mse:0", "style_losses": ""},
     {"content": "", "init.picture": "gray", "content_losses": ""},
     {"style": "", "init.picture": "style_sheet.png"},  # a file of the user's
@@ -312,21 +400,21 @@ def test_what_agrees_is_valid(changes):
     c = painting()
     for name, value in changes.items():
         assign(c, name, value)
-    config.validate(c)
+    config.parse(c)
 
 
 def test_no_picture_at_all():
     with pytest.raises(UserError, match="both empty"):
-        config.validate(config.default())
+        config.parse(config.default())
 
 
 def test_a_start_that_is_not_there():
     c = painting()
     c.content = ""
     with pytest.raises(UserError, match="noise"):
-        config.validate(c)
+        config.parse(c)
     c.init.noise = 1.0
-    assert config.validate(c).init.noise == 1.0
+    assert config.parse(c).inputs.start.noise == 1.0
 
 
 def test_parse_arg():
@@ -353,7 +441,7 @@ def test_default_is_locked_and_suggests():
 def test_a_switch_says_what_to_install(key, monkeypatch):
     c = painting()
     c[key] = True
-    config.validate(c)
+    config.parse(c)
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(UserError, match=re.escape(f'pip install -e ".[{key}]"')):
-        config.validate(c)
+        config.parse(c)

@@ -45,7 +45,7 @@ def test_strips_are_the_whole(tile_rows, rng, monkeypatch):
     """29 rows are 8 rows of tiles: in strips of one to three of them."""
     image, kernel = drawn(rng, 29, 13, 7, 5)
     whole = winograd(image, transformed(kernel), 1)
-    monkeypatch.setattr(convolution, "STRIP_BYTES", tile_rows * 36 * 4 * 4 * 7)
+    monkeypatch.setattr(convolution, "MAX_STRIP_BYTES", tile_rows * 36 * 4 * 4 * 7)
     np.testing.assert_allclose(winograd(image, transformed(kernel), 1), whole, atol=2e-4)
 
 

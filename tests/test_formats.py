@@ -172,7 +172,7 @@ def test_strings_of_python_2_may_be_used_over_and_over(tmp_path):
 
 
 def test_what_a_pickle_or_a_codebook_multiplies_is_bounded(monkeypatch, tmp_path):
-    monkeypatch.setattr(pickles, "MOST_BYTES", 10_000)
+    monkeypatch.setattr(pickles, "MAX_ARRAY_BYTES", 10_000)
     call = b"c_codecs\nencode\nX\xe8\x03\x00\x00" + b"a" * 1000
     content = b"\x80\x02(" + (call + b"X\x06\x00\x00\x00latin1\x86R") * 9 + b"t."
     (tmp_path / "a.pkl").write_bytes(content)
@@ -201,7 +201,7 @@ def test_a_small_pickle_takes_neither_memory_nor_time(write, tmp_path):
 
 
 def test_tensors_that_share_a_storage_are_bounded_too(monkeypatch):
-    monkeypatch.setattr(pickles, "MOST_BYTES", 1000)
+    monkeypatch.setattr(pickles, "MAX_ARRAY_BYTES", 1000)
     tensors = {str(k): pickles._tensor(("0", np.dtype("<f4")), 0, (50,), (1,)) for k in range(6)}
     with pytest.raises(UserError, match="refused: it holds over"):
         pickles._built(tensors, {"0": bytes(200)})
@@ -243,7 +243,7 @@ def test_the_memory_of_matlabs_reader_is_bounded(tmp_path, monkeypatch):
     layers[0, 0] = layer
     scipy.io.savemat(path, {"layers": layers}, do_compression=True)
     assert containers.contents(path)["conv1_1/0"].size == 1 << 26
-    monkeypatch.setattr(containers, "MOST_BYTES", 1 << 20)
+    monkeypatch.setattr(containers, "MAX_ARRAY_BYTES", 1 << 20)
     with pytest.raises(UserError, match="damaged MATLAB 5 file"):
         containers.contents(path)
 
@@ -303,7 +303,7 @@ def test_names_and_types_that_no_network_has(tmp_path):
     refusals = {
         "strings.h5": "no VGG layers in it",
         "digits.safetensors": r"no VGG layers in it \(Exceeds the limit",
-        "digits.pkl": "a name of over 1000 letters",
+        "digits.pkl": "a name of over 1000 characters",
     }
     for name, said in refusals.items():
         with pytest.raises(UserError, match=said) as caught:

@@ -6,7 +6,7 @@ from PIL import Image, ImageDraw
 
 from nst_jax.errors import UserError
 from nst_jax.network import architecture
-from nst_jax.pictures import masks as guides
+from nst_jax.pictures import masks
 
 # The layers as Simonyan & Zisserman list them: C a convolution, P a pooling.
 LAYERS = {"vgg16": "CCPCCPCCCPCCCPCCC", "vgg19": "CCPCCPCCCCPCCCCPCCCC"}
@@ -46,7 +46,7 @@ def test_receptive_fields(arch, tap):
     lit = np.zeros((height, height, 17))
     lit[np.arange(height), np.arange(height), 5] = 1
     seen = spread(lit, arch, tap).any(-1)
-    stride, first, last = guides.receptive_field(tap, arch)
+    stride, first, last = masks.receptive_field(tap, arch)
     row, position = np.indices(seen.shape)
     expected = (position * stride + first <= row) & (row <= position * stride + last)
     np.testing.assert_array_equal(seen, expected)
@@ -54,9 +54,9 @@ def test_receptive_fields(arch, tap):
 
 
 def test_receptive_fields_by_hand():
-    assert guides.receptive_field("relu1_1", "vgg19") == (1, -1, 1)
-    assert guides.receptive_field("conv1_2", "vgg19") == (1, -2, 2)
-    assert guides.receptive_field("relu2_1", "vgg16") == (2, -4, 5)
+    assert masks.receptive_field("relu1_1", "vgg19") == (1, -1, 1)
+    assert masks.receptive_field("conv1_2", "vgg19") == (1, -2, 2)
+    assert masks.receptive_field("relu2_1", "vgg16") == (2, -4, 5)
 
 
 @pytest.mark.parametrize("shape", [(217, 449), (31, 47), (16, 16)])
@@ -71,8 +71,8 @@ def test_inside_and_all_are_who_sees_what(rng, arch, tap, shape):
         inside = ~(spread(~region[None] * 1.0, arch, tap)[0] > 0)
         seen = spread(region[None] * 1.0, arch, tap)[0] > 0
         guide = np.float32(region)
-        np.testing.assert_array_equal(guides.propagate(guide, tap, arch, "inside"), inside)
-        np.testing.assert_array_equal(guides.propagate(guide, tap, arch, "all"), seen)
+        np.testing.assert_array_equal(masks.propagate(guide, tap, arch, "inside"), inside)
+        np.testing.assert_array_equal(masks.propagate(guide, tap, arch, "all"), seen)
 
 
 def test_who_sees_what_is_not_all_or_nothing():
@@ -80,26 +80,26 @@ def test_who_sees_what_is_not_all_or_nothing():
     mask = np.zeros((217, 449), np.float32)
     mask[:, 5 * 449 // 8 :] = 1
     for how in ("inside", "all"):
-        assert np.unique(guides.propagate(mask, "relu5_4", "vgg19", how)).tolist() == [0, 1]
+        assert np.unique(masks.propagate(mask, "relu5_4", "vgg19", how)).tolist() == [0, 1]
 
 
 def test_simple_is_the_mean_of_the_block(rng):
     mask = rng.random((23, 37), np.float32)
-    simple = guides.propagate(mask, "relu3_2", "vgg19", "simple")
+    simple = masks.propagate(mask, "relu3_2", "vgg19", "simple")
     assert simple.shape == (5, 9)
     for i, j in np.ndindex(5, 9):
         mean = sum(float(mask[4 * i + k, 4 * j + m]) for k in range(4) for m in range(4)) / 16
         assert simple[i, j] == pytest.approx(mean, abs=1e-6)
-    np.testing.assert_array_equal(guides.propagate(mask, "conv1_2", "vgg19", "simple"), mask)
+    np.testing.assert_array_equal(masks.propagate(mask, "conv1_2", "vgg19", "simple"), mask)
 
 
 @pytest.mark.parametrize(("arch", "tap"), EVERY_TAP)
 def test_inside_is_least_and_all_is_most(rng, arch, tap):
     mask = rng.random((75, 93), np.float32)
     mask[:40, :50] = 0.3  # where they agree, rounding must not part them
-    inside = guides.propagate(mask, tap, arch, "inside")
-    simple = guides.propagate(mask, tap, arch, "simple")
-    seen = guides.propagate(mask, tap, arch, "all")
+    inside = masks.propagate(mask, tap, arch, "inside")
+    simple = masks.propagate(mask, tap, arch, "simple")
+    seen = masks.propagate(mask, tap, arch, "all")
     assert (mask.min() <= inside).all()
     assert (inside <= simple).all()
     assert (simple <= seen).all()
@@ -109,11 +109,11 @@ def test_inside_is_least_and_all_is_most(rng, arch, tap):
     assert inside.dtype == simple.dtype == seen.dtype == np.float32
 
 
-@pytest.mark.parametrize("how", guides.PROPAGATIONS)
+@pytest.mark.parametrize("how", masks.PROPAGATIONS)
 @pytest.mark.parametrize(("arch", "tap"), EVERY_TAP)
 def test_the_whole_picture_stays_whole(arch, tap, how):
     whole = np.ones((35, 50), np.float32)
-    np.testing.assert_array_equal(guides.propagate(whole, tap, arch, how), 1)
+    np.testing.assert_array_equal(masks.propagate(whole, tap, arch, how), 1)
 
 
 @pytest.mark.parametrize(
@@ -128,13 +128,13 @@ def test_the_whole_picture_stays_whole(arch, tap, how):
     ],
 )
 def test_parse(spec, expected):
-    assert guides.parse(spec) == expected
+    assert masks.parse(spec) == expected
 
 
 def test_parse_styles():
-    assert guides.parse_styles("", 2) == [{}, {}]
-    assert guides.parse_styles("sky=a.png", 1) == [{"sky": "a.png"}]
-    assert guides.parse_styles("sky=a.png, hill=; ;c.png", 4) == [
+    assert masks.parse_styles("", 2) == [{}, {}]
+    assert masks.parse_styles("sky=a.png", 1) == [{"sky": "a.png"}]
+    assert masks.parse_styles("sky=a.png, hill=; ;c.png", 4) == [
         {"sky": "a.png", "hill": ""},
         {},
         "c.png",
@@ -143,17 +143,17 @@ def test_parse_styles():
 
 
 SLIPS = {
-    "a name twice": (lambda: guides.parse("sky=a.png, sky=b.png"), "region 'sky' is named twice"),
-    "a path without name": (lambda: guides.parse("sky=a.png, b.png"), "'b.png' names no region"),
-    "an empty name": (lambda: guides.parse("=a.png"), "'=a.png' names no region"),
-    "too many parts": (lambda: guides.parse_styles("sky=;sky=;", 2), "for 3 style.* there are 2"),
+    "a name twice": (lambda: masks.parse("sky=a.png, sky=b.png"), "region 'sky' is named twice"),
+    "a path without name": (lambda: masks.parse("sky=a.png, b.png"), "'b.png' names no region"),
+    "an empty name": (lambda: masks.parse("=a.png"), "'=a.png' names no region"),
+    "too many parts": (lambda: masks.parse_styles("sky=;sky=;", 2), "for 3 style.* there are 2"),
     "content alone": (
-        lambda: guides.check_partners(["house", "sky"], [["house"], ["ground"]]),
+        lambda: masks.check_partners(["house", "sky"], [["house"], ["ground"]]),
         "region 'sky' of config.guides.content has no partner in config.guides.style; "
         "it has house, ground$",
     ),
     "style alone": (
-        lambda: guides.check_partners([], [[], ["sky"]]),
+        lambda: masks.check_partners([], [[], ["sky"]]),
         "region 'sky' of config.guides.style has no partner in config.guides.content; it has none$",
     ),
 }
@@ -168,8 +168,8 @@ def test_slips_are_one_clear_line(slip):
 
 
 def test_partners_may_be_in_any_style_picture():
-    guides.check_partners([], [])
-    guides.check_partners(["sky", "house"], [["house"], [], ["sky", "house"]])
+    masks.check_partners([], [])
+    masks.check_partners(["sky", "house"], [["house"], [], ["sky", "house"]])
 
 
 def save(path, rows) -> str:
@@ -180,19 +180,19 @@ def save(path, rows) -> str:
 
 def test_named_masks(tmp_path):
     sky = save(tmp_path / "sky.png", [[255, 255, 0], [51, 0, 0]])
-    masks = guides.read({"sky": sky, "rest": ""}, (2, 3))
+    masks = masks.read({"sky": sky, "rest": ""}, (2, 3))
     assert list(masks) == ["sky", "rest"]
     assert all(mask.dtype == np.float32 for mask in masks.values())
     np.testing.assert_allclose(masks["sky"], [[1, 1, 0], [0.2, 0, 0]], atol=1e-6)
     np.testing.assert_array_equal(masks["rest"], np.ones((2, 3)))
-    assert guides.read({}, (2, 3)) == {}
+    assert masks.read({}, (2, 3)) == {}
 
 
 def test_masks_are_stretched(tmp_path):
     """From another aspect and size: halves stay halves, gray stays gray, and nothing rings."""
     left = save(tmp_path / "left.png", [[255] * 4 + [0] * 4] * 2)
     gray = save(tmp_path / "gray.png", np.full((3, 5), 102))
-    masks = guides.read({"left": left, "gray": gray}, (40, 64))
+    masks = masks.read({"left": left, "gray": gray}, (40, 64))
     np.testing.assert_array_equal(masks["left"][:, :26], 1)
     np.testing.assert_array_equal(masks["left"][:, 38:], 0)
     assert (np.diff(masks["left"][0]) <= 0).all()
@@ -202,20 +202,20 @@ def test_masks_are_stretched(tmp_path):
 
 def test_shrunk_masks_are_antialiased(tmp_path):
     board = save(tmp_path / "board.png", np.indices((64, 64)).sum(0) % 2 * 255)
-    np.testing.assert_allclose(guides.read({"board": board}, (8, 8))["board"], 0.5, atol=0.02)
+    np.testing.assert_allclose(masks.read({"board": board}, (8, 8))["board"], 0.5, atol=0.02)
 
 
 def test_black_masks(tmp_path):
     black = save(tmp_path / "night.png", np.zeros((4, 4)))
     with pytest.raises(UserError, match=r"region 'sky': \S+night.png is black every") as caught:
-        guides.read({"house": "", "sky": black}, (4, 4))
+        masks.read({"house": "", "sky": black}, (4, 4))
     assert "\n" not in str(caught.value)
 
 
 def test_missing_masks(tmp_path):
     for files in ({"sky": str(tmp_path / "none.png")}, str(tmp_path / "none.png")):
         with pytest.raises(UserError, match="no picture .*none.png"):
-            guides.read(files, (4, 4))
+            masks.read(files, (4, 4))
 
 
 def test_colours_are_regions(tmp_path):
@@ -223,7 +223,7 @@ def test_colours_are_regions(tmp_path):
     rows = np.zeros((20, 30, 3))
     rows[:, :15], rows[:, 15:], rows[14:, 22:] = RED, BLUE, GRAY
     rows[3, 2:9] = (200, 30, 30)
-    masks = guides.read(save(tmp_path / "guide.png", rows), (20, 30))
+    masks = masks.read(save(tmp_path / "guide.png", rows), (20, 30))
     expected = {name: np.zeros((20, 30)) for name in ("#ff0000", "#0000ff", "#808080")}
     expected["#ff0000"][:, :15] = 1
     expected["#0000ff"][:, 15:] = 1
@@ -240,7 +240,7 @@ def test_a_region_covers_half_a_percent(tmp_path):
     for side, count in ((8, 1), (9, 2)):
         rows = np.full((100, 100, 3), RED)
         rows[50 : 50 + side, 20 : 20 + side] = BLUE
-        assert len(guides.read(save(tmp_path / "guide.png", rows), (9, 9))) == count
+        assert len(masks.read(save(tmp_path / "guide.png", rows), (9, 9))) == count
 
 
 def drawing(scale: int) -> Image.Image:
@@ -257,10 +257,10 @@ def test_jpeg_noise_and_soft_edges_make_no_regions(tmp_path, quality):
     drawing(1).save(tmp_path / "exact.png")
     drawing(8).save(tmp_path / "soft.png")
     drawing(8).save(tmp_path / "noisy.jpg", quality=quality)
-    exact = guides.read(str(tmp_path / "exact.png"), (96, 128))
+    exact = masks.read(str(tmp_path / "exact.png"), (96, 128))
     assert set(exact) == {"#ff0000", "#0000ff", "#808080"}
     for name in ("soft.png", "noisy.jpg"):
-        masks = guides.read(str(tmp_path / name), (96, 128), exact)
+        masks = masks.read(str(tmp_path / name), (96, 128), exact)
         assert masks.keys() == exact.keys()
         for region, mask in masks.items():
             assert np.abs(mask - exact[region]).mean() < 0.02
@@ -269,15 +269,15 @@ def test_jpeg_noise_and_soft_edges_make_no_regions(tmp_path, quality):
 def test_a_partner_lends_its_name(tmp_path):
     """Only to a colour close to its own."""
     path = save(tmp_path / "guide.png", [[(250, 4, 2)] * 9] * 9)
-    assert list(guides.read(path, (9, 9))) == ["#fa0402"]
-    assert list(guides.read(path, (9, 9), ["sky", "#0000ff", "#ff0000"])) == ["#ff0000"]
-    assert list(guides.read(path, (9, 9), ["#d20000", "#fa2902"])) == ["#fa0402"]
+    assert list(masks.read(path, (9, 9))) == ["#fa0402"]
+    assert list(masks.read(path, (9, 9), ["sky", "#0000ff", "#ff0000"])) == ["#ff0000"]
+    assert list(masks.read(path, (9, 9), ["#d20000", "#fa2902"])) == ["#fa0402"]
 
 
 def test_colour_masks_get_soft_edges_and_share_every_pixel(tmp_path):
     path = str(tmp_path / "guide.png")
     drawing(1).save(path)
-    masks = guides.read(path, (31, 50))
+    masks = masks.read(path, (31, 50))
     np.testing.assert_allclose(sum(masks.values()), 1, atol=1e-6)
     for mask in masks.values():
         assert mask.shape == (31, 50)
@@ -291,7 +291,7 @@ def test_a_picture_of_too_many_colours_is_refused_at_once(tmp_path):
     pixels = np.stack([codes >> 11, codes >> 3 & 255, codes & 7], -1).reshape(512, 1024, 3)
     Image.fromarray(pixels.astype(np.uint8)).save(tmp_path / "smooth.png")
     with pytest.raises(UserError, match="it has 524288 colours"):
-        guides.read(str(tmp_path / "smooth.png"), (32, 64))
+        masks.read(str(tmp_path / "smooth.png"), (32, 64))
 
 
 def test_pictures_that_are_no_colour_coded_guides(tmp_path, rng):
@@ -301,6 +301,6 @@ def test_pictures_that_are_no_colour_coded_guides(tmp_path, rng):
     for name, rows, count in (("noise.png", noise, 0), ("tiles.png", tiles, 36)):
         message = f"{name} looks like no colour-coded guide: it has {count} plain"
         with pytest.raises(UserError, match=message) as caught:
-            guides.read(save(tmp_path / name, rows), (8, 8))
+            masks.read(save(tmp_path / name, rows), (8, 8))
         assert "\n" not in str(caught.value)
-    assert len(guides.read(save(tmp_path / "fewer.png", tiles[:40, :48]), (8, 8))) == 30
+    assert len(masks.read(save(tmp_path / "fewer.png", tiles[:40, :48]), (8, 8))) == 30

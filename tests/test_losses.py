@@ -20,7 +20,7 @@ from nst_jax.losses.style import STYLE
 from nst_jax.network import architecture, convolution, vgg
 from nst_jax.optimize import optimizers
 from nst_jax.pictures import color, writers
-from nst_jax.pictures import masks as guides
+from nst_jax.pictures import masks
 from nst_jax.transfer import starts
 
 KEY = jax.random.key(20150826)
@@ -84,7 +84,7 @@ def compared(name: str, features, target, weights=None):
         (color.TRANSFERS, rules.RECOLOURINGS),
         ({"style", "luminance", "recombine", *color.TRANSFERS}, rules.COLOR_MODES),
         (color.SPACES, "color.space"),
-        (guides.PROPAGATIONS, "guides.propagation"),
+        (masks.PROPAGATIONS, "guides.propagation"),
         (optimizers.OPTIMIZERS, "optimizer.name"),
         (architecture.DEPTHS, "arch"),
         (SMOOTHNESS, "tv_loss"),

@@ -8,13 +8,13 @@ from nst_jax import config, files
 from nst_jax.errors import UserError
 from nst_jax.optimize.loop import Progress
 from nst_jax.pictures import images
-from nst_jax.runs import record as outputs
-from nst_jax.runs import workdir as folders
+from nst_jax.runs import record
+from nst_jax.runs import workdir
 
 
 def test_default_folders_are_named_by_config_and_time_and_never_shared(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    made = [folders.open_run("", "starry") for _ in range(3)]
+    made = [workdir.open_run("", "starry") for _ in range(3)]
     assert not any(began for _, began in made)
     assert len({folder for folder, _ in made}) == 3
     assert all(folder.parent.name == "runs" for folder, _ in made)
@@ -22,25 +22,25 @@ def test_default_folders_are_named_by_config_and_time_and_never_shared(tmp_path,
 
 
 def test_an_earlier_run_is_never_overwritten(tmp_path):
-    assert folders.open_run(str(tmp_path / "w"), "x") == (tmp_path / "w", False)
-    assert folders.open_run(str(tmp_path / "w"), "x") == (tmp_path / "w", False)
+    assert workdir.open_run(str(tmp_path / "w"), "x") == (tmp_path / "w", False)
+    assert workdir.open_run(str(tmp_path / "w"), "x") == (tmp_path / "w", False)
     (tmp_path / "w" / "notes.txt").touch()
     with pytest.raises(UserError, match="not empty"):
-        folders.open_run(str(tmp_path / "w"), "x")
+        workdir.open_run(str(tmp_path / "w"), "x")
     (tmp_path / "w" / "config.json").touch()
-    assert folders.open_run(str(tmp_path / "w"), "x") == (tmp_path / "w", True)
+    assert workdir.open_run(str(tmp_path / "w"), "x") == (tmp_path / "w", True)
 
 
 def test_a_folder_that_cannot_be_written(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match="cannot write to --workdir"):
-        folders.open_run(str(tmp_path / "file" / "w"), "x")
+        workdir.open_run(str(tmp_path / "file" / "w"), "x")
 
 
 def test_metrics_are_one_json_object_a_line_and_drawn(tmp_path):
     for step, total in ((0, 9.0), (10, 3.0)):
         terms = {"total": total, "content": 0.0, "style": 2.0, "tv": 0.1, "style/gram/relu1_1": 2.0}
-        outputs.append_metrics(tmp_path, Progress(step, None, terms), step * 0.12346)
+        record.append_metrics(tmp_path, Progress(step, None, terms), step * 0.12346)
     rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     assert rows[1] == {
         "step": 10,
@@ -51,7 +51,7 @@ def test_metrics_are_one_json_object_a_line_and_drawn(tmp_path):
         "tv": 0.1,
         "style/gram/relu1_1": 2.0,
     }
-    outputs.plot_losses(tmp_path)
+    record.plot_losses(tmp_path)
     with Image.open(tmp_path / "losses.png") as plot:
         assert min(plot.size) > 300
         assert len(plot.convert("RGB").getcolors(1 << 20)) > 10
@@ -61,34 +61,34 @@ def test_a_damaged_log_is_drawn_as_far_as_it_is_whole(tmp_path):
     rows = [{"step": 0, "seconds": 0, "total": 2.0, "tv": 1}, {"step": 1, "totbl": 1, "tv": "x"}]
     lines = [*map(json.dumps, rows), '{"step": 2, "tot']
     (tmp_path / "metrics.jsonl").write_text("\n".join(lines))
-    outputs.plot_losses(tmp_path)
+    record.plot_losses(tmp_path)
     assert (tmp_path / "losses.png").stat().st_size > 1000
-    assert outputs.recorded(tmp_path).step == 1
+    assert record.recorded(tmp_path).step == 1
     for line in ('{"step": 1' + "0" * 400 + "}", "[" * 100_000, '{"step": null}', "7"):
         (tmp_path / "metrics.jsonl").write_text(line)
-        assert outputs.recorded(tmp_path) is None
+        assert record.recorded(tmp_path) is None
 
 
 def test_what_a_killed_command_was_writing_is_cleared_away(tmp_path):
     for name in ("frames/.0123456789abcdef.png", "checkpoints/.0123456789abcdef.state", ".mine"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
-    outputs.rewind(tmp_path, 0)
+    record.rewind(tmp_path, 0)
     left = sorted(path.name for path in tmp_path.rglob("*") if path.is_file())
     assert left == [".mine", "metrics.jsonl"]
 
 
 def test_a_folder_deleted_under_the_run_is_one_line(tmp_path):
     with pytest.raises(UserError, match="cannot write to --workdir"):
-        outputs.append_metrics(tmp_path / "gone", Progress(0, None, {}), 0.0)
+        record.append_metrics(tmp_path / "gone", Progress(0, None, {}), 0.0)
     with pytest.raises(UserError, match="cannot read --workdir"):
-        outputs.finish(tmp_path / "gone", config.default(), outputs.result(None, 0.0))
+        record.finish(tmp_path / "gone", config.default(), record.result(None, 0.0))
 
 
 def test_settings_say_what_it_ran_on(tmp_path, vgg19):
     c = config.default()
     c.content, c.style = "a.jpg", "b.jpg"
-    outputs.write_settings(tmp_path, config.validate(c), vgg19)
+    record.write_settings(tmp_path, config.validate(c), vgg19)
     assert json.loads((tmp_path / "config.json").read_text()) == c.to_dict() | {"axes": []}
     environment = json.loads((tmp_path / "environment.json").read_text())
     assert environment["weights"]["sha256"] == vgg19.sha256
@@ -119,11 +119,11 @@ def configured(**values):
 def test_a_painting_is_written_as_the_config_says(tmp_path, picture):
     painting, alpha = picture(9, 12), picture(9, 12)[..., 0]
     c = configured(output="mine.tif", bits=16, keep_alpha=True)
-    path = outputs.write_painting(tmp_path, painting, c, alpha)
+    path = record.write_painting(tmp_path, painting, c, alpha)
     assert path == tmp_path / "mine.tif"
     np.testing.assert_allclose(images.read_alpha(path, (9, 12)), alpha, atol=1 / 65535)
-    outputs.write_painting(tmp_path, painting, configured(output="deep.png", bits=16), None)
-    shallow = outputs.write_painting(tmp_path, painting, configured(output="8.png"), None)
+    record.write_painting(tmp_path, painting, configured(output="deep.png", bits=16), None)
+    shallow = record.write_painting(tmp_path, painting, configured(output="8.png"), None)
     np.testing.assert_allclose(images.read(tmp_path / "deep.png"), painting, atol=0.51 / 65535)
     error = np.abs(images.read(shallow) - painting).max()
     assert 1e-3 < error < 0.51 / 255
@@ -134,7 +134,7 @@ def test_a_painting_is_written_as_the_config_says(tmp_path, picture):
 def test_several_paintings_are_numbered_and_a_film(tmp_path, picture):
     paintings = np.stack([picture(9, 12) for _ in range(3)])
     c = configured(output="all.png", interpolate=3, style="a.jpg, b.jpg")
-    film = outputs.write_painting(tmp_path, paintings, c, None)
+    film = record.write_painting(tmp_path, paintings, c, None)
     assert film == tmp_path / "all.gif"
     assert {path.name for path in tmp_path.iterdir()} == {"all", "all.gif"}
     for number, painting in enumerate(paintings, 1):
@@ -149,13 +149,13 @@ def test_frames_of_every_scale_become_a_film_in_order(name, tmp_path):
     """Frames of one gray each, the first of half the size; step 1000 after step 40."""
     c = configured(animation=name)
     for step, side in ((0, 8), (40, 16), (1000, 16)):
-        outputs.write_frame(tmp_path, step, np.full((side, side, 3), step / 1000, np.float32), c)
+        record.write_frame(tmp_path, step, np.full((side, side, 3), step / 1000, np.float32), c)
     assert sorted(path.name for path in (tmp_path / "frames").iterdir()) == [
         "000000.png",
         "000040.png",
         "001000.png",
     ]
-    outputs.animate(tmp_path, c)
+    record.animate(tmp_path, c)
     with Image.open(tmp_path / name) as film:
         assert (film.n_frames, film.size) == (3, (16, 16))
         for frame, expected in enumerate((0, 10.2, 255)):
@@ -170,9 +170,9 @@ def test_tensorboard_reads_the_terms_and_the_painting(tmp_path, picture):
     c = configured(tensorboard=True)
     for step in (0, 5):
         terms = {"total": 3.0 - step / 5, "content": 1.0}
-        outputs.append_metrics(tmp_path, Progress(step, None, terms), step * 2.0)
+        record.append_metrics(tmp_path, Progress(step, None, terms), step * 2.0)
     images.write(tmp_path / "final.png", picture(9, 12))
-    outputs.finish(tmp_path, c, outputs.result(None, 10.0))
+    record.finish(tmp_path, c, record.result(None, 10.0))
     (path,) = tmp_path.glob("events.out.tfevents.*")
     data, events = path.read_bytes(), []
     while data:

@@ -2,14 +2,15 @@
 
 import dialects
 import jax
+import numpy as np
 import pytest
-from conftest import ROOT
+from conftest import ROOT, network_for
 from test_config import load
 
 from nst_jax import config
 from nst_jax.losses.objective import breakdown
-from nst_jax.transfer import paint as transfer
-from nst_jax.transfer import prepare as inputs
+from nst_jax.transfer.prepare import Pictures
+from nst_jax.transfer.problem import problem_of
 
 PRESETS = sorted(path.stem for path in (ROOT / "configs" / "presets").glob("*.py"))
 
@@ -19,20 +20,26 @@ def test_there_is_a_dialect_for_every_preset():
     assert all(callable(getattr(dialects, name)) for name in PRESETS)
 
 
+def terms_of(experiment, image, content, style, loaded):
+    """The terms of an image, for a content and a style picture."""
+    content, style = np.asarray(content), np.asarray(style)
+    pictures = Pictures(content.shape[:2], content, (style,), style_regions=({},))
+    network = network_for(experiment, pictures, loaded)
+    return jax.jit(breakdown)(image, network, problem_of(experiment, pictures, network))
+
+
 @pytest.mark.parametrize("name", PRESETS)
 def test_weighted_terms_equal_the_programs(name, vgg19, pixels):
     """Term by term, for one triple of pictures; sides that 16 divides, for odd rows differ."""
-    c = config.validate(load(ROOT / "configs" / "presets" / f"{name}.py").get_config())
+    experiment = config.parse(load(ROOT / "configs" / "presets" / f"{name}.py").get_config())
+    objective = experiment.objective
     image, content = pixels(48, 64), pixels(48, 64)
     style = pixels(48, 64) if name == "keras_example" else pixels(64, 80)
-    pictures = inputs.Pictures(content, (style,), None, None, {}, ({},), None)
-    network = transfer.network_of(vgg19, inputs.taps_of(c), c.pooling, c.padding)
-    args = transfer.problem(c, pictures, network)
-    terms = jax.jit(breakdown)(image, args)
+    terms = terms_of(experiment, image, content, style, vgg19)
     expected = getattr(dialects, name)(image, content, style, vgg19)
-    assert c.alpha * terms["content"] == pytest.approx(expected["content"], rel=1e-4)
-    assert c.beta * terms["style"] == pytest.approx(expected["style"], rel=1e-4)
-    assert c.tv_weight * terms["tv"] == pytest.approx(expected.get("tv", 0), rel=1e-4)
+    assert objective.alpha * terms["content"] == pytest.approx(expected["content"], rel=1e-4)
+    assert objective.beta * terms["style"] == pytest.approx(expected["style"], rel=1e-4)
+    assert objective.tv_weight * terms["tv"] == pytest.approx(expected.get("tv", 0), rel=1e-4)
     assert terms["total"] == pytest.approx(sum(expected.values()), rel=1e-4)
 
 
@@ -40,11 +47,9 @@ def test_weighted_terms_equal_the_programs(name, vgg19, pixels):
 def test_crowsonkbs_other_poolings(pooling, vgg19, pixels):
     c = load(ROOT / "configs" / "presets" / "crowsonkb.py").get_config()
     c.pooling = pooling
-    c = config.validate(c)
+    experiment = config.parse(c)
     image, content, style = pixels(48, 64), pixels(48, 64), pixels(64, 80)
-    pictures = inputs.Pictures(content, (style,), None, None, {}, ({},), None)
-    network = transfer.network_of(vgg19, inputs.taps_of(c), c.pooling, c.padding)
-    terms = jax.jit(breakdown)(image, transfer.problem(c, pictures, network))
+    terms = terms_of(experiment, image, content, style, vgg19)
     short = pooling.removesuffix("_rescaled")
     expected = dialects.crowsonkb(image, content, style, vgg19, pooling=short)
     assert terms["total"] == pytest.approx(sum(expected.values()), rel=1e-4)

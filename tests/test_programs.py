@@ -9,9 +9,9 @@ from test_config import keys
 from nst_jax import config
 from nst_jax.config import axes
 from nst_jax.optimize import loop as optimize
-from nst_jax.runs import plan as programs
+from nst_jax.runs import plan
 from nst_jax.transfer import paint as transfer
-from nst_jax.transfer import prepare as inputs
+from nst_jax.transfer import prepare
 
 LAYERS = {"content_layers": "", "style_layers": ""}
 TOGETHER = [
@@ -83,7 +83,7 @@ def test_every_key_is_tried_here():
 
 
 def structure_of(c):
-    return programs.structure(c, inputs.read(c))
+    return plan.structure(c, prepare.read(c))
 
 
 def changed(files, values):
@@ -99,7 +99,7 @@ def changed(files, values):
 def test_what_is_data_runs_in_one_program(base, values, files, vgg19):
     one, other = changed(files, base), changed(files, base | values)
     assert structure_of(one) == structure_of(other)
-    texts = {program_of(c, vgg19) for c in programs.widened([one, other])}
+    texts = {program_of(c, vgg19) for c in plan.widened([one, other])}
     assert len(texts) == 1
 
 
@@ -122,7 +122,7 @@ def test_the_way_of_convolving_is_the_configs(files, vgg19):
     ends = {}
     for method in ("direct", "winograd"):
         c = changed(files, {"image_size": 32, "convolution": method})
-        *_, last = transfer.paint(c, inputs.read(c), vgg19)
+        *_, last = transfer.paint(c, prepare.read(c), vgg19)
         ends[method] = np.asarray(last.image)
     assert (ends["direct"] != ends["winograd"]).any()
     np.testing.assert_allclose(ends["winograd"], ends["direct"], atol=1e-3)
@@ -137,7 +137,7 @@ def test_terms_are_those_of_a_cells_own_layers(files):
         "style/gram/relu1_1/sky",
         "style/gram/relu3_1",
     ]
-    assert programs.terms_of(c, names) == names[:4]
+    assert plan.terms_of(c, names) == names[:4]
 
 
 def test_work_is_that_of_the_deepest_cell(files):
@@ -145,7 +145,7 @@ def test_work_is_that_of_the_deepest_cell(files):
         axes.Cell(layer, {}, {}, configured(files, style_layers=layer))
         for layer in ("relu1_1", "relu4_1")
     ]
-    (one,), (other,) = (programs.plan(order)[0] for order in (cells, cells[::-1]))
+    (one,), (other,) = (plan.plan(order)[0] for order in (cells, cells[::-1]))
     assert one.work == other.work
 
 
@@ -160,7 +160,7 @@ def test_a_loss_between_neighbours_runs_apart_where_its_neighbours_differ(files)
 def test_layers_that_are_added_weigh_nothing(files):
     specs = ("gram(relu1_1:0.1, relu2_1:3), sliced:2(relu1_1)", "gram(relu3_1), sliced(relu2_1)")
     configs = [configured(files, style_losses=spec, style_layers="") for spec in specs]
-    widened = programs.widened(configs)
+    widened = plan.widened(configs)
     taps = {"gram": {"relu1_1", "relu2_1", "relu3_1"}, "sliced": {"relu1_1", "relu2_1"}}
     for before, after in zip(configs, widened, strict=True):
         own, wide = (config.losses(c, "style") for c in (before, after))
@@ -168,7 +168,7 @@ def test_layers_that_are_added_weigh_nothing(files):
         for loss in taps:
             assert {tap: value for tap, value in wide[loss].items() if value} == own[loss]
         assert config.losses(after, "content") == config.losses(before, "content")
-    assert programs.widened(configs[:1]) == configs[:1]  # alone, it is left as it is
+    assert plan.widened(configs[:1]) == configs[:1]  # alone, it is left as it is
 
 
 @pytest.mark.parametrize("optimizer", ["adam", "lbfgs"])
@@ -187,14 +187,14 @@ def test_together_they_paint_what_they_paint_alone(optimizer, files, vgg19):
     configs = [
         configured(files, **(base | {"optimizer.name": optimizer} | values)) for values in changes
     ]
-    pictures = [inputs.read(c) for c in configs]
-    groups = programs.plan([axes.Cell(str(k), {}, {}, c) for k, c in enumerate(configs)])[0]
+    pictures = [prepare.read(c) for c in configs]
+    groups = plan.plan([axes.Cell(str(k), {}, {}, c) for k, c in enumerate(configs)])[0]
     assert [len(one.cells) for one in groups] == [2, 1]  # the third has another shape
     for one in groups:
         places = [int(cell.name) for cell in one.cells]
         own = [configs[k] for k in places]
         together = list(
-            transfer.paint_together(programs.widened(own), [pictures[k] for k in places], vgg19)
+            transfer.paint_together(plan.widened(own), [pictures[k] for k in places], vgg19)
         )
         for place, k in enumerate(places):
             alone = list(transfer.paint(configs[k], pictures[k], vgg19))
@@ -214,7 +214,7 @@ def test_coarse_to_fine_in_a_batch(files, vgg19):
         "pyramid.first_steps": 4,
     }
     configs = [configured(files, **values, beta=beta) for beta in (0.02, 0.5)]
-    pictures = [inputs.read(c) for c in configs]
+    pictures = [prepare.read(c) for c in configs]
     together = list(transfer.paint_together(configs, pictures, vgg19))
     for k, c in enumerate(configs):
         alone = list(transfer.paint(c, pictures[k], vgg19))
@@ -227,7 +227,7 @@ def test_coarse_to_fine_in_a_batch(files, vgg19):
     [(1, 4, [1]), (4, 4, [4]), (5, 4, [2, 3]), (13, 4, [3, 3, 4, 3]), (6, 1, [1] * 6)],
 )
 def test_batches_are_about_equally_large(count, at_once, sizes):
-    parts = programs.batches(range(count), at_once)
+    parts = plan.batches(range(count), at_once)
     assert sorted(map(len, parts)) == sorted(sizes)
     assert [one for part in parts for one in part] == list(range(count))
 
@@ -246,7 +246,7 @@ def test_work_is_about_what_xla_says(optimizer, rematerialize, files, vgg19):
         settings, 1, 1, state, make_args(), transfer.rates_of(c)
     ).compile()
     memory = compiled.memory_analysis()
-    asked = programs.work(c, pictures.shape)
+    asked = plan.work(c, pictures.shape)
     own = memory.temp_size_in_bytes + memory.output_size_in_bytes
     assert asked.bytes == pytest.approx(own, rel=0.25)
     if optimizer == "adam" and not rematerialize:
@@ -259,8 +259,8 @@ def test_work_is_about_what_xla_says(optimizer, rematerialize, files, vgg19):
 def test_what_a_cpu_runs_at_once(side, most, monkeypatch):
     cpu = type("", (), {"platform": "cpu"})
     monkeypatch.setattr(jax, "local_devices", lambda: [cpu])
-    asked = programs.Work(side * side, side * side * 2700, 1.0)
-    assert programs.at_once(asked) == most
+    asked = plan.Work(side * side, side * side * 2700, 1.0)
+    assert plan.at_once(asked) == most
 
 
 @pytest.mark.parametrize(("gigabytes", "most"), [(80, 64), (1, 3), (0.1, 1)])
@@ -269,7 +269,7 @@ def test_what_a_gpu_runs_at_once(gigabytes, most, monkeypatch):
         "", (), {"platform": "gpu", "memory_stats": lambda: {"bytes_limit": gigabytes * 1e9}}
     )
     monkeypatch.setattr(jax, "local_devices", lambda: [gpu])
-    assert programs.at_once(programs.Work(65536, 177_000_000, 1.0)) == most
+    assert plan.at_once(plan.Work(65536, 177_000_000, 1.0)) == most
 
 
 def test_the_plan_as_a_table(files):
@@ -279,7 +279,7 @@ def test_the_plan_as_a_table(files):
         for k, loss in enumerate(("gram", "sliced", "gram:2"))
     ]
     missing = config.with_values(c, {"content": "nowhere.png"})
-    table = programs.table([*cells, axes.Cell("3-x", {"loss": "none"}, {}, missing)], batch=2)
+    table = plan.table([*cells, axes.Cell("3-x", {"loss": "none"}, {}, missing)], batch=2)
     lines = table.splitlines()
     assert lines[:5] == [
         "cell  loss    program",
@@ -291,4 +291,4 @@ def test_the_plan_as_a_table(files):
     assert "no picture nowhere.png" in lines[5]
     assert lines[6].startswith("program 1: cells 2, at once 2, memory ")
     assert lines[-1].startswith("4 cells, 2 programs, about ")
-    assert [programs.duration(s) for s in (3.14159, 180.0, 9000.0)] == ["3.14 s", "3 min", "2.5 h"]
+    assert [plan.duration(s) for s in (3.14159, 180.0, 9000.0)] == ["3.14 s", "3 min", "2.5 h"]

@@ -11,7 +11,7 @@ from nst_jax.optimize.loop import State, initial_state
 from nst_jax.optimize.optimizers import OPTIMIZERS, Rates, Settings
 from nst_jax.pictures import images
 from nst_jax.transfer import paint as transfer
-from nst_jax.transfer import prepare as inputs
+from nst_jax.transfer import prepare
 from nst_jax.transfer import pyramid
 
 
@@ -131,14 +131,14 @@ def test_steps_are_counted_through_and_a_second_run_compiles_nothing(
         }
     )
     arrays = picture(48, 64), [picture(40, 64)]
-    seen = list(transfer.paint(c, inputs.read(c, *arrays), vgg19))
+    seen = list(transfer.paint(c, prepare.read(c, *arrays), vgg19))
     assert [progress.step for progress in seen] == [0, 2, 3, 5, 7, 9]
     shapes = [progress.image.shape for progress in seen]
     assert shapes == [(24, 32, 3)] * 3 + [(34, 45, 3)] + [(48, 64, 3)] * 2
     assert seen[2].terms["total"] < seen[0].terms["total"]
     assert seen[-1].terms["total"] < seen[-2].terms["total"]
     compilations.clear()
-    again = list(transfer.paint(c, inputs.read(c, *arrays), vgg19))
+    again = list(transfer.paint(c, prepare.read(c, *arrays), vgg19))
     assert not compilations
     np.testing.assert_array_equal(again[-1].image, seen[-1].image)
 
@@ -166,7 +166,7 @@ def test_guides_and_start_are_sized_for_every_scale(picture, vgg19, tmp_path):
             "color.mode": "luminance",
         }
     )
-    pictures = inputs.read(c, picture(48, 64), [picture(40, 64)])
+    pictures = prepare.read(c, picture(48, 64), [picture(40, 64)])
     *_, last = transfer.paint(c, pictures, vgg19)
     assert last.image.shape == (48, 64, 3)
     assert np.isfinite(list(last.terms.values())).all()

@@ -20,7 +20,7 @@ from conftest import ROOT
 from PIL import Image
 from test_images import jpeg, png_header
 
-from nst_jax import cli as commands
+from nst_jax import cli
 from nst_jax import config, run
 from nst_jax.optimize.loop import Progress
 from nst_jax.pictures import images
@@ -108,9 +108,9 @@ def test_remarks_on_how_it_goes():
 
 def test_a_device_that_fails_is_one_line():
     error = jax.errors.JaxRuntimeError("INTERNAL: the device is lost\nat kernel 7")
-    assert commands.device_failed(error) == "the device failed: INTERNAL: the device is lost"
+    assert cli.device_failed(error) == "the device failed: INTERNAL: the device is lost"
     with pytest.raises(RuntimeError, match="a mistake of ours"):
-        commands.device_failed(RuntimeError("a mistake of ours"))
+        cli.device_failed(RuntimeError("a mistake of ours"))
 
 
 def test_same_seed_same_bytes(smoke, tmp_path):

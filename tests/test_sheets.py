@@ -105,14 +105,14 @@ def test_the_step_written_by_hand_is_one_of_the_defaults():
     from nst_jax import config
     from nst_jax.optimize.loop import chunk, initial_state
     from nst_jax.transfer import paint as transfer
-    from nst_jax.transfer import prepare as inputs
+    from nst_jax.transfer import prepare
     from nst_jax.transfer.starts import start_image
 
     c = config.sample()
     c.image_size = 48
     c = config.validate(c)
-    loaded, pictures = transfer.load_weights(c), inputs.read(c)
-    network = transfer.network_of(loaded, inputs.taps_of(c), c.pooling, c.padding)
+    loaded, pictures = transfer.load_weights(c), prepare.read(c)
+    network = transfer.network_of(loaded, prepare.taps_of(c), c.pooling, c.padding)
     args = transfer.problem(c, pictures, network)
     start = start_image(c, pictures, loaded.mean)
     state, steps = step_time.by_hand(start, args, 4, c.optimizer.learning_rate)

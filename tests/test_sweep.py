@@ -15,7 +15,7 @@ import time
 import numpy as np
 import pytest
 
-from nst_jax import cli as commands
+from nst_jax import cli
 from nst_jax.pictures import images
 
 CONFIG = """
@@ -324,9 +324,9 @@ def test_dry_run_writes_nothing(tiny, tmp_path):
 
 IMPATIENT = """
 from nst_jax import sweep
-from nst_jax import cli as commands
+from nst_jax import cli
 sweep.PATIENCE = 0
-commands.start(lambda: sweep.await_listener("{}", {}))
+cli.start(lambda: sweep.await_listener("{}", {}))
 """
 
 
@@ -357,9 +357,9 @@ def test_a_damaged_cell_is_painted_again(name, tiny, whole, tmp_path):
 def test_flags_stay_with_their_values(monkeypatch, tmp_path):
     words = ["--config", "a.py:x", "--dry_run", "--config.style=a b.jpg", "-axis", "seed=1, 2"]
     monkeypatch.setattr(sys, "argv", ["sweep.py", *words])
-    assert commands.typed() == [
+    assert cli.typed() == [
         "--config=a.py:x", "--dry_run", "--config.style=a b.jpg", "-axis=seed=1, 2",
     ]  # fmt: skip
     (tmp_path / "flags").write_text("--config=b.py\n--config.seed=3\n")
     monkeypatch.setattr(sys, "argv", ["sweep.py", f"--flagfile={tmp_path / 'flags'}", "--dry_run"])
-    assert commands.typed() == ["--config=b.py", "--config.seed=3", "--dry_run"]
+    assert cli.typed() == ["--config=b.py", "--config.seed=3", "--dry_run"]

@@ -13,7 +13,7 @@ from nst_jax.network import weights
 from nst_jax.optimize import loop as optimize
 from nst_jax.pictures import images
 from nst_jax.transfer import paint as transfer
-from nst_jax.transfer import prepare as inputs
+from nst_jax.transfer import prepare
 from nst_jax.transfer.starts import start_image
 
 FAST = {
@@ -65,7 +65,7 @@ def test_every_optimiser_and_pooling_lowers_the_loss(pair, vgg19, name, pooling)
     c.content, c.style = map(str, pair)
     c.update(FAST | {"pooling": pooling, "optimizer": {"name": name}, "steps": 4})
     c = config.validate(c)
-    first, *_, last = transfer.paint(c, inputs.read(c), vgg19)
+    first, *_, last = transfer.paint(c, prepare.read(c), vgg19)
     assert (first.step, last.step) == (0, 4)
     assert last.terms["total"] < 0.8 * first.terms["total"]
 
@@ -111,7 +111,7 @@ def test_starts(pair, picture, tmp_path):
     }.items():
         c.init.picture = name
         frozen = config.validate(c)
-        start = start_image(frozen, inputs.read(frozen), MEAN)
+        start = start_image(frozen, prepare.read(frozen), MEAN)
         np.testing.assert_array_equal(start, expected)
 
 
@@ -121,7 +121,7 @@ def start_of(picture, /, **init):
     c.content, c.image_size = "array", max(picture.shape)
     c.init.update(init)
     frozen = config.validate(c)
-    return np.asarray(start_image(frozen, inputs.read(frozen, picture), MEAN))
+    return np.asarray(start_image(frozen, prepare.read(frozen, picture), MEAN))
 
 
 def test_noise_is_blended_in_by_its_share():
@@ -154,7 +154,7 @@ def test_starts_that_are_made_of_numbers(picture):
     c.content, c.style, c.image_size, c.init.picture = "array", "a, b:3", 64, "style_statistics"
     frozen = config.validate(c)
     styles = [0.4 + 0.1 * picture(50, 64), 0.3 + 0.2 * picture(64, 20)]
-    pictures = inputs.read(frozen, picture(60, 64), styles)
+    pictures = prepare.read(frozen, picture(60, 64), styles)
     start = np.asarray(start_image(frozen, pictures, MEAN))
     pixels = np.concatenate([style.reshape(-1, 3) for style in pictures.styles])
     assert start.shape == (60, 64, 3)
@@ -209,7 +209,7 @@ def test_precision_is_in_the_compiled_program(pair, vgg19, name, carried):
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(optimize, "chunk", spy)
-        list(transfer.paint(frozen, inputs.read(frozen), vgg19))
+        list(transfer.paint(frozen, prepare.read(frozen), vgg19))
     for kind, least in (("convolution", 5), ("dot_general", 5)):  # some are Winograd's products
         lines = [line for line in seen["program"].splitlines() if f"stablehlo.{kind}" in line]
         assert len(lines) > least

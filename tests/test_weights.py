@@ -16,7 +16,7 @@ from nst_jax.losses import objective
 from nst_jax.network import architecture, weights
 from nst_jax.pictures import images
 from nst_jax.transfer import paint as transfer
-from nst_jax.transfer import prepare as inputs
+from nst_jax.transfer import prepare
 
 
 @pytest.fixture
@@ -237,7 +237,7 @@ def test_normalized_activations_have_the_mean_one(pooling, rng, picture, tmp_pat
     c.normalize_network = f"content, style, {tmp_path / 'other.png'}"
     frozen = config.validate(c)
     given = [0.7 * picture(32, 40), 0.7 * picture(40, 34), 0.7 * picture(33, 40)]
-    pictures = inputs.read(frozen, given[0], given[1:])
+    pictures = prepare.read(frozen, given[0], given[1:])
     seen = [*given, images.read(tmp_path / "other.png")]
     loaded = random_weights(rng)
     taps = tuple(architecture.conv_shapes("vgg19"))
@@ -271,7 +271,7 @@ def test_a_network_that_is_not_to_be_normalized_is_left_alone(rng, picture):
     c = config.default()
     c.content, c.image_size = "content", 40
     loaded = random_weights(rng)
-    pictures = inputs.read(config.validate(c), picture(40, 40))
+    pictures = prepare.read(config.validate(c), picture(40, 40))
     assert transfer.normalized(c, pictures, loaded) is loaded
     c.normalize_network = "style"
     assert transfer.normalized(c, pictures, loaded) is loaded

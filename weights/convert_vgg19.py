@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from absl import flags
 
-from nst_jax import cli as commands
+from nst_jax import cli
 from nst_jax.network import weights
 
 _ARCH = flags.DEFINE_enum("arch", "vgg19", list(weights.SOURCES), "The network to convert.")
@@ -53,4 +53,4 @@ def _rms(array: np.ndarray) -> float:
 
 
 if __name__ == "__main__":
-    commands.start(main)
+    cli.start(main)

@@ -1,31 +1,34 @@
-"""What is asked for: the schema of an experiment, its rules, and the languages of its values."""
+"""What is asked for: the schema of a config, its rules and grammar, the parsed experiment.
 
-from nst_jax.config.schema import (
+A config file needs `default` or `sample`, `parse_arg` and `smoke`; a program `parse`.
+"""
+
+from nst_jax.config.base import (
     PICTURES,
-    Config,
-    default,
     explain,
     load,
-    losses,
     parse_arg,
     sample,
     sample_photograph,
     smoke,
-    validate,
-    with_values,
 )
+from nst_jax.config.experiment import Experiment
+from nst_jax.config.parsing import parse, parse_values, with_values
+from nst_jax.config.schema import Config, default, flat
 
 __all__ = [
     "PICTURES",
     "Config",
+    "Experiment",
     "default",
     "explain",
+    "flat",
     "load",
-    "losses",
+    "parse",
     "parse_arg",
+    "parse_values",
     "sample",
     "sample_photograph",
     "smoke",
-    "validate",
     "with_values",
 ]

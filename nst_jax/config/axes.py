@@ -4,8 +4,8 @@
   zipped({"image_size": (128, 256), "steps": (100, 200)})     keys that change together
   named("layers", {"all": {}, "one": {"style_layers": "relu1_1"}})    a list of settings
 
-`config.axes` is a tuple of them. A sweep is their product, the last one fastest, and each member of
-it is a cell: the config with the settings of one place on every axis.
+`config.axes` is a tuple of axes. A sweep is their product, the last one fastest, and every member
+of the product is a cell: an experiment with the settings of one place on every axis.
 """
 
 import itertools
@@ -18,14 +18,16 @@ from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
 
-from nst_jax import config
-from nst_jax.config import grammar as specs
+from nst_jax.config import grammar
+from nst_jax.config.experiment import Experiment
+from nst_jax.config.parsing import parse_values
+from nst_jax.config.schema import Config, flat
 from nst_jax.errors import UserError
 
-MOST_CELLS = 10_000
-_LONGEST_NAME = 80  # of a cell's folder, in characters
+MAX_CELLS = 10_000
+_MAX_NAME_LETTERS = 80  # of a cell's folder
 
-# What an axis sets at one place: pairs (key, value). Tuples, for configs hold them frozen.
+# What an axis sets at one place: pairs (key, value). Tuples, because a config may hold them.
 Settings = tuple[tuple[str, Any], ...]
 
 
@@ -33,8 +35,8 @@ class Axis(NamedTuple):
     """A direction in which a sweep varies.
 
     Attributes:
-      name: what it is called in tables and reports.
-      places: (label, settings) of each place on it.
+      name: its name in tables and reports.
+      places: (label, settings) of every place on it.
     """
 
     name: str
@@ -48,13 +50,13 @@ class Cell(NamedTuple):
       name: of its folder; begins with its number.
       labels: axis -> label of its place there.
       settings: key -> value, as its axes set them.
-      config: validated, and without axes.
+      experiment: with these settings.
     """
 
     name: str
     labels: dict[str, str]
     settings: dict[str, Any]
-    config: config.Config
+    experiment: Experiment
 
 
 def each(key: str, *values: Any) -> Axis:
@@ -88,8 +90,8 @@ def named(name: str, settings: dict[str, dict[str, Any]]) -> Axis:
 def parse(text: str) -> Axis:
     """Reads an axis from a flag: "beta=0.02, 0.2", "seed=0, 1", "style_layers=['relu1_1', ...]".
 
-    The values are Python literals; words that are none stand for themselves, true and false for
-    True and False.
+    The values are Python literals. A word that is not one stands for itself; true and false stand
+    for True and False.
 
     Raises:
       UserError: no key, no "=", or an empty value between commas.
@@ -102,7 +104,7 @@ def parse(text: str) -> Axis:
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
         if re.search(r",\s*,|^\s*,", values):
             raise UserError(f"--axis {_shortened(text)} has an empty value") from None
-        read = [_literal(word) for word in specs.words(values)]
+        read = [_literal(word) for word in grammar.words(values)]
     return each(key, *(read if isinstance(read, list | tuple) else [read]))
 
 
@@ -116,20 +118,22 @@ def _literal(word: str) -> Any:
 
 def _shortened(text: str) -> str:
     """A user's text quoted in an error, which is one line."""
-    return repr(text if len(text) <= _LONGEST_NAME else f"{text[:_LONGEST_NAME]}...")
+    return repr(text if len(text) <= _MAX_NAME_LETTERS else f"{text[:_MAX_NAME_LETTERS]}...")
 
 
 def _label(key: str, value: Any) -> str:
-    """A value as people read it: short numbers, pictures without folder and suffix."""
+    """A value in a table: short numbers, pictures without folder and suffix."""
     if isinstance(value, float):
         return f"{value:g}"
-    if key in ("content", "style") and value:
-        return " + ".join(Path(path).stem for path in specs.parse_pictures(str(value)))
+    if key == "content" and value:
+        return Path(value).stem
+    if key == "style" and value:
+        return " + ".join(Path(picture).stem for picture in grammar.parse_pictures(value))
     return str(value) if value != "" else "none"
 
 
-def of(c: config.Config) -> list[Axis]:
-    """The axes of a config; a lone one stands for itself.
+def of(c: Config) -> list[Axis]:
+    """The axes of a config; a single axis need not be in a tuple.
 
     Raises:
       UserError: something else is among them.
@@ -146,16 +150,16 @@ def of(c: config.Config) -> list[Axis]:
     return found
 
 
-def cells(c: config.Config) -> list[Cell]:
-    """The cells of a config, in order; of a config without axes the single one.
+def cells(c: Config) -> list[Cell]:
+    """The cells of a config, in order; a config without axes has one.
 
     Raises:
       UserError: an axis with no place, two axes that set one key, two places with one label, an
-        unknown key, a value of the wrong type, or one that `config.validate` refuses.
+        unknown key, or a value that `config.parse` refuses.
     """
     axes = of(c)
     _check(axes, {key for key, value in c.items() if isinstance(value, ConfigDict)})
-    base = ConfigDict(c.to_dict() | {"axes": ()})
+    base = flat(c) | {"axes": ()}
     count = math.prod(len(axis.places) for axis in axes)
     digits = len(str(count - 1))
     return [
@@ -166,8 +170,8 @@ def cells(c: config.Config) -> list[Cell]:
 
 def _check(axes: list[Axis], groups: Collection[str]):
     count = math.prod(len(axis.places) for axis in axes)
-    if count > MOST_CELLS:
-        raise UserError(f"the axes make {count:,} cells; a sweep has {MOST_CELLS:,} at most")
+    if count > MAX_CELLS:
+        raise UserError(f"the axes make {count:,} cells; a sweep has {MAX_CELLS:,} at most")
     owners: dict[str, str] = {}
     for axis in axes:
         labels = [label for label, _ in axis.places]
@@ -190,18 +194,18 @@ def _keys(axis: Axis) -> Iterator[str]:
     return (key for _, settings in axis.places for key, _ in settings)
 
 
-def keys_of(c: config.Config) -> set[str]:
+def keys_of(c: Config) -> set[str]:
     """All keys that the axes of a config set."""
     return {key for axis in of(c) for key in _keys(axis)}
 
 
-def _cell(base: ConfigDict, number: str, axes: list[Axis], places: Any) -> Cell:
+def _cell(base: dict[str, Any], number: str, axes: list[Axis], places: Any) -> Cell:
     labels = {axis.name: label for axis, (label, _) in zip(axes, places, strict=True)}
     settings = {key: value for _, pairs in places for key, value in pairs}
     described = ", ".join(f"{name}={label}" for name, label in labels.items())
     try:
-        validated = config.with_values(base, settings)
+        experiment = parse_values(base | settings)
     except UserError as error:
         raise UserError(f"cell {number} ({described}): {error}") from error
     words = re.sub(r"[^\w.+=-]+", "_", "-".join([number, *map("=".join, labels.items())]))
-    return Cell(words[:_LONGEST_NAME].rstrip("_"), labels, settings, validated)
+    return Cell(words[:_MAX_NAME_LETTERS].rstrip("_"), labels, settings, experiment)

@@ -1,6 +1,6 @@
-"""What a config may hold: names to choose from, the range of each key, what excludes what.
+"""What a config may hold: names to choose from, the range of every key, what excludes what.
 
-Plain tables, that `config.validate` goes through.
+Plain tables. `nst_jax.config.parsing` goes through them.
 """
 
 from collections.abc import Callable, Iterable
@@ -8,20 +8,20 @@ from importlib import util
 from pathlib import Path
 from typing import Any
 
-from nst_jax.config import grammar as specs
+from nst_jax.config.experiment import Experiment
+from nst_jax.config.grammar import MAX_WEIGHT
 from nst_jax.network import architecture
 from nst_jax.pictures import writers
-
-Config = Any  # see nst_jax.config
 
 # Content loss -> its layers where a config names none.
 CONTENT_LOSSES = dict.fromkeys(
     ("squared", "mse", "half_sum", "sum", "self_similarity", "amplify"), "relu4_2"
 )
 
-# Style loss -> its layers where a config names none. No equal lambdas suit the plain network. Those
-# of "gram" let each layer count about as much as the others; those of the other losses give each
-# layer the gradient with respect to the pixels that it has with "gram" halfway through a painting.
+# Style loss -> its layers where a config names none. Equal lambdas would not do: activations differ
+# in size from layer to layer. With those of "gram" every layer counts about the same. Those of the
+# other losses give every layer the gradient with respect to the pixels that it has with "gram"
+# halfway through a painting.
 STYLE_LOSSES = {
     "gram": "relu1_1:100, relu2_1:1, relu3_1:0.3, relu4_1:0.003, relu5_1:1",
     "gram_mse": "relu1_1:25, relu2_1:0.25, relu3_1:0.075, relu4_1:0.00075, relu5_1:0.25",
@@ -39,29 +39,33 @@ STYLE_LOSSES = {
     "remd": "relu1_1:5e6, relu2_1:6e6, relu3_1:1e7, relu4_1:4e7, relu5_1:1.2e7",
     "mrf": "relu3_1:50, relu4_1:13",
 }
-KNOWN_LOSSES = {"content": CONTENT_LOSSES, "style": STYLE_LOSSES}
+LOSSES = {"content": CONTENT_LOSSES, "style": STYLE_LOSSES}
+PAIRED_LOSSES = ("cross_gram",)  # compare each layer with the next one
 TV_LOSSES = ("squared", "absolute", "nine_point", "power")
 POOLINGS = ("max", "average", "l2", "average_rescaled", "l2_rescaled")
 PADDINGS = ("zero", "reflect", "replicate", "circular", "replicate_first")
 PARAMETERIZATIONS = ("pixels", "fourier")
+OPTIMIZERS = ("adam", "sgd", "lbfgs")
+PROPAGATIONS = ("simple", "inside", "all")
+STARTS = ("content", "style", "gray", "mean", "style_statistics")  # other values are files
 COLOR_MODES = {
     "style": "the style's colours",
-    "luminance": "paint in gray, then the content's chroma",
-    "recombine": "paint in colour, then the content's chroma",
-    "cholesky": "the style recoloured like the content before painting, linearly",
-    "pca": "likewise, by principal axes",
-    "symmetric": "likewise, by the least change",
-    "histogram": "likewise, with the content's whole histogram",
+    "luminance": "paint in gray, then take the content's chroma",
+    "recombine": "paint in colour, then take the content's chroma",
+    "cholesky": "recolour the style like the content before painting, linearly",
+    "pca": "the same, along principal axes",
+    "symmetric": "the same, with the least change of colours",
+    "histogram": "the same, with the whole histogram of the content's colours",
 }
 RECOLOURINGS = ("cholesky", "pca", "symmetric", "histogram")  # of the style, before painting
 
 
 def _not_negative(value: float) -> bool:
-    return 0 <= value <= specs.LARGEST
+    return 0 <= value <= MAX_WEIGHT
 
 
 def _positive(value: float) -> bool:
-    return 0 < value <= specs.LARGEST
+    return 0 < value <= MAX_WEIGHT
 
 
 def _one_of(*allowed: str) -> tuple[Callable[[Any], bool], str]:
@@ -73,8 +77,8 @@ def _share(value: float) -> bool:
 
 
 def _needs(package: str, extra: str) -> tuple[Callable[[Any], bool], str]:
-    """The rule of a switch that needs a package of an extra."""
-    there = f'False until its package is there: pip install -e ".[{extra}]"'
+    """The rule of a switch that needs the package of an extra."""
+    there = f'False unless its package is installed: pip install -e ".[{extra}]"'
     return lambda value: not value or util.find_spec(package) is not None, there
 
 
@@ -83,7 +87,7 @@ def _file_name(value: str, suffixes: Iterable[str]) -> bool:
     return named and Path(value).suffix.lower() in suffixes
 
 
-# key -> (is the value allowed?, what is)
+# Key -> (whether a value is allowed, what is allowed).
 RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "blend": _one_of("targets", "losses"),
     "interpolate": (lambda v: v == 0 or 2 <= v <= 1000, "0, or 2 to 1000 paintings"),
@@ -94,7 +98,7 @@ RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "pyramid.factor": (lambda v: 1.1 <= v <= 100, "1.1 to 100"),
     "pyramid.first_steps": (lambda v: 1 <= v <= 10**7, "1 to 10 million"),
     "pyramid.steps": (lambda v: 1 <= v <= 10**7, "1 to 10 million"),
-    "init.picture": (bool, '"content", "style", "gray", "mean", "style_statistics" or a path'),
+    "init.picture": (bool, f"{', '.join(STARTS)} or a file"),
     "init.noise": (lambda v: 0 <= v <= 1, "0 to 1"),
     "init.noise_kind": _one_of("uniform", "normal"),
     "arch": _one_of(*architecture.DEPTHS),
@@ -105,10 +109,10 @@ RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "alpha": (_not_negative, "0 or more"),
     "beta": (_not_negative, "0 or more"),
     "tv_weight": (_not_negative, "0 or more"),
-    "guides.propagation": _one_of("simple", "inside", "all"),
+    "guides.propagation": _one_of(*PROPAGATIONS),
     "color.mode": _one_of(*COLOR_MODES),
     "color.space": _one_of("yuv", "yiq", "lab"),
-    "optimizer.name": _one_of("adam", "sgd", "lbfgs"),
+    "optimizer.name": _one_of(*OPTIMIZERS),
     "parameterization": _one_of(*PARAMETERIZATIONS),
     "optimizer.learning_rate": (_positive, "above 0"),
     "optimizer.decay": (lambda v: 0 < v <= 1, "above 0, 1 at most"),
@@ -138,88 +142,91 @@ RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
 }
 
 
-# key -> (does it exclude another?, what to say after its name), in the order of asking.
-CONFLICTS: dict[str, tuple[Callable[[Config], bool], str]] = {
+# Key -> (whether it excludes another key, what to say after its name); the first that does is told.
+CONFLICTS: dict[str, tuple[Callable[[Experiment], Any], str]] = {
     "content": (
-        lambda c: not c.content and not c.style,
+        lambda e: e.inputs.content is None and not e.inputs.styles,
         "and config.style are both empty; name a picture",
     ),
-    "axes": (
-        lambda c: c.axes,
-        "describes a sweep; paint all of it with python -m nst_jax.sweep, or one of its "
-        'experiments with --config.axes="()"',
-    ),
-    "save_every": (
-        lambda c: c.save_every % c.log_every != 0,
-        "must be a multiple of config.log_every; change one of them",
-    ),
-    "style_size": (
-        lambda c: c.style_size and c.style_scale != 1,
-        "and config.style_scale both say how large the style picture is; give one of them",
-    ),
     "pyramid.min_size": (
-        lambda c: c.pyramid.min_size > c.image_size,
+        lambda e: e.raw["pyramid"]["min_size"] > e.size,
         "is above config.image_size; the pyramid's smallest scale cannot be larger than its last",
     ),
+    "style_size": (
+        lambda e: e.raw["style_size"] and e.raw["style_scale"] != 1,
+        "and config.style_scale both say how large the style picture is; give one of them",
+    ),
     "interpolate": (
-        lambda c: c.interpolate and c.pyramid.min_size,
+        lambda e: e.interpolate and e.raw["pyramid"]["min_size"],
         "and config.pyramid.min_size exclude each other; set one of them to 0",
     ),
     "normalize_gradients": (
-        lambda c: c.normalize_gradients and c.optimizer.name == "lbfgs",
+        lambda e: e.objective.normalize_gradients and e.optimizer.static.name == "lbfgs",
         "leaves no function whose slope L-BFGS could follow; choose config.optimizer.name=adam",
     ),
     "optimizer.patience": (
-        lambda c: c.optimizer.patience and c.optimizer.name == "lbfgs",
+        lambda e: e.optimizer.static.backs_off and e.optimizer.static.name == "lbfgs",
         "halves a learning rate, but L-BFGS has none and finds its step lengths; leave it at 0",
     ),
     "convolution": (
-        lambda c: c.convolution == "winograd" and c.precision == "bfloat16",
-        "is winograd, whose sums cancel to nothing in config.precision=bfloat16; choose auto",
+        lambda e: e.network.convolution == "winograd" and e.network.precision == "bfloat16",
+        "is winograd, which loses all digits in config.precision=bfloat16; choose auto",
     ),
     "metrics": (
-        lambda c: c.metrics and c.interpolate,
+        lambda e: e.output.metrics and e.interpolate,
         "measures one painting, but config.interpolate makes several; leave one of them out",
     ),
     "tensorboard": (
-        lambda c: c.tensorboard and c.interpolate,
+        lambda e: e.output.tensorboard and e.interpolate,
         "shows one painting, but config.interpolate makes several; leave one of them out",
     ),
     "bits": (
-        lambda c: c.bits not in writers.DEPTHS[Path(c.output).suffix.lower()],
+        lambda e: e.output.bits not in writers.DEPTHS[_suffix(e)],
         "is 16, which config.output cannot hold; name a .png or .tif file",
     ),
     "keep_alpha": (
-        lambda c: (
-            c.keep_alpha
-            and not (c.content and Path(c.output).suffix.lower() in writers.TRANSPARENT)
+        lambda e: (
+            e.output.keep_alpha
+            and not (isinstance(e.inputs.content, str) and _suffix(e) in writers.TRANSPARENT)
         ),
-        "needs a config.content to take the transparency from, and a config.output that can hold "
-        "it: a .png, .webp or .tif file",
+        "needs a config.content file to take the transparency from, and a config.output that can "
+        "hold it: a .png, .webp or .tif file",
     ),
     "animation": (
-        lambda c: c.animation and (not c.save_every or c.animation == c.output or c.interpolate),
+        lambda e: (
+            e.output.animation
+            and (
+                not e.output.save_every or e.output.animation == e.output.painting or e.interpolate
+            )
+        ),
         "is a film of frames/: it needs config.save_every above 0, config.interpolate 0, and "
         "a name other than config.output",
     ),
     "guides.content": (
-        lambda c: bool(c.guides.content) != bool(c.guides.style),
+        lambda e: bool(e.inputs.guides.content) != any(e.inputs.guides.styles),
         "and config.guides.style need each other: a region of the output and where its style is",
     ),
     "guides.weights": (
-        lambda c: c.guides.weights and not c.guides.content,
+        lambda e: e.objective.region_weights and not e.inputs.guides.content,
         "weighs the regions of config.guides.content, which is empty",
     ),
     "color.guided": (
-        lambda c: c.color.guided and not (c.guides.content and c.color.mode in RECOLOURINGS),
+        lambda e: (
+            e.inputs.color.guided
+            and not (e.inputs.guides.content and e.inputs.color.mode in RECOLOURINGS)
+        ),
         f"needs config.guides, and config.color.mode one of {', '.join(RECOLOURINGS)}",
     ),
     "color.mode": (
-        lambda c: c.color.mode != "style" and not c.content,
+        lambda e: e.inputs.color.mode != "style" and e.inputs.content is None,
         "takes the colours of config.content, which is empty; name a picture",
     ),
     "guides.content_weight": (
-        lambda c: c.guides.content_weight and not c.content,
+        lambda e: e.inputs.content_weight and e.inputs.content is None,
         "weighs config.content, which is empty; name a picture",
     ),
 }
+
+
+def _suffix(e: Experiment) -> str:
+    return Path(e.output.painting).suffix.lower()

@@ -1,5 +1,6 @@
-"""What a picture is asked to be: pure functions from activations or pixels to a scalar.
+"""Loss functions: pure functions from activations or pixels to a scalar.
 
-A loss on features is two functions: `describe(features)` computes what to keep of a picture, once,
-and `distance(features, target)` compares a picture's features with that, at every step.
+A loss on activations comes as two functions. `describe(features, context)` reduces a picture to a
+target, once before the first step. `distance(features, target, context)` compares the painting's
+activations with that target, at every step.
 """

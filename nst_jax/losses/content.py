@@ -1,7 +1,8 @@
-"""Content: what is where. The table `CONTENT` holds every content loss.
+"""Content losses: what is where in the picture. The table `CONTENT` holds them all.
 
-A content loss compares the painting's activations a_G with the photograph's, a_C, at the same
-n_H x n_W positions of n_C channels. A content-weight map m_i multiplies each position's part.
+A content loss compares the painting's activations a_G with the photograph's a_C, position by
+position, on n_H x n_W positions of n_C channels. A content-weight map m_i scales each position's
+contribution. `features` and `target` are a_G and a_C, both [h, w, c].
 """
 
 from collections.abc import Callable
@@ -15,7 +16,7 @@ from nst_jax.losses.context import Context, Features, magnitude, rows, unit
 
 
 def _squared(factor: Callable[[int], float]) -> Callable[..., Float[Array, ""]]:
-    """J_content = f * sum m_i (a_C - a_G)^2, in squared units of the activations."""
+    """J_content = f sum_i m_i (a_C - a_G)^2, in squared activation units; f = factor(size)."""
 
     def distance(features: Features, target: Features, context: Context) -> Float[Array, ""]:
         squares = jnp.square(features - target)
@@ -29,15 +30,29 @@ def _squared(factor: Callable[[int], float]) -> Callable[..., Float[Array, ""]]:
 def self_similarity_distance(
     features: Features, target: Features, context: Context
 ) -> Float[Array, ""]:
-    """Mean over pairs of positions |D_G / sum D_G - D_C / sum D_C| * n, dimensionless.
+    """Self-similarity distance: n mean_ij |D^G_ij / sum_i D^G_ij - D^C_ij / sum_i D^C_ij|.
 
-    D_ij = 1 - cos(a_i, a_j), and sums run over i; n = 1024 drawn positions at most, the same in
-    both pictures. What is like what stays, though everything may look different. Kolkin et al. 2019
-    (https://arxiv.org/abs/1904.12785), equation 8; the factor n makes it independent of n.
+    D_ij = 1 - cos(a_i, a_j). Only relations between positions count: regions that were alike stay
+    alike, while every activation may change.
+
+    Args:
+      features: [h, w, c], the painting's activations.
+      target: [h, w, c], the photograph's activations.
+      context: weights, if any, are the probabilities with which positions are drawn.
+
+    Returns:
+      A dimensionless scalar >= 0.
+
+    References:
+      Kolkin, Salavon & Shakhnarovich 2019, "Style Transfer by Relaxed Optimal Transport and
+      Self-Similarity" (https://arxiv.org/abs/1904.12785), equation 8.
+
+    Departs from the paper: each step draws n = 1024 positions at most, the same in both pictures,
+    and the factor n makes the value independent of n.
     """
     n = rows(features).shape[0]
     weights = None if context.weights is None else context.weights.reshape(-1)
-    drawn = samples.positions(min(samples.PAIRED, n), weights, n, context.key)
+    drawn = samples.positions(min(samples.MAX_PAIRED_POINTS, n), weights, n, context.key)
 
     def similarity(picture: Features) -> Array:
         vectors = unit(rows(picture)[drawn])
@@ -48,15 +63,22 @@ def self_similarity_distance(
 
 
 def amplify(features: Features, target: Array, context: Context) -> Float[Array, ""]:
-    """-sum a_G . t / (n_H n_W |t|): no distance, but a direction: the more of t, the lower.
+    """Negative projection on a target: -sum a_G . t / (n_H n_W |t|), in activation units.
 
-    With the photograph's activations as t it grows what the network sees in it (Mordvintsev et al.
-    2015, "Inceptionism"); with a channel's unit vector it shows what that channel looks for.
+    This is a direction, not a distance: it falls without bound as the painting shows more of t.
+    With the photograph's activations as t, it amplifies what the network sees in the photograph.
+    With a channel's unit vector as t, it shows what that channel responds to.
 
     Args:
-      features: [h, w, c].
-      target: the same shape, or [c].
-      context: its weights multiply positions.
+      features: [h, w, c], the painting's activations.
+      target: t, [h, w, c] or [c].
+      context: its weights scale each position.
+
+    Returns:
+      A scalar of either sign.
+
+    References:
+      Mordvintsev, Olah & Tyka 2015, "Inceptionism: Going Deeper into Neural Networks".
     """
     along = features * target
     if context.weights is not None:
@@ -65,13 +87,14 @@ def amplify(features: Features, target: Array, context: Context) -> Float[Array,
     return -jnp.sum(along) / (positions * jnp.linalg.norm(target.reshape(-1)) + 1e-12)
 
 
-# Name -> distance(features, target, context). The target is the photograph's activations.
+# Name -> distance(features, target, context); the target is the photograph's activations.
 CONTENT: dict[str, Callable[..., Float[Array, ""]]] = {
     # 1 / (4 n_H n_W n_C). Gatys, Ecker & Bethge 2015 (https://arxiv.org/abs/1508.06576), equation
-    # 1, has 1/2 and does not divide by the size; divided, one alpha serves every layer and size.
+    # 1, has the factor 1/2 and does not divide by the size. Dividing makes one alpha suit every
+    # layer and picture size.
     "squared": _squared(lambda size: 1 / (4 * size)),
     "mse": _squared(lambda size: 1 / size),  # most programs
-    "half_sum": _squared(lambda size: 1 / 2),  # the paper's equation itself
+    "half_sum": _squared(lambda size: 1 / 2),  # equation 1 of the paper, unchanged
     "sum": _squared(lambda size: 1),  # the Keras example
     "self_similarity": self_similarity_distance,
     "amplify": amplify,

@@ -1,4 +1,4 @@
-"""How a loss looks at the activations of one tap."""
+"""`Context`, what a loss is told besides activations, and the reductions the losses share."""
 
 from typing import Any, NamedTuple
 
@@ -11,13 +11,13 @@ Features = Float[Array, "h w c"]
 
 
 class Context(NamedTuple):
-    """What a loss is told besides activations.
+    """What a loss is told about one tap besides its activations.
 
     Attributes:
-      weights: [h, w] how much each position counts, from a guide; None: all alike. For style they
-        sum to 1.
-      key: for the losses that draw positions or directions; another one at every step.
-      pixels: positions of the picture itself, height times width.
+      weights: [h, w], the weight of each position, from a guide; None weights all positions
+        equally. A style loss needs weights that sum to 1.
+      key: PRNG key for the losses that draw positions or directions; a new one at every step.
+      pixels: height times width of the picture itself, in pixels.
     """
 
     weights: Float[Array, "h w"] | None = None
@@ -26,12 +26,12 @@ class Context(NamedTuple):
 
 
 def rows(features: Features) -> Float[Array, "n c"]:
-    """Activations as a matrix, a row for each position."""
+    """Activations as a matrix with one row per position, n = h * w."""
     return features.reshape(-1, features.shape[-1])
 
 
 def mean(vectors: Float[Array, "n c"], weights: Float[Array, "h w"] | None) -> Float[Array, " c"]:
-    """sum_i w_i v_i over positions; their plain mean without weights."""
+    """Weighted mean over positions: sum_i w_i v_i, or sum_i v_i / n without weights."""
     if weights is None:
         return vectors.mean(0)
     return jnp.tensordot(weights.reshape(-1), vectors, 1)
@@ -40,7 +40,10 @@ def mean(vectors: Float[Array, "n c"], weights: Float[Array, "h w"] | None) -> F
 def correlation(
     a: Float[Array, "n a"], b: Float[Array, "n b"], weights: Float[Array, "h w"] | None
 ) -> Float[Array, "a b"]:
-    """sum_i w_i a_i b_i^T, summed in float32 whatever the activations' type."""
+    """Weighted uncentred correlation: sum_i w_i a_i b_i^T, or sum_i a_i b_i^T / n without weights.
+
+    It accumulates in float32 whatever the dtype of the activations.
+    """
     if weights is not None:
         a = a * weights.reshape(-1, 1)
     total = jnp.einsum("na,nb->ab", a, b, preferred_element_type=jnp.float32)
@@ -51,21 +54,24 @@ def correlation(
 def second_moment(
     vectors: Float[Array, "n c"], weights: Float[Array, "h w"] | None
 ) -> Float[Array, "c c"]:
-    """sum_i w_i v_i v_i^T: `correlation` of vectors with themselves, differentiable in them alone.
+    """Second raw moment: sum_i w_i v_i v_i^T, or sum_i v_i v_i^T / n without weights.
 
-    Its gradient, W V (D + D^T), is one product of matrices where autodiff takes two.
+    This is `correlation(vectors, vectors, weights)`, differentiable in the vectors only. Its VJP,
+    W V (D + D^T) for the cotangent D and W = diag(w), takes one matrix product; autodiff takes two.
     """
     return correlation(vectors, vectors, weights)
 
 
 def _second_moment_forward(vectors: Array, weights: Array | None):
+    """`second_moment` and the residuals of its VJP."""
     return second_moment(vectors, weights), (vectors, weights)
 
 
-def _second_moment_backward(kept: tuple[Array, Array | None], cotangent: Array):
-    vectors, weights = kept
-    both = (cotangent + cotangent.T).astype(vectors.dtype)
-    gradient = vectors @ both
+def _second_moment_backward(residuals: tuple[Array, Array | None], cotangent: Array):
+    """The VJP: W V (D + D^T) for the vectors, nothing for the weights."""
+    vectors, weights = residuals
+    symmetric = (cotangent + cotangent.T).astype(vectors.dtype)
+    gradient = vectors @ symmetric
     scaled = gradient / len(vectors) if weights is None else gradient * weights.reshape(-1, 1)
     return scaled, None
 
@@ -74,9 +80,10 @@ second_moment.defvjp(_second_moment_forward, _second_moment_backward)
 
 
 def unit(vectors: Float[Array, "n c"]) -> Float[Array, "n c+1"]:
-    """Vectors at length 1, so that their products are cosines.
+    """Vectors scaled to length 1, so that their dot products are cosines.
 
-    One number more says whether a vector was 0: two such ones are alike, and unlike all others.
+    An extra last channel is 1 for a zero vector and 0 otherwise. Two zero vectors thus have cosine
+    1 with each other and cosine 0 with every other vector.
     """
     squares = jnp.sum(jnp.square(vectors), -1, keepdims=True)
     zero = squares == 0
@@ -84,5 +91,8 @@ def unit(vectors: Float[Array, "n c"]) -> Float[Array, "n c+1"]:
 
 
 def magnitude(differences: Array) -> Array:
-    """|x|, with the gradient 0 at 0 and for what rounding leaves of it, 1e-5 and less."""
+    """Absolute value |x|; value and gradient are 0 where |x| <= 1e-5.
+
+    Differences that small are rounding error, whose sign must not drive an update.
+    """
     return jnp.where(jnp.abs(differences) > 1e-5, jnp.abs(differences), 0)

@@ -1,7 +1,12 @@
-"""Style losses that compare activations themselves, as two sets of vectors.
+"""Style losses that compare the activations themselves, as two sets of points.
 
-Their cost is quadratic in the positions, or they sort them; so each step draws positions anew, of
-the painting and of the style alike. Where every position fits, all are taken and nothing is random.
+These losses sort the positions or compare all pairs of them, so each step draws a fresh sample of
+positions of the painting and of the style. A picture with no more positions than the sample size
+keeps all of them, and then nothing is random.
+
+In the formulas a are the painting's vectors and s the style's. Unless said otherwise, a loss's
+`features` are the painting's activations [h, w, c] at one tap, its `target` is the style's points,
+its `context` has the weights and the PRNG key of the draw, and it returns a scalar >= 0.
 """
 
 from typing import NamedTuple
@@ -13,61 +18,83 @@ from jaxtyping import Float
 
 from nst_jax.losses.context import Context, Features, rows, unit
 
-PAIRED = 1024  # positions drawn by losses that compare each with each
-SORTED = 4096  # positions drawn by losses that sort
-LEVELS = 1024  # quantiles kept of each channel
-DIRECTIONS = 64  # lines a step that sliced Wasserstein projects on
+MAX_PAIRED_POINTS = 1024  # per picture, for losses that compare all pairs
+MAX_SORTED_POINTS = 4096  # per picture, for losses that sort
+NUM_QUANTILES = 1024  # per channel, of a histogram
+NUM_DIRECTIONS = 64  # per step, that sliced Wasserstein projects on
 
 
 class Points(NamedTuple):
-    """All positions of a style picture: their vectors, and how much each counts."""
+    """A weighted set of vectors, such as the activations at all positions of a style picture.
+
+    Attributes:
+      vectors: [n, c].
+      weights: [n], in proportion to which the vectors are drawn; None: all alike.
+    """
 
     vectors: Float[Array, "n c"]
     weights: Float[Array, " n"] | None
 
 
 def points(features: Features, context: Context) -> Points:
-    """All positions, as they are."""
+    """The activations at all positions, one vector each, with the guide's weights."""
     weights = None if context.weights is None else context.weights.reshape(-1)
     return Points(rows(features), weights)
 
 
 def pool(several: list[Points], shares: list[Array]) -> Points:
-    """One set of several: the mixture of their distributions, in parts that sum to 1."""
-    weights = [
-        share * (jnp.full(len(h.vectors), 1 / len(h.vectors)) if h.weights is None else h.weights)
-        for h, share in zip(several, shares, strict=True)
-    ]
-    return Points(jnp.concatenate([h.vectors for h in several]), jnp.concatenate(weights))
+    """Mixture of several distributions, as one set of points.
+
+    Args:
+      several: one set for each style picture, with weights that sum to 1 or none.
+      shares: one for each set; they sum to 1.
+    """
+    weights = []
+    for one, share in zip(several, shares, strict=True):
+        n = len(one.vectors)
+        own = jnp.full(n, 1 / n) if one.weights is None else one.weights
+        weights.append(share * own)
+    return Points(jnp.concatenate([one.vectors for one in several]), jnp.concatenate(weights))
 
 
 def positions(count: int, weights: Float[Array, " n"] | None, n: int, key: Array) -> Array:
-    """`count` of n positions, drawn in proportion to their weights.
+    """Indices of `count` out of n positions, drawn in proportion to their weights.
 
-    Systematic sampling: i_k is where the running sum of the weights passes (k + u) / count, with
-    one u in [0, 1) for all k. With equal weights and count = n that is every position once.
+    Systematic sampling: index k is the position where the cumulative weight passes
+    (k + u) / count, with the same u, uniform in [0, 1), for every k. With equal weights and
+    count = n that is every position once.
+
+    Args:
+      count: number of draws, 1 or more.
+      weights: [n], >= 0 and not all zero; None: all alike.
+      n: number of positions.
+      key: PRNG key.
+
+    Returns:
+      [count] indices in ascending order.
     """
     levels = (jnp.arange(count) + jax.random.uniform(key)) / count
     if weights is None:
         return jnp.minimum((levels * n).astype(jnp.int32), n - 1)
-    running = jnp.cumsum(weights)
-    last = n - 1 - jnp.argmax(weights[::-1] > 0)  # rounding may lead beyond it
-    return jnp.minimum(jnp.searchsorted(running / running[-1], levels, side="right"), last)
+    cumulative = jnp.cumsum(weights)
+    # Rounding may carry a level past the last position that has any weight.
+    last = n - 1 - jnp.argmax(weights[::-1] > 0)
+    return jnp.minimum(jnp.searchsorted(cumulative / cumulative[-1], levels, side="right"), last)
 
 
 def draw(h: Points, most: int, key: Array) -> Float[Array, "k c"]:
-    """Up to `most` vectors of a set of points."""
+    """A sample of k = min(most, n) vectors from the set `h` of n, drawn by `positions`."""
     n = len(h.vectors)
     return h.vectors[positions(min(most, n), h.weights, n, key)]
 
 
 def _both(features: Features, target: Points, context: Context, most: int) -> tuple[Array, Array]:
-    """Vectors drawn of the painting and of the style, by the same random number."""
+    """Samples of the painting and of the style, drawn with the same random number."""
     return draw(points(features, context), most, context.key), draw(target, most, context.key)
 
 
 def _quantiles(values: Float[Array, "n c"], levels: int) -> Float[Array, "levels c"]:
-    """Each column sorted, and read off at the levels (i + 1/2) / levels, linearly between them."""
+    """Quantiles (i + 1/2) / levels of each column, interpolated linearly."""
     ordered = jnp.sort(values, 0)
     n = len(values)
     if n == levels:
@@ -79,60 +106,75 @@ def _quantiles(values: Float[Array, "n c"], levels: int) -> Float[Array, "levels
 
 
 def sliced_distance(features: Features, target: Points, context: Context) -> Float[Array, ""]:
-    """Sliced Wasserstein-2 distance, squared: mean over lines d of W_2^2(a . d, s . d).
+    """Sliced Wasserstein-2 distance, squared: mean over directions d of W_2^2(a . d, s . d).
 
-    On a line, W_2^2 is the mean squared difference of the sorted values. Heitz et al. 2021, "A
-    Sliced Wasserstein Loss for Neural Texture Synthesis" (https://arxiv.org/abs/2006.07229),
-    equations 4 to 6; they draw n_C new directions a step, we 64.
+    On a line, W_2^2 is the mean squared difference of the sorted values. In squared activation
+    units.
+
+    References:
+      Heitz et al. 2021, "A Sliced Wasserstein Loss for Neural Texture Synthesis"
+      (https://arxiv.org/abs/2006.07229), equations 4 to 6.
+
+    Departs from the paper: each step draws 64 directions, where they draw n_C, and 4096 positions
+    of each picture at most.
     """
-    painting, style = _both(features, target, context, SORTED)
+    painting, style = _both(features, target, context, MAX_SORTED_POINTS)
     key = jax.random.fold_in(context.key, 1)
-    lines = jax.random.normal(key, (DIRECTIONS, features.shape[-1])).T
-    lines = lines / jnp.linalg.norm(lines, axis=0)
+    directions = jax.random.normal(key, (NUM_DIRECTIONS, features.shape[-1])).T
+    directions = directions / jnp.linalg.norm(directions, axis=0)
     levels = max(len(painting), len(style))
-    a, s = (_quantiles(vectors @ lines, levels) for vectors in (painting, style))
+    a, s = (_quantiles(vectors @ directions, levels) for vectors in (painting, style))
     return jnp.mean(jnp.square(a - s))
 
 
 def histogram(features: Features, context: Context) -> Float[Array, "levels c"]:
-    """The histogram of every channel, as 1024 quantiles; drawn where there are more positions."""
-    return _quantiles(draw(points(features, context), LEVELS, context.key), LEVELS)
+    """Histogram of each channel, as 1024 quantiles of all positions or of 1024 drawn ones."""
+    return _quantiles(draw(points(features, context), NUM_QUANTILES, context.key), NUM_QUANTILES)
 
 
 def histogram_distance(
     features: Features, target: Float[Array, "levels c"], context: Context
 ) -> Float[Array, ""]:
-    """Mean of (a - R(a))^2, with R the map that gives each channel the style's histogram.
+    """Histogram loss: mean (a - R(a))^2, where R maps each channel to the style's histogram.
 
-    R(a) is the style's quantile at the rank of a among the painting's positions. Risser, Wilmot &
-    Barnes 2017, "Stable and Controllable Neural Texture Synthesis and Style Transfer Using
-    Histogram Losses" (https://arxiv.org/abs/1701.08893), equation 6; they sum, we take the mean,
-    and rank exactly instead of in 256 bins.
+    R(a) is the style's quantile at the rank of a among the painting's positions. In squared
+    activation units.
+
+    References:
+      Risser, Wilmot & Barnes 2017, "Stable and Controllable Neural Texture Synthesis and Style
+      Transfer Using Histogram Losses" (https://arxiv.org/abs/1701.08893), equation 6.
+
+    Departs from the paper: it takes the mean where they sum, and ranks exactly where they use 256
+    bins.
     """
     return jnp.mean(jnp.square(histogram(features, context) - target))
 
 
 def _squared_distances(a: Array, b: Array) -> Array:
-    """|a_i - b_j|^2 for all pairs, never below 0."""
+    """|a_i - b_j|^2 for all pairs, clamped at 0 against rounding."""
     squares = jnp.sum(a * a, -1)[:, None] + jnp.sum(b * b, -1)
     return jnp.maximum(squares - 2 * a @ b.T, 0)
 
 
 def gaussian_mmd_distance(features: Features, target: Points, context: Context) -> Float[Array, ""]:
-    """MMD^2 = mean k(a, a') + mean k(s, s') - 2 mean k(a, s), with a Gaussian kernel.
+    """Gaussian MMD: MMD^2 = mean k(a, a') + mean k(s, s') - 2 mean k(a, s), dimensionless, 0 to 2.
 
-    k(x, y) = exp(-|x - y|^2 / (2 sigma^2)); dimensionless, 0 to 2. Li et al. 2017,
-    "Demystifying Neural Style Transfer" (https://arxiv.org/abs/1701.01036), equation 8 and section
-    4.1; sigma^2 is the mean of |s - s'|^2, as there, but where the style is nearly flat. They
-    estimate it in linear time, which can be negative; this is the full sum over 1024 drawn
-    positions, which cannot.
+    k(x, y) = exp(-|x - y|^2 / (2 sigma^2)).
+
+    References:
+      Li et al. 2017, "Demystifying Neural Style Transfer" (https://arxiv.org/abs/1701.01036),
+      equation 8 and section 4.1.
+
+    Departs from the paper: they estimate MMD^2 in linear time, which can come out negative; this is
+    the full sum over 1024 drawn positions at most, which cannot. As in the paper, sigma^2 is the
+    mean of |s - s'|^2, but it has a floor for styles that are nearly flat.
     """
-    a, s = _both(features, target, context, PAIRED)
-    centre = s.mean(0)  # which no distance depends on, but their rounding does
+    a, s = _both(features, target, context, MAX_PAIRED_POINTS)
+    centre = s.mean(0)  # centring leaves the distances as they are and reduces their rounding error
     a, s = a - centre, s - centre
     between = _squared_distances(s, s)
-    least = 0.01 * jnp.sum(jnp.square(centre))
-    width = jnp.maximum(2 * jnp.mean(between), least) + 1e-12
+    floor = 0.01 * jnp.sum(jnp.square(centre))
+    width = jnp.maximum(2 * jnp.mean(between), floor) + 1e-12
 
     def kernel(distances: Array) -> Array:
         return jnp.mean(jnp.exp(-distances / width))
@@ -141,19 +183,24 @@ def gaussian_mmd_distance(features: Features, target: Points, context: Context) 
 
 
 def remd_distance(features: Features, target: Points, context: Context) -> Float[Array, ""]:
-    """Relaxed earth mover's distance: max(mean_i min_j C_ij, mean_j min_i C_ij), 0 to 2.
+    """Relaxed earth mover's distance: max(mean_i min_j C_ij, mean_j min_i C_ij).
 
-    C_ij = 1 - cos(a_i, s_j). Kolkin, Salavon & Shakhnarovich 2019, "Style Transfer by Relaxed
-    Optimal Transport and Self-Similarity" (https://arxiv.org/abs/1904.12785), equations 3 to 5.
-    They compare all layers' activations at once, we each layer's.
+    C_ij = 1 - cos(a_i, s_j); dimensionless, 0 to 2.
+
+    References:
+      Kolkin, Salavon & Shakhnarovich 2019, "Style Transfer by Relaxed Optimal Transport and
+      Self-Similarity" (https://arxiv.org/abs/1904.12785), equations 3 to 5.
+
+    Departs from the paper: it compares each layer's activations separately, where they compare all
+    layers' activations at once, and draws 1024 positions of each picture at most.
     """
-    a, s = _both(features, target, context, PAIRED)
+    a, s = _both(features, target, context, MAX_PAIRED_POINTS)
     cost = 1 - unit(a) @ unit(s).T
     return jnp.maximum(cost.min(1).mean(), cost.min(0).mean())
 
 
 def patches(features: Features, context: Context) -> Points:
-    """All 3x3 patches, one around each position, as vectors of 9 n_C; edges are repeated."""
+    """All 3x3 patches, one around each position, as vectors of 9 n_C; edges are replicated."""
     height, width, _ = features.shape
     padded = jnp.pad(features, ((1, 1), (1, 1), (0, 0)), "edge")
     views = [padded[y : y + height, x : x + width] for y in range(3) for x in range(3)]
@@ -161,13 +208,23 @@ def patches(features: Features, context: Context) -> Points:
 
 
 def mrf_distance(features: Features, target: Points, context: Context) -> Float[Array, ""]:
-    """Mean squared difference of each 3x3 patch from the style patch that is nearest by cosine.
+    """Markov random field loss: mean squared difference of each 3x3 patch from its match.
 
-    Li & Wand 2016, "Combining Markov Random Fields and Convolutional Neural Networks for Image
-    Synthesis" (https://arxiv.org/abs/1601.04589), equations 2 and 3; they sum over all patches, we
-    take the mean over 1024 drawn ones, matched among 1024 of the style.
+    The match is the style patch with the largest cosine similarity. In squared activation units.
+
+    Args:
+      features: [h, w, c], the painting's activations.
+      target: `patches` of the style.
+      context: its weights and key draw the painting's patches.
+
+    References:
+      Li & Wand 2016, "Combining Markov Random Fields and Convolutional Neural Networks for Image
+      Synthesis" (https://arxiv.org/abs/1601.04589), equations 2 and 3.
+
+    Departs from the paper: they sum over all patches; this is the mean over 1024 drawn patches at
+    most, matched against 1024 drawn patches of the style.
     """
-    a = draw(patches(features, context), PAIRED, context.key)
-    s = draw(target, PAIRED, context.key)
+    a = draw(patches(features, context), MAX_PAIRED_POINTS, context.key)
+    s = draw(target, MAX_PAIRED_POINTS, context.key)
     nearest = jnp.argmax(jax.lax.stop_gradient(unit(a) @ unit(s).T), 1)
     return jnp.mean(jnp.square(a - s[nearest]))

@@ -1,9 +1,12 @@
-"""Style: what occurs together, wherever in the painting it does.
+"""Style losses: which features occur together, wherever in the picture they occur.
 
-The table `STYLE` holds every style loss; this module has those that compare statistics of the
-activations, `nst_jax.losses.samples` those that compare the activations themselves. n_C channels,
-n_H x n_W positions; a_i [n_C] are the activations at position i and w_i its weight: 1 / (n_H n_W),
-or what a guide says.
+The table `STYLE` holds every style loss. The losses in this module compare statistics of the
+activations; those in `nst_jax.losses.samples` compare the activations themselves.
+
+Notation: n_C channels and n_H x n_W positions; a_i [n_C] are the activations at position i and w_i
+is its weight, 1 / (n_H n_W) or the guide's. The suffixes S and G mean style and painting. Unless
+said otherwise, a loss's `features` are the activations [h, w, c] of one tap, its `target` is what
+its `describe` made of the style, and it returns a scalar >= 0.
 """
 
 import functools
@@ -20,14 +23,14 @@ from nst_jax.losses.context import Context, Features, correlation, mean, rows, s
 
 
 class StyleLoss(NamedTuple):
-    """A style loss: what to keep of a style picture, and how far a painting is from it.
+    """A style loss: how to reduce a style picture to a target and compare a painting with it.
 
     Attributes:
       describe: (features, context) -> target.
       distance: (features, target, context) -> scalar >= 0.
-      mix: (targets, shares) -> target of several style pictures in parts that sum to 1.
-      finish: target -> target, once, after mixing.
-      neighbours: 2 where features are a pair, those of a layer and of the next one.
+      mix: (targets, shares) -> one target for several style pictures; the shares sum to 1.
+      finish: target -> target, applied once after mixing.
+      neighbours: 1, or 2 if `features` is the pair of a layer's activations and the next layer's.
     """
 
     describe: Callable[..., Any]
@@ -38,41 +41,47 @@ class StyleLoss(NamedTuple):
 
 
 def average(targets: list[Any], shares: list[Array]) -> Any:
-    """sum_s share_s target_s, number by number."""
+    """Weighted sum of pytrees, leaf by leaf: sum_s share_s target_s."""
 
-    def weighted(*values: Array) -> Array:
-        return sum(
-            (s * v for s, v in zip(shares[1:], values[1:], strict=True)), shares[0] * values[0]
-        )
+    def weighted_sum(*values: Array) -> Array:
+        total = shares[0] * values[0]
+        for share, value in zip(shares[1:], values[1:], strict=True):
+            total = total + share * value
+        return total
 
-    return jax.tree.map(weighted, *targets)
+    return jax.tree.map(weighted_sum, *targets)
 
 
 def gram(features: Features, context: Context) -> Float[Array, "c c"]:
-    """Gram matrix G = sum_i w_i a_i a_i^T.
+    """Gram matrix: G = sum_i w_i a_i a_i^T.
 
-    Gatys et al. 2015 (https://arxiv.org/abs/1508.06576), equation 3, sums over positions; here it
-    is their mean, so that a style picture may have another size than the output. With a guide it is
-    the guided Gram matrix of Gatys et al. 2017 (https://arxiv.org/abs/1611.07865), equation 4.
+    With a guide's weights this is the guided Gram matrix of Gatys et al. 2017.
+
+    References:
+      Gatys, Ecker & Bethge 2015 (https://arxiv.org/abs/1508.06576), equation 3.
+      Gatys et al. 2017 (https://arxiv.org/abs/1611.07865), equation 4.
+
+    Departs from the first paper: it averages over positions where they sum, so that the style
+    picture and the painting may differ in size.
     """
     return cast(Array, second_moment(rows(features), context.weights))
 
 
-# Name -> factor f(n_C, n_H n_W, pixels of the picture) in front of sum (G_S - G_G)^2.
+# Name -> factor f(n_C, n_H n_W, pixels of the picture) of sum (G_S - G_G)^2.
 GRAM_FACTORS: dict[str, Callable[[int, int, int], float]] = {
-    # Gatys et al. 2015, equation 4: 1 / (4 n_C^2 (n_H n_W)^2) of Gram matrices as sums.
+    # Gatys et al. 2015, equation 4: 1 / (4 n_C^2 (n_H n_W)^2) for summed Gram matrices.
     "gram": lambda channels, positions, pixels: 1 / (4 * channels**2),
     # Mean squared difference: Gatys' notebook of 2016, TensorFlow's tutorial, pastiche.
     "gram_mse": lambda channels, positions, pixels: 1 / channels**2,
-    # The same of G / n_C: neural-style, neural-style-pt, PyTorch's tutorial.
+    # Mean squared difference of G / n_C: neural-style, neural-style-pt, PyTorch's tutorial.
     "gram_johnson": lambda channels, positions, pixels: 1 / channels**4,
-    # 1 / (4 * 3^2 * pixels^2) of Gram matrices as sums, at every layer: the Keras example.
+    # 1 / (4 * 3^2 * pixels^2) for summed Gram matrices, at every layer: the Keras example.
     "gram_keras": lambda channels, positions, pixels: (positions / pixels) ** 2 / 36,
 }
 
 
 def _gram_distance(factor: Callable[[int, int, int], float]) -> Callable[..., Float[Array, ""]]:
-    """J_style = f * sum (G_S - G_G)^2, in fourth-power units of the activations."""
+    """J_style = f sum (G_S - G_G)^2, in fourth-power activation units; f from `GRAM_FACTORS`."""
 
     def distance(
         features: Features, target: Float[Array, "c c"], context: Context
@@ -88,10 +97,15 @@ Pair = tuple[Float[Array, "h w c"], Float[Array, "h2 w2 d"]]
 
 
 def cross_gram(features: Pair, context: Context) -> Float[Array, "c d"]:
-    """G = sum_i w_i a_i b_i^T, with b the next layer, enlarged bilinearly to this one's positions.
+    """Cross-layer Gram matrix: G = sum_i w_i a_i b_i^T, with b the next layer's activations.
 
-    Novak & Nikulin 2016, "Improving the Neural Algorithm of Artistic Style"
-    (https://arxiv.org/abs/1605.04603), section 3.5.
+    Args:
+      features: a [h, w, c] and b [h2, w2, d]; b is resized bilinearly to h x w.
+      context: its weights are on the positions of a.
+
+    References:
+      Novak & Nikulin 2016, "Improving the Neural Algorithm of Artistic Style"
+      (https://arxiv.org/abs/1605.04603), section 3.5.
     """
     fine, coarse = features
     enlarged = jax.image.resize(coarse, (*fine.shape[:2], coarse.shape[2]), "linear")
@@ -101,19 +115,29 @@ def cross_gram(features: Pair, context: Context) -> Float[Array, "c d"]:
 def cross_gram_distance(
     features: Pair, target: Float[Array, "c d"], context: Context
 ) -> Float[Array, ""]:
-    """1 / (4 n_C n_D) * sum (G_S - G_G)^2 of two layers with n_C and n_D channels."""
+    """Cross-layer Gram loss: sum (G_S - G_G)^2 / (4 n_C n_D), for layers of n_C and n_D channels.
+
+    In fourth-power activation units. See `cross_gram` for the arguments and the reference.
+    """
     return jnp.sum(jnp.square(cross_gram(features, context) - target)) / (4 * target.size)
 
 
 class Moments(NamedTuple):
-    """Mean and second raw moment of the activations: unlike (co)variances, these may be mixed."""
+    """Mean and second raw moment of the activations.
+
+    Raw moments of several pictures mix linearly; variances and covariances do not.
+
+    Attributes:
+      mean: [c].
+      second: [c] per channel, or [c, c] with the products of channels.
+    """
 
     mean: Float[Array, " c"]
     second: Float[Array, "*c"]
 
 
 def channel_moments(features: Features, context: Context) -> Moments:
-    """sum_i w_i a_i and sum_i w_i a_i^2 of each channel."""
+    """Moments of each channel: sum_i w_i a_i and sum_i w_i a_i^2, both [c]."""
     a = rows(features)
     return Moments(mean(a, context.weights), mean(jnp.square(a), context.weights))
 
@@ -126,37 +150,51 @@ def _deviation(moments: Moments) -> Array:
 def mean_variance_distance(
     features: Features, target: Moments, context: Context
 ) -> Float[Array, ""]:
-    """1 / n_C * sum (mu_S - mu_G)^2 + (sigma_S - sigma_G)^2: means and deviations of channels.
+    """Distance of means and deviations: sum ((mu_S - mu_G)^2 + (sigma_S - sigma_G)^2) / n_C.
 
-    Li et al. 2017, "Demystifying Neural Style Transfer" (https://arxiv.org/abs/1701.01036),
-    equation 13: the statistics that batch normalisation keeps.
+    The sum is over channels; mu and sigma are the statistics that batch normalisation keeps. In
+    squared activation units.
+
+    References:
+      Li et al. 2017, "Demystifying Neural Style Transfer" (https://arxiv.org/abs/1701.01036),
+      equation 13.
     """
-    moments = channel_moments(features, context)
-    differences = moments.mean - target.mean, _deviation(moments) - _deviation(target)
-    return jnp.mean(jnp.square(differences[0]) + jnp.square(differences[1]))
+    own = channel_moments(features, context)
+    mean_difference = own.mean - target.mean
+    deviation_difference = _deviation(own) - _deviation(target)
+    return jnp.mean(jnp.square(mean_difference) + jnp.square(deviation_difference))
 
 
 def linear_mmd_distance(features: Features, target: Moments, context: Context) -> Float[Array, ""]:
-    """MMD^2 with the kernel k(x, y) = x . y, over n_C: mean of (mu_S - mu_G)^2.
+    """Linear MMD: MMD^2 / n_C with the kernel k(x, y) = x . y, which is mean (mu_S - mu_G)^2.
 
-    Li et al. 2017, section 4.1. With guides these are the guided sums of Gatys et al. 2017.
+    In squared activation units. With guides these are the guided sums of Gatys et al. 2017
+    (https://arxiv.org/abs/1611.07865).
+
+    References:
+      Li et al. 2017 (https://arxiv.org/abs/1701.01036), section 4.1.
     """
     return jnp.mean(jnp.square(mean(rows(features), context.weights) - target.mean))
 
 
 def moments(features: Features, context: Context) -> Moments:
-    """sum_i w_i a_i and sum_i w_i a_i a_i^T."""
+    """Mean and Gram matrix: sum_i w_i a_i [c] and sum_i w_i a_i a_i^T [c, c]."""
     return Moments(mean(rows(features), context.weights), gram(features, context))
 
 
 def polynomial_mmd_distance(
     features: Features, target: Moments, context: Context
 ) -> Float[Array, ""]:
-    """MMD^2 with the kernel k(x, y) = (x . y + c)^2, over 4 n_C^2.
+    """Quadratic MMD: MMD^2 / (4 n_C^2) with the kernel k(x, y) = (x . y + c)^2.
 
-    The kernel's features are products and means, so it takes no pairs of positions:
-    (sum (G_S - G_G)^2 + 2 c sum (mu_S - mu_G)^2) / (4 n_C^2). Li et al. 2017, section 4.1, with
-    c = 0, which is the Gram loss; here c is the style's mean squared activation.
+    The kernel's feature map holds only products and means, so no pairs of positions are needed:
+    (sum (G_S - G_G)^2 + 2 c sum (mu_S - mu_G)^2) / (4 n_C^2), in fourth-power activation units.
+
+    References:
+      Li et al. 2017 (https://arxiv.org/abs/1701.01036), section 4.1.
+
+    Departs from the paper: c is the style's mean squared activation; they set c = 0, which gives
+    the Gram loss.
     """
     own = moments(features, context)
     c = jnp.trace(target.second) / len(target.mean)
@@ -166,14 +204,14 @@ def polynomial_mmd_distance(
 
 
 class Spread(NamedTuple):
-    """Mean and covariance of the activations."""
+    """Mean [c] and covariance [c, c] of the activations."""
 
     mean: Float[Array, " c"]
     covariance: Float[Array, "c c"]
 
 
 class Gaussian(NamedTuple):
-    """Mean, covariance, and its symmetric square root."""
+    """A normal distribution: mean [c], covariance [c, c] and its symmetric square root [c, c]."""
 
     mean: Float[Array, " c"]
     covariance: Float[Array, "c c"]
@@ -181,31 +219,37 @@ class Gaussian(NamedTuple):
 
 
 def spread(features: Features, context: Context) -> Spread:
-    """mu = sum_i w_i a_i and sum_i w_i (a_i - mu)(a_i - mu)^T: no rounding makes it negative."""
+    """Mean and covariance: mu = sum_i w_i a_i and sum_i w_i (a_i - mu)(a_i - mu)^T.
+
+    Centring first keeps the covariance positive semidefinite in spite of rounding.
+    """
     a = rows(features)
     centre = mean(a, context.weights)
     return Spread(centre, correlation(a - centre, a - centre, context.weights))
 
 
 def mixture(targets: list[Spread], shares: list[Array]) -> Spread:
-    """Mean and covariance of a mixture of distributions."""
+    """Mean and covariance of a mixture of distributions; the shares sum to 1."""
     centre = average([target.mean for target in targets], shares)
-    apart = [jnp.outer(target.mean - centre, target.mean - centre) for target in targets]
-    inside = [target.covariance for target in targets]
-    return Spread(centre, average(inside, shares) + average(apart, shares))
+    between = [jnp.outer(target.mean - centre, target.mean - centre) for target in targets]
+    within = [target.covariance for target in targets]
+    return Spread(centre, average(within, shares) + average(between, shares))
 
 
 def _padded(covariance: Array) -> Array:
-    """A covariance with 1e-4 more on the diagonal, as in crowsonkb's program."""
+    """The covariance plus 1e-4 I, as in crowsonkb's program."""
     return covariance + 1e-4 * jnp.eye(len(covariance))
 
 
 def _roots(matrix: Float[Array, "c c"], steps: int) -> tuple[Array, Array]:
-    """Square root of a positive matrix and its inverse, by Newton-Schulz iteration.
+    """Square root of a positive definite matrix and its inverse, by Newton-Schulz iteration.
 
-    Y, Z <- Y T, T Z with T = (3 I - Z Y) / 2, from Y = A / |A| and Z = I: only products, so it runs
-    on every device. Eigenvalues below 1.5^(-2 steps) of the largest are still on their way when it
-    ends, which keeps the inverse finite. Higham, "Functions of Matrices", 2008, equation 6.35.
+    From Y = A / |A| and Z = I, each step sets T = (3 I - Z Y) / 2, Y <- Y T and Z <- T Z. It takes
+    matrix products only, so it runs on every device. Eigenvalues below 1.5^(-2 steps) times the
+    largest have not converged when it stops, which keeps the inverse finite.
+
+    References:
+      Higham 2008, "Functions of Matrices", equation 6.35.
     """
     norm = jnp.sqrt(jnp.sum(jnp.square(matrix)))
     identity = jnp.eye(len(matrix))
@@ -219,16 +263,25 @@ def _roots(matrix: Float[Array, "c c"], steps: int) -> tuple[Array, Array]:
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(1,))
 def root_trace(matrix: Float[Array, "c c"], steps: int) -> Float[Array, ""]:
-    """Trace of the square root of a positive matrix. Its gradient is half the inverse root."""
+    """Trace of the square root of a positive definite matrix: tr A^(1/2).
+
+    Its gradient is A^(-1/2) / 2, which the iteration yields along with the root.
+
+    Args:
+      matrix: A, [c, c], symmetric.
+      steps: Newton-Schulz steps; static.
+    """
     return jnp.trace(_roots(matrix, steps)[0])
 
 
 def _root_trace_forward(matrix: Array, steps: int):
+    """`root_trace` and the residual of its VJP, the inverse root."""
     root, inverse = _roots(matrix, steps)
     return jnp.trace(root), inverse
 
 
 def _root_trace_backward(steps: int, inverse: Array, cotangent: Array):
+    """The VJP: half the inverse root times the cotangent."""
     del steps
     return (cotangent / 2 * inverse,)
 
@@ -237,12 +290,14 @@ root_trace.defvjp(_root_trace_forward, _root_trace_backward)
 
 
 def _wasserstein(steps: int) -> StyleLoss:
-    """Squared Wasserstein-2 (Bures) distance of two normal distributions, over n_C.
+    """Squared Wasserstein-2 (Bures) distance of two normal distributions, divided by n_C.
 
-    (|mu_S - mu_G|^2 + tr(C_S + C_G - 2 (C_S^(1/2) C_G C_S^(1/2))^(1/2))) / n_C, in squared units of
-    the activations. As in crowsonkb/style-transfer-pytorch, whose roots take 12 steps: at its own
-    target it stays at 5 to 10 % of what it is elsewhere, with 16 steps at 2 % or less. In float32
-    it does not converge further: from 20 steps on rounding can make it diverge.
+    (|mu_S - mu_G|^2 + tr(C_S + C_G - 2 (C_S^(1/2) C_G C_S^(1/2))^(1/2))) / n_C, in squared
+    activation units, as in crowsonkb/style-transfer-pytorch, whose roots take 12 steps.
+
+    At the target itself the distance should be 0. After 12 steps it is still 5 to 10 % of its value
+    elsewhere, after 16 steps 2 % or less. In float32 more steps do not help: from 20 on, rounding
+    can make the iteration diverge.
     """
 
     def gaussian(target: Spread) -> Gaussian:
@@ -255,12 +310,13 @@ def _wasserstein(steps: int) -> StyleLoss:
         with jax.default_matmul_precision("highest"):
             cross = root_trace(target.root @ covariance @ target.root, steps)
         traces = jnp.trace(target.covariance) + jnp.trace(covariance)
-        apart = traces - 2 * cast(Array, cross)
-        return jnp.mean(jnp.square(own.mean - target.mean)) + apart / len(own.mean)
+        bures = traces - 2 * cast(Array, cross)
+        return jnp.mean(jnp.square(own.mean - target.mean)) + bures / len(own.mean)
 
     return StyleLoss(spread, distance, mixture, gaussian)
 
 
+# Name -> style loss.
 STYLE: dict[str, StyleLoss] = {
     **{name: StyleLoss(gram, _gram_distance(f), average) for name, f in GRAM_FACTORS.items()},
     "cross_gram": StyleLoss(cross_gram, cross_gram_distance, average, neighbours=2),

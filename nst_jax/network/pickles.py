@@ -1,11 +1,10 @@
-"""Pickles: torch's two formats and plain dictionaries of NumPy arrays, read without running them.
+"""Reads pickled weights without executing them: torch's two formats, dictionaries of NumPy arrays.
 
-They may build arrays and containers, nothing else, and no small file takes memory or time without
-end.
+A pickle may build arrays and dictionaries and nothing else. Limits on its operations, on shared
+objects and on bytes keep a small malicious file from taking up memory or time.
 """
 
 import io
-import itertools
 import math
 import pickle
 import pickletools
@@ -20,21 +19,28 @@ import numpy as np
 
 from nst_jax.errors import UserError
 
-MOST_BYTES = 2 << 30  # of a file's arrays together; VGG-19 with its dense layers has 0.6 GB
-MOST_OPERATIONS = 20_000  # of a pickle; those of a VGG are some thousand
-LONGEST_NAME = 1000  # of an array
-SHARED_TUPLES = 20  # of a pickle that are used again
+MAX_ARRAY_BYTES = 2 << 30  # all arrays of a file; VGG-19 with its dense layers has 0.6 GB
+MAX_PICKLE_OPERATIONS = 20_000  # a VGG has a few thousand
+MAX_NAME_CHARACTERS = 1000  # of an array's full name
+MAX_REUSED_TUPLES = 20  # per pickle
 
 
 def bounded(size: int):
-    """Refuses members that would take more bytes than any VGG does, before they are read."""
-    if size > MOST_BYTES:
-        raise UserError(f"refused: it holds over {MOST_BYTES >> 30} GB, which no VGG does")
+    """Checks the size of a file's arrays before they are read.
+
+    Args:
+      size: in bytes, of all arrays so far.
+
+    Raises:
+      UserError: it is above `MAX_ARRAY_BYTES`.
+    """
+    if size > MAX_ARRAY_BYTES:
+        raise UserError(f"refused: it holds over {MAX_ARRAY_BYTES >> 30} GB, more than any VGG")
 
 
 _PUTS = {"PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE"}
 _GETS = {"GET", "BINGET", "LONG_BINGET"}
-# Operations after which no tuple is on top of the stack.
+# Operations that leave something other than a tuple on top of the stack.
 _NO_TUPLES = {opcode.name for opcode in pickletools.opcodes if "BYTES" in opcode.name}
 _NO_TUPLES |= {"BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8", "UNICODE", "BYTEARRAY8"}
 _NO_TUPLES |= {"STRING", "BINSTRING", "SHORT_BINSTRING"}  # Python 2's
@@ -42,48 +48,59 @@ _NO_TUPLES |= {"GLOBAL", "STACK_GLOBAL", "EMPTY_DICT", "EMPTY_LIST", "REDUCE"}
 
 
 class _Unpickler(pickle.Unpickler):
-    """Builds dictionaries, NumPy arrays and torch tensors; every other name is refused.
+    """An unpickler that builds dictionaries, NumPy arrays and torch tensors, and refuses all else.
 
-    Tensors come out as functions from {storage key: array} to the array, because torch stores the
-    numbers after (or beside) the pickle. `dtypes` collects the storages' types by key.
+    A tensor becomes a function {storage key: bytes} -> array, because torch stores the numbers
+    after the pickle or beside it. `dtypes` collects the dtypes of the storages by key.
     """
 
     def __init__(self, file: io.BufferedIOBase):
         super().__init__(file)
         self.dtypes: dict[str, np.dtype] = {}
-        self.file, self.size = file, 0
+        self.file = file
+        self.encoded_bytes = 0
 
     def load(self) -> Any:
-        """As `pickle.Unpickler`, but no small file takes memory or time without end.
-
-        It would take memory for whatever place in its memo is named, and time to hash tuples of
-        tuples that are the same ones. Sizes that leave the file are an error of `genops`.
-        """
-        start, before, shared = self.file.tell(), "", 0
-        memo: dict[int, bool] = {}  # place -> whether a tuple may be there
-        operations = pickletools.genops(cast(IO[bytes], self.file))
-        for count, (opcode, argument, _) in enumerate(operations):
-            name, place = opcode.name, cast(Any, argument)
-            if name in _PUTS:
-                place = len(memo) if name == "MEMOIZE" else place
-                memo[place] = before not in _NO_TUPLES
-            if count > MOST_OPERATIONS or (name in _PUTS and place > MOST_OPERATIONS):
-                raise UserError(f"refused: its pickle has over {MOST_OPERATIONS} operations")
-            shared += name == "DUP" or (name in _GETS and memo.get(place, True))
-            if shared > SHARED_TUPLES:
-                raise UserError("refused: its pickle uses tuples over and over")
-            before = name
+        """Unpickles as `pickle.Unpickler` does, after checking the operations."""
+        start = self.file.tell()
+        self._check_operations()
         self.file.seek(start)
         return super().load()
 
+    def _check_operations(self):
+        """Refuses pickles with which a small file could take up memory or time.
+
+        `pickle.Unpickler` allocates its memo up to the largest index that is named, and hashing
+        nested tuples takes exponential time if they reuse each other. `genops` itself raises on
+        sizes that run past the end of the file.
+        """
+        memo: dict[int, bool] = {}  # index -> whether a tuple may be stored there
+        reused = 0
+        previous = ""
+        operations = pickletools.genops(cast(IO[bytes], self.file))
+        for count, (opcode, argument, _) in enumerate(operations):
+            name = opcode.name
+            index = cast(Any, argument)
+            if name in _PUTS:
+                if name == "MEMOIZE":
+                    index = len(memo)
+                memo[index] = previous not in _NO_TUPLES
+            if count > MAX_PICKLE_OPERATIONS or (name in _PUTS and index > MAX_PICKLE_OPERATIONS):
+                raise UserError(f"refused: its pickle has over {MAX_PICKLE_OPERATIONS} operations")
+            if name == "DUP" or (name in _GETS and memo.get(index, True)):
+                reused += 1
+            if reused > MAX_REUSED_TUPLES:
+                raise UserError(f"refused: its pickle reuses over {MAX_REUSED_TUPLES} tuples")
+            previous = name
+
     def find_class(self, module: str, name: str) -> Any:
+        """The builder that stands for a name in the pickle."""
         if module == "torch" and name in _TORCH_STORAGES:
             return np.dtype(_TORCH_STORAGES[name])
         builders: dict[tuple[str, str], Any] = {
             ("collections", "OrderedDict"): OrderedDict,
-            # How protocol 2 writes bytes.
-            ("_codecs", "encode"): self._encoded,
-            ("torch._utils", "_rebuild_tensor"): _tensor,  # of 2017, as torchvision's VGGs
+            ("_codecs", "encode"): self._encoded,  # protocol 2 writes bytes this way
+            ("torch._utils", "_rebuild_tensor"): _tensor,  # 2017, torchvision's VGGs among them
             ("torch._utils", "_rebuild_tensor_v2"): lambda *args: _tensor(*args[:4]),
             ("torch._utils", "_rebuild_parameter"): lambda tensor, *_: _parameter(tensor),
             ("numpy.core.multiarray", "_reconstruct"): lambda *_: _PickledArray(),
@@ -94,16 +111,17 @@ class _Unpickler(pickle.Unpickler):
             ("numpy", "dtype"): lambda code, *_: _PickledDtype(code),
         }
         if (module, name) not in builders:
-            raise UserError(f"refused: its pickle asks for {module}.{name}, which is no array")
+            raise UserError(f"refused: its pickle asks for {module}.{name}, which is not an array")
         return builders[module, name]
 
     def _encoded(self, text: str, _: str) -> bytes:
-        """A text's bytes; it may be used over and over."""
-        bounded(self.size + len(text))
-        self.size += len(text)
+        """The bytes of a text. A pickle may encode the same text repeatedly, so count every use."""
+        bounded(self.encoded_bytes + len(text))
+        self.encoded_bytes += len(text)
         return text.encode("latin-1")
 
     def persistent_load(self, pid: Any) -> tuple[str, np.dtype]:
+        """The (key, dtype) of a torch storage."""
         _, dtype, key = pid[:3]
         self.dtypes[key] = dtype
         return key, dtype
@@ -122,16 +140,16 @@ _Storages = dict[str, bytes]
 
 
 def _parameter(tensor: Any) -> Any:
-    """A tensor's own tensor; nothing else."""
+    """The tensor of a torch parameter."""
     if not callable(tensor):
-        raise UserError("refused: a parameter of its pickle is no tensor")
+        raise UserError("refused: a parameter in its pickle is not a tensor")
     return tensor
 
 
 def _tensor(
     storage: tuple[str, np.dtype], offset: int, shape: tuple[int, ...], strides: tuple[int, ...]
 ) -> Callable[[_Storages], np.ndarray]:
-    """A torch tensor, given its view on a storage, once the storages are read."""
+    """A function that builds a torch tensor, a strided view of a storage, from the storages."""
     key, dtype = storage
 
     def build(storages: _Storages) -> np.ndarray:
@@ -139,7 +157,7 @@ def _tensor(
         last = offset + sum((n - 1) * s for n, s in zip(shape, strides, strict=True))
         leaves = min(offset, *shape, *strides) < 0 or last >= flat.size
         if leaves or math.prod(shape) > flat.size:
-            raise UserError(f"a tensor of shape {shape} leaves its storage of {flat.size} numbers")
+            raise UserError(f"a tensor of shape {shape} leaves its storage of {flat.size} elements")
         byte_strides = [s * dtype.itemsize for s in strides]
         return np.lib.stride_tricks.as_strided(flat[offset:], shape, byte_strides).copy()
 
@@ -147,7 +165,7 @@ def _tensor(
 
 
 class _PickledDtype:
-    """A NumPy dtype named by a code such as "f4"; numbers only, in the machine's byte order."""
+    """A numeric NumPy dtype in native byte order, given by a code such as "f4"."""
 
     def __init__(self, code: str):
         self.dtype = np.dtype(code)
@@ -156,11 +174,11 @@ class _PickledDtype:
 
     def __setstate__(self, state: tuple):
         if state[1] not in "<|=":
-            raise UserError("big-endian arrays are not supported")
+            raise UserError("refused: its pickle holds big-endian arrays; save it in little-endian")
 
 
 class _PickledArray:
-    """A NumPy array, from the state that NumPy pickles."""
+    """A NumPy array, restored from the state that NumPy pickles."""
 
     def __setstate__(self, state: tuple):
         _, shape, dtype, fortran_order, content = state
@@ -171,7 +189,7 @@ class _PickledArray:
 def _from_buffer(
     content: bytes | bytearray, dtype: _PickledDtype, shape: tuple, order: Any, axes: Any = None
 ) -> _PickledArray:
-    """A NumPy array, as protocol 5 pickles it; `axes` in memory if the order is "K"."""
+    """A NumPy array as protocol 5 pickles it; `axes` is its order in memory for order "K"."""
     pickled, flat = _PickledArray(), np.frombuffer(content, dtype.dtype)
     if axes is None:
         pickled.array = flat.reshape(shape, order=order)
@@ -181,14 +199,18 @@ def _from_buffer(
 
 
 def read_torch_zip(path: Path) -> dict[str, np.ndarray]:
-    """torch.save since 1.6: a zip archive of a pickle and of the storages."""
+    """Reads a file of torch.save since torch 1.6: a zip archive of a pickle and the storages.
+
+    Raises:
+      UserError: it is not such a file, or it is refused.
+    """
     with zipfile.ZipFile(path) as archive:
         pickles = [name for name in archive.namelist() if name.endswith("/data.pkl")]
         if len(pickles) != 1:
-            raise UserError("a zip archive, but not one that torch.save writes")
+            raise UserError("a zip archive, but not one from torch.save")
         bounded(sum(member.file_size for member in archive.infolist()))
         if any(member.compress_type > zipfile.ZIP_DEFLATED for member in archive.infolist()):
-            raise UserError("refused: its members are compressed in a way that knows no bounds")
+            raise UserError("refused: its members are compressed, but not by deflate")
         folder = pickles[0].removesuffix("data.pkl")
         tensors = _Unpickler(io.BytesIO(archive.read(pickles[0]))).load()
         names = [name for name in archive.namelist() if name.startswith(f"{folder}data/")]
@@ -197,7 +219,13 @@ def read_torch_zip(path: Path) -> dict[str, np.ndarray]:
 
 
 def read_torch_legacy(path: Path) -> dict[str, np.ndarray]:
-    """torch.save before 1.6: magic number, version, machine, tensors, keys, then the storages."""
+    """Reads a file of torch.save before torch 1.6: five pickles, then the storages.
+
+    The pickles are a magic number, the version, the machine, the tensors and the storage keys.
+
+    Raises:
+      UserError: it is truncated or refused.
+    """
     with path.open("rb") as file:
         for _ in range(3):
             _Unpickler(file).load()
@@ -209,39 +237,48 @@ def read_torch_legacy(path: Path) -> dict[str, np.ndarray]:
 
 
 def _sized(file: io.BufferedIOBase, dtype: np.dtype) -> bytes:
-    """One legacy storage: an 8-byte count of numbers, then the numbers."""
+    """One legacy storage: an 8-byte count of elements, then the elements."""
     (count,) = struct.unpack("<q", file.read(8))
     content = file.read(count * dtype.itemsize)
     if len(content) != count * dtype.itemsize:
-        raise UserError("truncated")
+        raise UserError("truncated; download it again")
     return content
 
 
 def _built(tensors: Any, storages: _Storages) -> dict[str, np.ndarray]:
-    """The tensors of a state dict as arrays, 8-bit codebooks (`_W_q`, `_W_table`) decoded."""
+    """The tensors of a state dict as arrays, with 8-bit codebooks (`_W_q`, `_W_table`) decoded."""
     arrays, total = {}, 0
     for name, build in tensors.items():
         if callable(build):
             arrays[name] = build(storages)
-            bounded(total := total + arrays[name].nbytes)  # tensors may share a storage
+            total += arrays[name].nbytes  # several tensors may share one storage
+            bounded(total)
     for key in [key for key in arrays if key.endswith("_W_q")]:
         layer = key.removesuffix("_q")
-        bounded(total := total + arrays[key].size * arrays[f"{layer}_table"][:1].nbytes)
-        arrays[layer] = arrays.pop(f"{layer}_table")[arrays.pop(key)]
+        total += arrays[key].size * arrays[f"{layer}_table"][:1].nbytes
+        bounded(total)
+        codes = arrays.pop(key)
+        arrays[layer] = arrays.pop(f"{layer}_table")[codes]
     return arrays
 
 
 def read_numpy_pickle(path: Path) -> dict[str, np.ndarray]:
-    """Nested dictionaries of arrays, their keys joined by slashes."""
+    """Reads a pickle of nested dictionaries of NumPy arrays; their keys are joined by slashes.
+
+    Raises:
+      UserError: it is refused.
+    """
     with path.open("rb") as file:
         tree = _Unpickler(file).load()
-    arrays, count = {}, itertools.count()
+    arrays, visited = {}, 0
 
     def collect(prefix: str, node: Any):
-        if next(count) > MOST_OPERATIONS:  # dictionaries may share others, over and over
-            raise UserError(f"refused: its pickle has over {MOST_OPERATIONS} dictionaries")
-        if len(prefix) > LONGEST_NAME:
-            raise UserError(f"refused: a name of over {LONGEST_NAME} letters")
+        nonlocal visited
+        if visited > MAX_PICKLE_OPERATIONS:  # dictionaries can contain each other many times over
+            raise UserError(f"refused: its pickle has over {MAX_PICKLE_OPERATIONS} dictionaries")
+        visited += 1
+        if len(prefix) > MAX_NAME_CHARACTERS:
+            raise UserError(f"refused: a name of over {MAX_NAME_CHARACTERS} characters")
         if isinstance(node, _PickledArray):
             arrays[prefix] = node.array
         elif isinstance(node, dict):

@@ -1,7 +1,8 @@
-"""VGG-16 and VGG-19 as a frozen feature extractor: a picture in, named activations (taps) out.
+"""VGG-16 and VGG-19 as frozen feature extractors: a picture in, named activations (taps) out.
 
-Simonyan & Zisserman, "Very Deep Convolutional Networks for Large-Scale Image Recognition", 2015
-(https://arxiv.org/abs/1409.1556).
+References:
+  Simonyan & Zisserman 2015, "Very Deep Convolutional Networks for Large-Scale Image Recognition"
+  (https://arxiv.org/abs/1409.1556).
 """
 
 import functools
@@ -19,26 +20,28 @@ from jaxtyping import Float
 from nst_jax.network.architecture import block, conv, relu
 from nst_jax.network.convolution import Convolution, Frozen
 
-PIECE = 2  # convolutions of a block that gradients compute anew at once
+CONVS_PER_SEGMENT = 2  # convolutions between two activations that rematerialisation keeps
 
 
 class VGG(nnx.Module):
-    """A pretrained VGG up to the deepest tap, called with one picture.
+    """A pretrained VGG, cut off after the deepest tap, for one picture at a time.
 
-    Used as `graphdef, params = nnx.split(VGG(...))` once, then `nnx.merge(graphdef, params)(image)`
-    inside jitted functions, so that the 80 MB of weights are arguments, never constants.
+    Call `graphdef, params = nnx.split(VGG(...))` once, and `nnx.merge(graphdef, params)(image)`
+    inside jitted functions. The 80 MB of weights are then traced arguments and never constants of
+    the compiled program.
 
     Args:
-      layers: name -> (kernel [3, 3, in, out], bias [out]) float32, for RGB input, in order.
-      mean, scale: [3] the input convention of the weights: the first kernel sees
-        (image - mean) * scale.
-      taps: names of the activations to return; `architecture.taps` lists them.
-      pooling: a key of `POOLINGS`; "max" as trained.
-      padding: a key of `PADDINGS`; "zero" as trained.
-      method: of its convolutions: one of `convolution.METHODS`.
-      rematerialize: whether gradients compute activations anew instead of keeping them, two
-        convolutions at once, for half the memory.
-      dtype: that activations and their gradients are computed in.
+      layers: name -> (kernel [3, 3, in, out], bias [out]) in float32, for RGB input, in network
+        order.
+      mean: [3], of the input normalisation: the first kernel sees (image - mean) * scale.
+      scale: [3], of the input normalisation.
+      taps: names of the activations to return, out of `architecture.taps`.
+      pooling: a key of `POOLINGS`; the weights were trained with "max".
+      padding: a key of `PADDINGS`; the weights were trained with "zero".
+      method: how to convolve, one of `convolution.METHODS`.
+      rematerialize: whether the backward pass recomputes activations, two convolutions at a time,
+        instead of keeping them; this halves the memory.
+      dtype: of the activations and their gradients.
     """
 
     def __init__(
@@ -54,10 +57,12 @@ class VGG(nnx.Module):
         dtype: Any = jnp.float32,
     ):
         def method_of(name: str) -> str:
-            # Winograd's sums cancel in bfloat16. Its tiles of the largest layers would take the
-            # memory that computing anew spares.
-            largest = rematerialize and block(name) < 3
-            return "direct" if method == "auto" and (largest or dtype != jnp.float32) else method
+            if method != "auto":
+                return method
+            # In bfloat16 Winograd's sums lose their digits to cancellation. With rematerialisation
+            # its tiles in the largest layers would take up the memory that is being saved.
+            too_large = rematerialize and block(name) < 3
+            return "direct" if too_large or dtype != jnp.float32 else "auto"
 
         names = list(layers)
         deepest = max(names.index(conv(tap)) for tap in taps)
@@ -78,39 +83,53 @@ class VGG(nnx.Module):
         self.dtype = dtype
 
     def __call__(self, image: Float[Array, "h w 3"]) -> dict[str, Float[Array, "_ _ _"]]:
-        """Activations of an sRGB picture in [0, 1]: tap -> [h // 2^(b-1), w // 2^(b-1), c].
+        """Activations at all taps.
 
-        They are float32, whatever `dtype` they were computed in.
+        Args:
+          image: [h, w, 3], sRGB in [0, 1].
+
+        Returns:
+          tap -> [h // 2^(b - 1), w // 2^(b - 1), c] for a tap in block b, in float32 whatever
+          `dtype` they were computed in.
         """
         features = ((image - self.mean[...]) * self.scale[...])[None].astype(self.dtype)
-        seen = {}
-        blocks = [[*names] for _, names in itertools.groupby(self.convs, block)]
+        activations = {}
+        blocks = [list(names) for _, names in itertools.groupby(self.convs, block)]
         for names in blocks:
-            for start in range(0, len(names), PIECE):
-                pooled = names is not blocks[-1] and start + PIECE >= len(names)
-                piece = functools.partial(self._piece, names[start : start + PIECE], pooled)
-                features, own = (rematerialized(piece) if self.rematerialize else piece)(features)
-                seen |= own
-        return {tap: seen[tap][0].astype(jnp.float32) for tap in self.taps}
+            for start in range(0, len(names), CONVS_PER_SEGMENT):
+                stop = start + CONVS_PER_SEGMENT
+                pooled = names is not blocks[-1] and stop >= len(names)
+                segment = functools.partial(self._segment, names[start:stop], pooled)
+                if self.rematerialize:
+                    segment = rematerialized(segment)
+                features, own = segment(features)
+                activations |= own
+        return {tap: activations[tap][0].astype(jnp.float32) for tap in self.taps}
 
-    def _piece(
+    def _segment(
         self, names: Sequence[str], pooled: bool, features: Array
     ) -> tuple[Array, dict[str, Array]]:
-        """Convolutions with ReLUs between them: what the next piece sees, and taps."""
-        seen = {}
+        """Consecutive layers of one block: (input of the next segment, tap -> activations)."""
+        activations = {}
         for name in names:
-            seen[name] = features = self.convs[name](features)
-            seen[relu(name)] = features = jax.nn.relu(features)
-        features = POOLINGS[self.pooling](features) if pooled else features
-        return features, {tap: seen[tap] for tap in self.taps if tap in seen}
+            features = self.convs[name](features)
+            activations[name] = features
+            features = jax.nn.relu(features)
+            activations[relu(name)] = features
+        if pooled:
+            features = POOLINGS[self.pooling](features)
+        return features, {tap: activations[tap] for tap in self.taps if tap in activations}
 
 
 def rematerialized(function: Callable[[Array], tuple[Array, Any]]) -> Callable[[Array], Any]:
-    """The function, with a gradient that keeps its argument alone and computes all else anew.
+    """A function whose VJP keeps only the argument and recomputes everything else, on CPUs too.
 
-    `jax.checkpoint` does the same in vain on CPUs, where XLA finds both computations and keeps the
-    first. Here the second is of another argument, to which it adds a zero that the gradient from
-    above is needed for.
+    `jax.checkpoint` saves nothing on CPUs: XLA merges the recomputation with the forward pass and
+    keeps the activations. Here the recomputation adds a zero to the argument that depends on the
+    incoming cotangent, so XLA cannot merge the two.
+
+    Args:
+      function: features -> (features, pytree); differentiable in its argument.
     """
 
     @jax.custom_vjp
@@ -129,49 +148,52 @@ def rematerialized(function: Callable[[Array], tuple[Array, Any]]) -> Callable[[
     return call
 
 
-# Name -> what lies beyond the edge of the picture at the first convolution, and at all others.
+# Name -> what lies beyond the edge, at the first convolution and at all others.
 PADDINGS = {
     "zero": ("zero", "zero"),
     "reflect": ("reflect", "reflect"),
     "replicate": ("edge", "edge"),
-    "circular": ("wrap", "wrap"),  # a picture whose opposite edges meet: textures that tile
-    "replicate_first": ("edge", "zero"),  # crowsonkb's: fewer artefacts at the edges
+    "circular": ("wrap", "wrap"),  # opposite edges meet, so that textures tile
+    "replicate_first": ("edge", "zero"),  # as crowsonkb's: fewer artefacts at the edges
 }
 
 
 def _corners(features: Array) -> list[Array]:
-    """The four members of every 2x2 window of stride 2; an odd last row or column is left out.
+    """The four elements of each 2x2 window of stride 2; an odd last row or column is dropped.
 
-    Four strided views let XLA fuse the pooling and its gradient, which `reduce_window` does not.
+    XLA fuses the pooling and its gradient over four strided views, but not over `reduce_window`.
     """
     height, width = (side // 2 * 2 for side in features.shape[1:3])
     return [features[:, y:height:2, x:width:2] for y in (0, 1) for x in (0, 1)]
 
 
 def _max_pool(features: Array) -> Array:
-    """Maximum of each window, in pairs, whose members share the gradient where they are equal."""
+    """Maximum of each window, taken pairwise; equal elements of a pair share the gradient."""
     a, b, c, d = _corners(features)
     return jnp.maximum(jnp.maximum(a, b), jnp.maximum(c, d))
 
 
 def _average_pool(features: Array) -> Array:
+    """Mean of each window."""
     a, b, c, d = _corners(features)
     return (a + b + c + d) / 4
 
 
 def _l2_pool(features: Array) -> Array:
-    """Root of the mean square; where all are 0 the gradient is 0."""
+    """Root mean square of each window; the gradient is 0 where the whole window is 0."""
     mean = _average_pool(jnp.square(features))
     positive = mean > 0
     return jnp.where(positive, jnp.sqrt(jnp.where(positive, mean, 1)), 0)
 
 
+# Name -> 2x2 pooling of stride 2, [1, h, w, c] -> [1, h // 2, w // 2, c].
 POOLINGS: dict[str, Callable[[Array], Array]] = {
     "max": _max_pool,
     "average": _average_pool,  # Gatys et al. 2015: smoother pictures
     "l2": _l2_pool,
-    # Rescaled so that activations keep about the size that they have with "max", as in
-    # crowsonkb/style-transfer-pytorch (whose L2 pooling, before its 0.78, is the root of the sum).
+    # Rescaled so that activations stay about as large as with "max", as in
+    # crowsonkb/style-transfer-pytorch, where L2 pooling is 0.78 times the root of the sum of
+    # squares.
     "average_rescaled": lambda features: 2 * _average_pool(features),
     "l2_rescaled": lambda features: 0.78 * 2 * _l2_pool(features),
 }

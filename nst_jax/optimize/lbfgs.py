@@ -1,12 +1,17 @@
-"""L-BFGS that evaluates the objective once a step, as an optax transformation.
+"""L-BFGS with one evaluation of the objective per step, as an optax transformation.
 
-The two loops of Nocedal & Wright, "Numerical Optimization", 2006, algorithm 7.4, with a line search
-spread over the steps: one proposes a point; the next, which has its value, accepts it if that did
-not rise, or else proposes a part of the way, where the parabola through what is known is lowest. So
-every step costs the same, and the members of a batch take theirs at once. Where no part of the way
-helps, all that was learned is forgotten and the gradient followed.
+The search direction comes from the two-loop recursion. The line search is spread over the steps.
+Each step proposes a point; the next step has the objective's value there and accepts the point if
+the objective did not rise. Otherwise it backtracks along the same direction, to the minimum of the
+parabola through what is known. Every step thus costs one evaluation, and the members of a batch
+step together. If backtracking does not help, the curvature pairs are discarded and the next step
+follows the gradient.
 
-PyTorch's L-BFGS, with which the first style transfers were painted, takes the whole way unseen.
+References:
+  Nocedal & Wright 2006, "Numerical Optimization", algorithm 7.4.
+
+PyTorch's L-BFGS, with which the first style transfers were painted, has no line search: it takes
+the full step without checking the objective.
 """
 
 from typing import Any, NamedTuple, cast
@@ -17,22 +22,27 @@ import optax
 from jax import Array
 from jaxtyping import Float, Int
 
-FIRST = 0.02  # of the range of pixels: the most that the first step moves one
-PARTS = 1 / 64, 1 / 2  # of a way that was too far: the least and the most to try next
-SHORTEST = 1e-3  # of the whole way
-LEAST_CURVATURE = 1e-6  # of |s| |y|: below, their product is little more than rounding
+# Largest change of any coordinate by a step without curvature pairs; pixels range over [0, 1].
+MAX_FIRST_CHANGE = 0.02
+# Backtracking shortens a step that was too long to between these shares of its length.
+MIN_BACKTRACK_RATIO = 1 / 64
+MAX_BACKTRACK_RATIO = 1 / 2
+MIN_STEP_RATIO = 1e-3  # share of the full step below which the curvature pairs are discarded
+# Pairs with s . y below this times |s| |y| are dropped: their s . y is mostly rounding error.
+MIN_CURVATURE_COSINE = 1e-6
 
 Image = Float[Array, "*shape"]
 
 
 class Pairs(NamedTuple):
-    """Steps s between accepted points and the gradient's change y along them, in a ring.
+    """Curvature pairs in a ring buffer: steps s between accepted points, gradient changes y.
 
     Attributes:
-      steps, changes: [memory, *shape].
-      weights: [memory] 1 / (s . y); 0: there is none yet.
-      total: how many there were; the next one's place is total % memory.
-      scale: s . y / y . y of the newest, the inverse curvature elsewhere; 0: there is none yet.
+      steps: [memory, *shape], the s.
+      changes: [memory, *shape], the y.
+      weights: [memory], 1 / (s . y); 0 for an empty slot.
+      total: number of pairs so far; the next one goes to slot total % memory.
+      scale: s . y / y . y of the newest pair, the initial inverse Hessian; 0 if there is no pair.
     """
 
     steps: Array
@@ -43,7 +53,15 @@ class Pairs(NamedTuple):
 
 
 class State(NamedTuple):
-    """The accepted point, its objective and gradient, what was learned, and the way's share."""
+    """State of `lbfgs`.
+
+    Attributes:
+      image: the accepted point, [*shape].
+      value: the objective there.
+      gradient: the gradient there, [*shape].
+      pairs: the curvature pairs.
+      length: the proposed point is this share of the full step away, in (0, 1].
+    """
 
     image: Image
     value: Float[Array, ""]
@@ -53,11 +71,19 @@ class State(NamedTuple):
 
 
 def lbfgs(memory: int) -> optax.GradientTransformationExtraArgs:
-    """L-BFGS of one array, with >= 1 pairs; `update` takes the objective's `value` there."""
+    """L-BFGS on a single array.
+
+    Args:
+      memory: number of curvature pairs to keep, >= 1; static.
+
+    Returns:
+      An optax transformation. Its `update` requires the parameters and, as keyword `value`, the
+      objective there. A NaN or infinite value counts as a step that was too long.
+    """
 
     def init(image: Image) -> State:
-        none = jnp.zeros((memory, *image.shape), image.dtype)
-        pairs = Pairs(none, none, jnp.zeros(memory), jnp.int32(0), jnp.float32(0))
+        empty = jnp.zeros((memory, *image.shape), image.dtype)
+        pairs = Pairs(empty, empty, jnp.zeros(memory), jnp.int32(0), jnp.float32(0))
         return State(image, jnp.float32(jnp.inf), jnp.zeros_like(image), pairs, jnp.float32(1))
 
     def update(
@@ -65,65 +91,68 @@ def lbfgs(memory: int) -> optax.GradientTransformationExtraArgs:
     ) -> tuple[Image, State]:
         assert image is not None
         accepted = value <= state.value
-        stuck = ~accepted & (state.length < SHORTEST) & (state.pairs.scale > 0)
+        stuck = ~accepted & (state.length < MIN_STEP_RATIO) & (state.pairs.scale > 0)
         pairs = _remember(state, image, gradient, accepted)
         pairs = pairs._replace(
             weights=jnp.where(stuck, 0, pairs.weights), scale=jnp.where(stuck, 0, pairs.scale)
         )
+        shortened = state.length * _backtrack_ratio(state, image, value)
         new = State(
-            jnp.where(accepted, image, state.image),
-            jnp.where(accepted, value, state.value),
-            jnp.where(accepted, gradient, state.gradient),
-            pairs,
-            jnp.where(accepted | stuck, 1, state.length * _part(state, image, value)),
+            image=jnp.where(accepted, image, state.image),
+            value=jnp.where(accepted, value, state.value),
+            gradient=jnp.where(accepted, gradient, state.gradient),
+            pairs=pairs,
+            length=jnp.where(accepted | stuck, 1, shortened),
         )
         return new.image + new.length * _direction(new.gradient, pairs) - image, new
 
     return optax.GradientTransformationExtraArgs(cast(Any, init), cast(Any, update))
 
 
-def _part(state: State, image: Image, value: Any) -> Array:
-    """Of the way to an image with that value: where the parabola is lowest (ibid., 3.57)."""
+def _backtrack_ratio(state: State, image: Image, value: Any) -> Array:
+    """Share of the step to `image` at which the interpolating parabola is lowest (ibid., 3.57)."""
     slope = jnp.vdot(state.gradient, image - state.image)
     lowest = -slope / (2 * (value - state.value - slope))
-    return jnp.clip(jnp.where(jnp.isfinite(lowest), lowest, 0), *PARTS)
+    lowest = jnp.where(jnp.isfinite(lowest), lowest, 0)
+    return jnp.clip(lowest, MIN_BACKTRACK_RATIO, MAX_BACKTRACK_RATIO)
 
 
 def _remember(state: State, image: Image, gradient: Image, accepted: Array) -> Pairs:
-    """The pairs with that of a step that was accepted, if the objective is convex along it."""
-    pairs, (s, y) = state.pairs, (image - state.image, gradient - state.gradient)
+    """The pairs, with a new one if the step was accepted and the objective is convex along it."""
+    pairs = state.pairs
+    s, y = image - state.image, gradient - state.gradient
     curvature, squared = jnp.vdot(s, y), jnp.vdot(y, y)
-    new = accepted & (curvature > LEAST_CURVATURE * jnp.sqrt(jnp.vdot(s, s) * squared))
-    place = pairs.total % len(pairs.weights)
+    new = accepted & (curvature > MIN_CURVATURE_COSINE * jnp.sqrt(jnp.vdot(s, s) * squared))
+    slot = pairs.total % len(pairs.weights)
 
     def put(ring: Array, entry: Array) -> Array:
-        return ring.at[place].set(jnp.where(new, entry, ring[place]))
+        return ring.at[slot].set(jnp.where(new, entry, ring[slot]))
 
     return Pairs(
-        put(pairs.steps, s),
-        put(pairs.changes, y),
-        put(pairs.weights, 1 / curvature),
-        pairs.total + new,
-        jnp.where(new, curvature / squared, pairs.scale),
+        steps=put(pairs.steps, s),
+        changes=put(pairs.changes, y),
+        weights=put(pairs.weights, 1 / curvature),
+        total=pairs.total + new,
+        scale=jnp.where(new, curvature / squared, pairs.scale),
     )
 
 
 def _direction(gradient: Image, pairs: Pairs) -> Image:
-    """Minus the inverse Hessian times the gradient, as far as the pairs know it."""
+    """Search direction by the two-loop recursion: minus the inverse Hessian times the gradient."""
     memory = len(pairs.weights)
     newest_first = (pairs.total - 1 - jnp.arange(memory)) % memory
 
-    def before(rest: Image, k: Array) -> tuple[Image, Array]:
-        share = pairs.weights[k] * jnp.vdot(pairs.steps[k], rest)
-        return rest - share * pairs.changes[k], share
+    def first_loop(rest: Image, k: Array) -> tuple[Image, Array]:
+        alpha = pairs.weights[k] * jnp.vdot(pairs.steps[k], rest)
+        return rest - alpha * pairs.changes[k], alpha
 
-    def after(way: Image, known: tuple[Array, Array]) -> tuple[Image, None]:
-        k, share = known
-        other = pairs.weights[k] * jnp.vdot(pairs.changes[k], way)
-        return way + (share - other) * pairs.steps[k], None
+    def second_loop(product: Image, pair: tuple[Array, Array]) -> tuple[Image, None]:
+        k, alpha = pair
+        beta = pairs.weights[k] * jnp.vdot(pairs.changes[k], product)
+        return product + (alpha - beta) * pairs.steps[k], None
 
-    rest, shares = jax.lax.scan(before, gradient, newest_first)
+    rest, alphas = jax.lax.scan(first_loop, gradient, newest_first)
     largest = jnp.maximum(jnp.abs(gradient).max(), jnp.finfo(gradient.dtype).tiny)
-    scale = jnp.where(pairs.scale > 0, pairs.scale, FIRST / largest)
-    way, _ = jax.lax.scan(after, scale * rest, (newest_first[::-1], shares[::-1]))
-    return -way
+    scale = jnp.where(pairs.scale > 0, pairs.scale, MAX_FIRST_CHANGE / largest)
+    product, _ = jax.lax.scan(second_loop, scale * rest, (newest_first[::-1], alphas[::-1]))
+    return -product

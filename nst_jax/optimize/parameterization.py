@@ -1,7 +1,7 @@
-"""Coordinates to step the pixels in: another measure of which change of a picture is a small one.
+"""Parameterisations of the picture: the coordinates z that the optimiser steps, x = D z.
 
-Each is a linear map of pictures [h, w, 3], symmetric and invertible, x = D z, and its inverse: the
-optimiser steps z, and by the chain rule sees the gradient D dJ/dx.
+D is a linear map of pictures [h, w, 3], symmetric and invertible. By the chain rule the optimiser
+sees the gradient D dJ/dx. It thus has another notion of which changes of the picture are small.
 """
 
 from collections.abc import Callable
@@ -11,19 +11,22 @@ import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Float
 
-EXPONENT = 0.5  # fewer evaluations than pixels, and than with others (docs/performance.md)
+# Takes fewer evaluations than pixels do, and than other exponents (docs/performance.md).
+AMPLITUDE_EXPONENT = 0.5
 
 Image = Float[Array, "h w 3"]
 Shape = tuple[int, ...]  # (height, width)
 
 
 class Coordinates(NamedTuple):
-    """A parameterization at one size.
+    """A parameterisation for pictures of one size.
 
     Attributes:
-      decode, encode: z -> x, and x -> z.
-      project: x after a step -> x to go on from. Pixels stay in [0, 1]. Where a coordinate spreads
-        over many pixels, clipping them would spoil its way, so there they may leave the range.
+      decode: z -> x, both [h, w, 3].
+      encode: x -> z.
+      project: x after a step -> x for the next step. It clips pixels to [0, 1] where each
+        coordinate is one pixel. Where a coordinate affects many pixels, clipping would undo part of
+        its step, so pixels may leave the range.
     """
 
     decode: Callable[[Image], Image]
@@ -32,30 +35,34 @@ class Coordinates(NamedTuple):
 
 
 def _pixels(shape: Shape) -> Coordinates:
-    """The pixels themselves."""
+    """The pixels themselves: D = 1."""
     del shape
     return Coordinates(lambda z: z, lambda x: x, lambda x: jnp.clip(x, 0, 1))
 
 
 def _fourier(shape: Shape) -> Coordinates:
-    """Waves with amplitudes of frequency^-1/2: coarse changes cost less than fine ones.
+    """Fourier coefficients scaled by frequency^-1/2, which makes coarse changes cheaper than fine.
 
-    Frequencies count in cycles a pixel, the constant one like the lowest; the squared factors of
-    rfft's waves have the mean 1. After "Feature visualization" (Olah et al. 2017), which takes
-    frequency^-1.
+    Frequencies are in cycles per pixel; the constant counts as the lowest one. The scales are
+    normalised so that their mean square over the coefficients of rfft2 is 1.
+
+    References:
+      Olah, Mordvintsev & Schubert 2017, "Feature Visualization", Distill.
+
+    Departs from the article: it scales by frequency^-1.
     """
     height, width = shape
     lowest = 1 / max(shape)
     frequency = jnp.hypot(jnp.fft.fftfreq(height)[:, None], jnp.fft.rfftfreq(width))
-    scale = jnp.maximum(frequency, lowest)[..., None] ** -EXPONENT
+    scale = jnp.maximum(frequency, lowest)[..., None] ** -AMPLITUDE_EXPONENT
     scale = scale / jnp.sqrt(jnp.square(scale).mean())
 
     def filtered(picture: Image, factor: Array) -> Image:
-        waves = jnp.fft.rfft2(picture, axes=(0, 1)) * factor
-        return jnp.fft.irfft2(waves, s=shape, axes=(0, 1))
+        coefficients = jnp.fft.rfft2(picture, axes=(0, 1)) * factor
+        return jnp.fft.irfft2(coefficients, s=shape, axes=(0, 1))
 
     return Coordinates(lambda z: filtered(z, scale), lambda x: filtered(x, 1 / scale), lambda x: x)
 
 
-# config.parameterization -> (height, width) -> coordinates.
+# Name -> function of (height, width) that returns the coordinates.
 PARAMETERIZATIONS = {"pixels": _pixels, "fourier": _fourier}

@@ -1,8 +1,8 @@
-"""Backing off: a learning rate that is halved where the objective does not fall, for optax.
+"""Halves the learning rate on plateaus of the objective, as an optax transformation.
 
-optax.contrib.reduce_on_plateau does the same but for one thing: here the lowest objective so far is
-forgotten when the rate is halved. What was reached by chance on a way that led nowhere would
-otherwise not be met again for long, and the rate be halved until nothing moves.
+Unlike optax.contrib.reduce_on_plateau, it forgets the lowest objective so far whenever it halves
+the rate. A low value reached by chance before the rate was reduced could otherwise stay out of
+reach for long, and the rate would be halved again and again until nothing moves.
 """
 
 from typing import Any, NamedTuple, cast
@@ -12,16 +12,18 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Float, Int
 
-FALLEN = 0.99  # of the lowest: a rate too large goes to and fro, and falls by less and less
+# The objective must fall below this share of its lowest value to count as improved. With a learning
+# rate that is too large the iterates oscillate, and the objective falls by less and less.
+IMPROVEMENT_RATIO = 0.99
 
 
 class State(NamedTuple):
-    """The lowest objective since the last halving, the steps since then, and what is left.
+    """State of `halving`.
 
     Attributes:
-      lowest: infinite: there is none yet.
-      waited: steps since the lowest.
-      share: of the learning rate.
+      lowest: the lowest objective since the last halving; infinite before the first step.
+      waited: steps since that objective.
+      share: the factor on the learning rate, a power of 1/2.
     """
 
     lowest: Float[jax.Array, ""]
@@ -30,7 +32,17 @@ class State(NamedTuple):
 
 
 def halving(patience: Any) -> optax.GradientTransformationExtraArgs:
-    """Halves updates each time that `value` has not fallen by a hundredth for `patience` steps."""
+    """Transformation that halves updates whenever the objective has reached a plateau.
+
+    A plateau is `patience` steps without the objective falling by 1 % below its lowest value since
+    the last halving. Chain it after the optimiser and pass the objective as `value` to `update`.
+
+    Args:
+      patience: steps, 1 or more; may be traced.
+
+    Returns:
+      An optax transformation; its `update` requires the keyword `value`.
+    """
 
     def init(_: Any) -> State:
         return State(jnp.float32(jnp.inf), jnp.int32(0), jnp.float32(1))
@@ -39,13 +51,14 @@ def halving(patience: Any) -> optax.GradientTransformationExtraArgs:
         updates: Any, state: State, image: Any = None, *, value: Any, **_: Any
     ) -> tuple[Any, State]:
         del image
-        fell = value < FALLEN * state.lowest
-        waited = jnp.where(fell, 0, state.waited + 1)
-        over = waited >= patience
+        improved = value < IMPROVEMENT_RATIO * state.lowest
+        lowest = jnp.where(improved, value, state.lowest)
+        waited = jnp.where(improved, 0, state.waited + 1)
+        plateau = waited >= patience
         new = State(
-            jnp.where(over, jnp.inf, jnp.where(fell, value, state.lowest)),
-            jnp.where(over, 0, waited),
-            jnp.where(over, state.share / 2, state.share),
+            jnp.where(plateau, jnp.inf, lowest),
+            jnp.where(plateau, 0, waited),
+            jnp.where(plateau, state.share / 2, state.share),
         )
         return jax.tree.map(lambda step: new.share * step, updates), new
 

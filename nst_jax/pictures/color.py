@@ -1,11 +1,14 @@
-"""Colour spaces and colour transfer between pictures: NumPy on the host, no files, no JAX.
+"""Colour spaces and colour transfer between pictures, in NumPy on the host.
 
-Two ways to keep a photograph's colours in its painting (Gatys et al. 2016, "Preserving Color in
-Neural Artistic Style Transfer", https://arxiv.org/abs/1606.05897): give the style picture the
-photograph's colours before painting (`transfer`), or paint in luminance alone (`gray`,
-`match_luminance`) and take the photograph's chroma afterwards (`recombine`).
+There are two ways to keep the photograph's colours. Either recolour the style picture like the
+photograph before painting (`transfer`). Or paint in luminance only (`gray`, `match_luminance`) and
+take the photograph's chroma afterwards (`recombine`).
 
-Pictures are float32 sRGB in [0, 1]; everything in between is float64.
+Pictures are float32 sRGB in [0, 1]; intermediate results are float64.
+
+References:
+  Gatys et al. 2016, "Preserving Color in Neural Artistic Style Transfer"
+  (https://arxiv.org/abs/1606.05897).
 """
 
 import functools
@@ -18,42 +21,46 @@ from nst_jax.errors import UserError
 from nst_jax.pictures.images import Picture
 
 Colors = Float[np.ndarray, "... 3"]
-Guide = Float[np.ndarray, "_ _"]  # in [0, 1]: how much of a pixel belongs to a region
+Guide = Float[np.ndarray, "_ _"]  # in [0, 1], the share of each pixel that belongs to a region
 Matrix = Float[np.ndarray, "3 3"]
-Space = tuple[Callable[[Colors], Colors], Callable[[Colors], Colors]]  # from sRGB, and back
-Source = Float[np.ndarray, "n 3"]  # pixels
+Space = tuple[Callable[[Colors], Colors], Callable[[Colors], Colors]]  # from sRGB and to sRGB
+Source = Float[np.ndarray, "n 3"]
 SourceWeights = Float[np.ndarray, " n"]
 Reference = Float[np.ndarray, "m 3"]
 ReferenceWeights = Float[np.ndarray, " m"]
 
-_LUMA = np.array([0.299, 0.587, 0.114])  # BT.601, the same in YUV and YIQ
+_LUMA = np.array([0.299, 0.587, 0.114])  # BT.601, for both YUV and YIQ
 _U = 0.436 * (np.array([0, 0, 1]) - _LUMA) / (1 - 0.114)  # 0.492 (B - Y)
 _V = 0.615 * (np.array([1, 0, 0]) - _LUMA) / (1 - 0.299)  # 0.877 (R - Y)
 _TO_YUV = np.stack([_LUMA, _U, _V])
 _SIN, _COS = np.sin(np.deg2rad(33)), np.cos(np.deg2rad(33))
 _TO_YIQ = np.array([[1, 0, 0], [0, -_SIN, _COS], [0, _COS, _SIN]]) @ _TO_YUV
-_TO_XYZ = np.array(  # of linear light: IEC 61966-2-1's primaries and white, D65, to seven digits
+# From linear light, with the primaries and the D65 white of IEC 61966-2-1, to seven digits.
+_TO_XYZ = np.array(
     [
         [0.4124564, 0.3575761, 0.1804375],
         [0.2126729, 0.7151522, 0.0721750],
         [0.0193339, 0.1191920, 0.9503041],
     ]
 )
-_WHITE = _TO_XYZ.sum(1)  # not the tabulated D65, so that grays have a* = b* = 0 to the last digit
-_KNEE = 6 / 29  # where CIE's cube root turns into a line
+_WHITE = _TO_XYZ.sum(1)  # instead of the tabulated D65, so that grays have exactly a* = b* = 0
+_KNEE = 6 / 29  # where CIE's cube root continues as a line
 
-EPSILON = 1e-5  # added to variances: a standard deviation of 0.003, just below an 8-bit step
-ITERATIONS = 10  # leave the colours, seen along any axis, about an 8-bit step from the wanted
+VARIANCE_EPSILON = 1e-5  # a standard deviation of 0.003, just below an 8-bit step
+# After this many iterations the colours along any axis are about an 8-bit step from the reference.
+NUM_HISTOGRAM_ITERATIONS = 10
 
 
 def to_lab(colors: Colors) -> Colors:
-    """CIE L*a*b* 1976 of sRGB values: L* = 116 f(Y) - 16, a* = 500 (f(X) - f(Y)), b* = 200 (...).
+    """CIE 1976 L*a*b* of sRGB colours.
 
-    X, Y, Z relative to white D65, of the light itself: the sRGB curve (IEC 61966-2-1) is undone
-    first. f is the cube root, and below (6/29)^3 a line.
+    L* = 116 f(Y) - 16, a* = 500 (f(X) - f(Y)), b* = 200 (f(Y) - f(Z)).
+
+    X, Y and Z are relative to the D65 white and belong to linear light, so the sRGB curve (IEC
+    61966-2-1) is inverted first. f is the cube root, continued as a line below (6/29)^3.
 
     Args:
-      colors: [..., 3], sRGB as stored; below 0 the curves go on as lines.
+      colors: [..., 3], sRGB values as stored; below 0 the curves continue as lines.
 
     Returns:
       [..., 3]: L* in [0, 100], a* (green to red) and b* (blue to yellow) within about +-110.
@@ -68,7 +75,14 @@ def to_lab(colors: Colors) -> Colors:
 
 
 def from_lab(lab: Colors) -> Colors:
-    """The sRGB values of `to_lab`'s result; outside [0, 1] where sRGB has no such colour."""
+    """Inverse of `to_lab`.
+
+    Args:
+      lab: [..., 3].
+
+    Returns:
+      [..., 3] sRGB values, outside [0, 1] for colours that sRGB does not have.
+    """
     y = (lab[..., 0] + 16) / 116
     f = np.stack([y + lab[..., 1] / 500, y, y - lab[..., 2] / 200], -1)
     xyz = np.where(f > _KNEE, f**3, 3 * _KNEE**2 * (f - 4 / 29))
@@ -78,13 +92,15 @@ def from_lab(lab: Colors) -> Colors:
 
 
 def _linear_space(matrix: Matrix) -> Space:
+    """The colour space that is a linear map of stored sRGB values."""
     inverse = np.linalg.inv(matrix)
     return lambda colors: colors @ matrix.T, lambda colors: colors @ inverse.T
 
 
-# Name -> (sRGB to the space, and back), each [..., 3] to [..., 3]. Channel 0 is the luminance: in
-# [0, 1] for yuv and yiq, which are linear maps of the values as stored and share their luma; in
-# [0, 100] for lab, which is of linear light. yiq's chroma plane is yuv's turned by 33 degrees.
+# Name -> (sRGB to the space, the space to sRGB), both [..., 3] -> [..., 3]. Channel 0 is the
+# luminance. yuv and yiq are linear maps of stored values with the same luma, in [0, 1]; the chroma
+# plane of yiq is that of yuv rotated by 33 degrees. lab is computed from linear light, with L* in
+# [0, 100].
 SPACES: dict[str, Space] = {
     "yuv": _linear_space(_TO_YUV),  # BT.601
     "yiq": _linear_space(_TO_YIQ),  # NTSC
@@ -95,14 +111,21 @@ SPACES: dict[str, Space] = {
 def recombine(
     painting: Float[np.ndarray, "h w 3"], content: Float[np.ndarray, "h w 3"], space: str
 ) -> Float[np.ndarray, "h w 3"]:
-    """The painting's luminance with the content picture's chroma, clipped to [0, 1].
+    """Combines the painting's luminance with the content picture's chroma.
 
-    Gatys et al. 2016, luminance-only transfer; neural-style's -original_colors (in yuv). In yuv
-    and in yiq it is content + (Y_painting - Y_content) on every channel, so the two agree.
+    In yuv and in yiq this is content + (Y_painting - Y_content) on every channel, so the two agree.
+    neural-style's -original_colors does the same in yuv.
 
     Args:
-      painting, content: [h, w, 3] of one size.
+      painting: [h, w, 3].
+      content: [h, w, 3], of the same size.
       space: a key of `SPACES`.
+
+    Returns:
+      [h, w, 3], clipped to [0, 1].
+
+    References:
+      Gatys et al. 2016 (https://arxiv.org/abs/1606.05897), luminance-only transfer.
     """
     to, back = SPACES[space]
     mixed = to(content)
@@ -111,10 +134,14 @@ def recombine(
 
 
 def gray(picture: Picture, space: str) -> Picture:
-    """The luminance as a picture of three equal channels in [0, 1].
+    """The picture in gray: each pixel keeps its luminance and loses its chroma.
 
-    The colour of the same luminance and no chroma: in yuv and yiq that is (Y, Y, Y); in lab the
-    gray of the same L*.
+    Args:
+      picture: [h, w, 3].
+      space: a key of `SPACES`. In yuv and yiq the gray is (Y, Y, Y), in lab that of the same L*.
+
+    Returns:
+      [h, w, 3] with three equal channels in [0, 1].
     """
     to, back = SPACES[space]
     values = back(to(picture) * np.array([1, 0, 0]))[..., :1]
@@ -122,13 +149,20 @@ def gray(picture: Picture, space: str) -> Picture:
 
 
 def match_luminance(style: Picture, content: Picture) -> Picture:
-    """L' = sigma_C / sigma_S (L_S - mu_S) + mu_C: the content's mean and contrast, in [0, 1].
+    """Matches the style's luminance to the content: L' = sigma_C / sigma_S (L_S - mu_S) + mu_C.
 
-    Gatys et al. 2016, luminance-only transfer. Clipping moves the statistics a little. A style of
-    one luminance everywhere becomes mu_C everywhere.
+    The result has the content's mean and contrast, up to clipping. A style of constant luminance
+    becomes mu_C everywhere.
 
     Args:
-      style, content: `gray` pictures, of any sizes; the result has the style's.
+      style: from `gray`, of any size.
+      content: from `gray`, of any size.
+
+    Returns:
+      A picture of the style's size, clipped to [0, 1].
+
+    References:
+      Gatys et al. 2016 (https://arxiv.org/abs/1606.05897), luminance-only transfer.
     """
     own, wanted = style.astype(np.float64), content.astype(np.float64)
     scale = wanted.std() / max(own.std(), 1e-6)
@@ -136,31 +170,31 @@ def match_luminance(style: Picture, content: Picture) -> Picture:
 
 
 def _power(matrix: Matrix, exponent: float) -> Matrix:
-    """A power of a symmetric positive definite matrix, U diag(lambda^exponent) U^T."""
+    """Power of a symmetric positive definite matrix: U diag(lambda^exponent) U^T."""
     values, vectors = np.linalg.eigh(matrix)
     return (vectors * values**exponent) @ vectors.T
 
 
 def _cholesky(source: Matrix, reference: Matrix) -> Matrix:
-    """A = L_R L_S^-1, with Sigma = L L^T; depends on the order of the channels."""
+    """A = L_R L_S^-1 with Sigma = L L^T; it depends on the order of the channels."""
     return np.linalg.cholesky(reference) @ np.linalg.inv(np.linalg.cholesky(source))
 
 
 def _pca(source: Matrix, reference: Matrix) -> Matrix:
-    """A = Sigma_R^(1/2) Sigma_S^(-1/2): whitened along the source's axes, coloured along R's."""
+    """A = Sigma_R^(1/2) Sigma_S^(-1/2): whiten along the source's axes, colour along R's."""
     return _power(reference, 0.5) @ _power(source, -0.5)
 
 
 def _symmetric(source: Matrix, reference: Matrix) -> Matrix:
     """A = Sigma_S^(-1/2) (Sigma_S^(1/2) Sigma_R Sigma_S^(1/2))^(1/2) Sigma_S^(-1/2).
 
-    The one symmetric positive definite solution: of all linear maps it moves the colours least.
+    This is the only symmetric positive definite solution, and moves the colours the least.
     """
     root, inverse = _power(source, 0.5), _power(source, -0.5)
     return inverse @ _power(root @ reference @ root, 0.5) @ inverse
 
 
-# Name -> (Sigma_S, Sigma_R) to an A with A Sigma_S A^T = Sigma_R.
+# Name -> function (Sigma_S, Sigma_R) -> A that solves A Sigma_S A^T = Sigma_R.
 SOLUTIONS: dict[str, Callable[[Matrix, Matrix], Matrix]] = {
     "cholesky": _cholesky,
     "pca": _pca,
@@ -169,10 +203,10 @@ SOLUTIONS: dict[str, Callable[[Matrix, Matrix], Matrix]] = {
 
 
 def _statistics(colors: Colors, weights: np.ndarray | None) -> tuple[np.ndarray, Matrix]:
-    """Weighted mean [3] and covariance [3, 3] (divided by n, not n - 1) plus EPSILON I."""
+    """Weighted mean [3] and covariance [3, 3], divided by n, plus VARIANCE_EPSILON I."""
     colors = colors.astype(np.float64)
     covariance = np.cov(colors, rowvar=False, aweights=weights, ddof=0)
-    return np.average(colors, 0, weights), covariance + EPSILON * np.eye(3)
+    return np.average(colors, 0, weights), covariance + VARIANCE_EPSILON * np.eye(3)
 
 
 def _linear(
@@ -182,11 +216,14 @@ def _linear(
     source_weights: SourceWeights | None = None,
     reference_weights: ReferenceWeights | None = None,
 ) -> Source:
-    """A (x - mu_S) + mu_R: the reference's mean and covariance, up to EPSILON.
+    """Linear colour transfer: A (x - mu_S) + mu_R, which has the reference's mean and covariance.
 
-    Gatys et al. 2016, color transfer; match_color in Gatys' ColourControl notebook (modes chol,
-    pca, sym), which has EPSILON on both diagonals too. It bounds A: a source without a colour
-    direction (a gray or constant one) goes without, instead of having its noise blown up.
+    `VARIANCE_EPSILON` on both diagonals bounds A, so a source that does not vary along some colour
+    direction (gray or constant) does not get its noise amplified along it. match_color in Gatys'
+    ColourControl notebook (modes chol, pca, sym) adds it too.
+
+    References:
+      Gatys et al. 2016 (https://arxiv.org/abs/1606.05897), color transfer.
     """
     source_mean, source_covariance = _statistics(source, source_weights)
     reference_mean, reference_covariance = _statistics(reference, reference_weights)
@@ -195,7 +232,7 @@ def _linear(
 
 
 def _quantiles(weights: np.ndarray) -> np.ndarray:
-    """For sorted values' weights [n], the share of the weight below each plus half its own."""
+    """Quantiles of sorted values from their weights [n]: the share below each plus half its own."""
     total = np.cumsum(weights, dtype=np.float64)
     return (total - weights / 2) / total[-1]
 
@@ -203,7 +240,7 @@ def _quantiles(weights: np.ndarray) -> np.ndarray:
 def _match(
     values: np.ndarray, weights: np.ndarray, wanted: np.ndarray, wanted_weights: np.ndarray
 ) -> np.ndarray:
-    """Histogram matching of values [n]: each becomes the `wanted` value [m] of its quantile."""
+    """Histogram matching: maps each of the values [n] to the quantile's value in `wanted` [m]."""
     order, wanted_order = np.argsort(values), np.argsort(wanted)
     matched = np.empty_like(values)
     matched[order] = np.interp(
@@ -218,24 +255,29 @@ def _histogram(
     source_weights: SourceWeights | None = None,
     reference_weights: ReferenceWeights | None = None,
 ) -> Source:
-    """The reference's whole distribution: ITERATIONS times each of three axes is matched alone.
+    """Transfer of the whole colour distribution, by iterated histogram matching on three axes.
 
-    The axes are turned at random, the same for every call; last come red, green and blue, whose
-    histograms are then the reference's. Equal pixels stay equal, so where a source repeats colours
-    (flat paper, say) these histograms are as close as its repeated colours allow.
+    Each of `NUM_HISTOGRAM_ITERATIONS` iterations rotates the axes at random, in the same way at
+    every call, and matches each axis by itself. The last uses red, green and blue, so the result
+    has the reference's histogram in each. Equal pixels stay equal; if the source repeats colours
+    (flat paper, say), the histograms come as close as that allows.
 
-    Pitie, Kokaram, Dahyot 2007, "Automated colour grading using colour distribution transfer",
-    without their last step, which takes out the grain that stretched colours show.
+    References:
+      Pitie, Kokaram & Dahyot 2007, "Automated colour grading using colour distribution transfer".
+
+    Departs from the paper: it omits their last step, which removes the grain of stretched colours.
     """
     wanted_weights = np.ones(len(reference)) if reference_weights is None else reference_weights
-    counts = wanted_weights > 0
-    reference, wanted_weights = reference[counts], wanted_weights[counts]
+    positive = wanted_weights > 0
+    reference, wanted_weights = reference[positive], wanted_weights[positive]
     colors, index = np.unique(source.astype(np.float64), axis=0, return_inverse=True)
-    index = index.ravel()  # NumPy 2.0 gives it another shape
+    index = index.ravel()  # NumPy 2.0 returns another shape
     weights = np.bincount(index, source_weights)
     rng = np.random.default_rng(0)
-    turned = [np.linalg.qr(rng.standard_normal((3, 3)))[0] for _ in range(ITERATIONS - 1)]
-    for axes in (*turned, np.eye(3)):
+    rotations = [
+        np.linalg.qr(rng.standard_normal((3, 3)))[0] for _ in range(NUM_HISTOGRAM_ITERATIONS - 1)
+    ]
+    for axes in [*rotations, np.eye(3)]:
         matched = [
             _match(values, weights, wanted, wanted_weights)
             for values, wanted in zip((colors @ axes).T, (reference @ axes).T, strict=True)
@@ -244,9 +286,10 @@ def _histogram(
     return colors[index]
 
 
-# Name -> (source [n, 3], reference [m, 3], their weights [n] and [m], or None) to the source's
-# pixels [n, 3] in the reference's colours, not clipped. Weights are nonnegative and not all zero:
-# how much a pixel counts in its picture's statistics; every pixel of the source is recoloured.
+# Name -> function (source [n, 3], reference [m, 3], source weights [n] or None, reference weights
+# [m] or None) -> the source's pixels [n, 3] in the reference's colours, not clipped. Weights are
+# >= 0 and not all zero, and say how much each pixel counts in the statistics of its picture. Every
+# pixel of the source is recoloured, whatever its weight.
 TRANSFERS: dict[str, Callable[..., np.ndarray]] = {
     **{name: functools.partial(_linear, solve) for name, solve in SOLUTIONS.items()},
     "histogram": _histogram,
@@ -260,22 +303,28 @@ def transfer(
     source_guides: Sequence[Guide] = (),
     reference_guides: Sequence[Guide] = (),
 ) -> Picture:
-    """The source in the reference's colours, clipped to [0, 1]; with guides, region by region.
+    """Recolours the source like the reference; with guides, region by region.
 
-    Each region of the source takes the colours of the same region of the reference. With masks
-    M_r, a pixel becomes the mean of its recolourings weighted by M_r / max(1, sum_r M_r), and
-    what is missing from 1 is left to the source: outside all regions nothing changes, and the
-    soft edge of a region fades into it.
+    Each region of the source takes the colours of the same region of the reference. With masks M_r,
+    a pixel becomes sum_r w_r x_r + (1 - sum_r w_r) x, where x is the pixel, x_r its recolouring for
+    region r and w_r = M_r / max(1, sum_r M_r). Nothing changes outside all regions, and the soft
+    edge of a region fades into the unchanged source.
 
     Args:
-      source, reference: [h, w, 3], of any sizes.
+      source: [h, w, 3], of any size.
+      reference: [h, w, 3], of any size.
       method: a key of `TRANSFERS`.
-      source_guides, reference_guides: one mask in [0, 1] per region, of its picture's height and
-        width, in the same order; none is one region of everything. A region that is empty in
-        the source is skipped.
+      source_guides: a mask in [0, 1] for each region, of the source's height and width. Without
+        any guides the whole picture is one region. A region that is empty in the source is
+        skipped.
+      reference_guides: the same for the reference, in the same order.
+
+    Returns:
+      [h, w, 3], clipped to [0, 1].
 
     Raises:
-      UserError: guides of other numbers or sizes, or a region without a pixel in the reference.
+      UserError: the guides differ in number, one does not have its picture's size, or one of the
+        reference is empty.
     """
     if not source_guides and not reference_guides:
         source_guides = (np.ones(source.shape[:2], np.float32),)
@@ -284,11 +333,14 @@ def transfer(
     covered = np.sum(source_guides, 0)
     total = np.maximum(1, covered)
     result = source * (1 - covered / total)[..., None]
-    for mask, wanted in zip(source_guides, reference_guides, strict=True):
-        inside, there = mask > 0, wanted > 0
+    for mask, reference_mask in zip(source_guides, reference_guides, strict=True):
+        inside, reference_inside = mask > 0, reference_mask > 0
         if inside.any():
             pixels = TRANSFERS[method](
-                source[inside], reference[there], mask[inside], wanted[there]
+                source[inside],
+                reference[reference_inside],
+                mask[inside],
+                reference_mask[reference_inside],
             )
             result[inside] += np.clip(pixels, 0, 1) * (mask / total)[inside, None]
     return np.clip(result, 0, 1).astype(np.float32)
@@ -300,6 +352,7 @@ def _check_guides(
     source_guides: Sequence[Guide],
     reference_guides: Sequence[Guide],
 ):
+    """Checks that guides come in pairs, fit their pictures, and are not empty in the reference."""
     counts = len(source_guides), len(reference_guides)
     if counts[0] != counts[1]:
         raise UserError(
@@ -308,7 +361,10 @@ def _check_guides(
     for picture, guides in ((source, source_guides), (reference, reference_guides)):
         for guide in guides:
             if guide.shape != picture.shape[:2]:
-                raise UserError(f"a guide of {guide.shape} for a picture of {picture.shape[:2]}")
+                raise UserError(
+                    f"a guide of {guide.shape} for a picture of {picture.shape[:2]}; "
+                    "give it the picture's height and width"
+                )
     for number, guide in enumerate(reference_guides, 1):
         if not guide.any():
-            raise UserError(f"guide {number} of the picture whose colours are taken is all black")
+            raise UserError(f"guide {number} of the reference is all black; paint its region white")

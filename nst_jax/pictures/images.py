@@ -6,7 +6,6 @@ trained.
 """
 
 import contextlib
-import functools
 import io
 import struct
 import sys
@@ -24,7 +23,6 @@ from nst_jax.errors import UserError
 from nst_jax.pictures.writers import ANIMATIONS, DEPTHS, SRGB, TRANSPARENT, WRITERS
 
 Picture = Float[np.ndarray, "_ _ 3"]
-KEPT = 8  # pictures read last: the cells of a sweep share most of theirs
 Plane = Float[np.ndarray, "_ _"]
 
 # How Pillow names the order of a 16-bit channel's bytes -> the other order's name: big, little,
@@ -45,28 +43,15 @@ def read(path: str | Path, size: int | None = None, smallest: int = 1) -> Pictur
       smallest: shortest side, in pixels, that the file and the result may have.
 
     Returns:
-      The picture, not to be written to: at a size, a file that did not change is read once.
+      [h, w, 3] float32.
 
     Raises:
-      UserError: missing, no picture, damaged, or too small.
+      UserError: missing, not a picture, damaged, or too small.
     """
-    if size is None:  # large ones are not kept
-        return _read.__wrapped__(path, (), size, smallest)
-    try:
-        state = Path(path).expanduser().stat()
-    except (OSError, RuntimeError, ValueError):  # `_opening` says what is wrong
-        return _read(path, (), size, smallest)
-    return _read(path, (state.st_ino, state.st_mtime_ns, state.st_size), size, smallest)
-
-
-@functools.lru_cache(KEPT)
-def _read(path: str | Path, _: tuple[int, ...], size: int | None, smallest: int) -> Picture:
     with _opening(path) as opened:
         _check_size(opened.size[::-1], size, smallest, str(path))  # before its pixels take time
         image = _decode(opened)
-    image = prepare(image, size, smallest, str(path))
-    image.setflags(write=False)
-    return image
+    return prepare(image, size, smallest, str(path))
 
 
 def read_alpha(path: str | Path, shape: tuple[int, int]) -> Plane | None:
@@ -308,15 +293,17 @@ def write(path: Path, image: Picture, note: str = "", bits: int = 8, alpha: Plan
             raise UserError(f"cannot write {path} with transparency: {', '.join(TRANSPARENT)} can")
         image = np.concatenate([image, alpha[..., None]], -1)
     with _saving(path) as temporary:
-        WRITERS[suffix][bits](_quantized(image, bits), temporary, note)
+        WRITERS[suffix][bits](quantized(image, bits), temporary, note)
 
 
-def write_animation(path: Path, frames: Sequence[Picture], milliseconds: int, note: str = ""):
+def write_animation(
+    path: Path, frames: Sequence[np.ndarray] | np.ndarray, milliseconds: int, note: str = ""
+):
     """Writes pictures as an animation that repeats for ever, in the format of the suffix.
 
     Args:
       path: where; the suffix is a key of `ANIMATIONS`. Replaced in one step, never half-written.
-      frames: [h, w, 3] each; all are resampled to the size of the last.
+      frames: [h, w, 3] each, floats in [0, 1] or uint8; all are resampled to the size of the last.
       milliseconds: how long each is shown; the last stays a second longer. GIF counts in tens.
       note: text for the file's metadata.
 
@@ -326,16 +313,23 @@ def write_animation(path: Path, frames: Sequence[Picture], milliseconds: int, no
     suffix = path.suffix.lower()
     if suffix not in ANIMATIONS:
         raise UserError(f"cannot write {path}: its name must end in {', '.join(ANIMATIONS)}")
-    if not frames:
+    if not len(frames):
         raise UserError(f"cannot write {path}: there are no frames")
     shape = frames[-1].shape[:2]
-    images = [PillowImage.fromarray(_quantized(resize(frame, shape), 8)) for frame in frames]
+    images = [PillowImage.fromarray(_eight_bits(frame, shape)) for frame in frames]
     durations = [milliseconds] * (len(images) - 1) + [milliseconds + 1000]
     with _saving(path) as temporary:
         ANIMATIONS[suffix](images, temporary, durations, note)
 
 
-def _quantized(image: Float[np.ndarray, "_ _ _"], bits: int) -> np.ndarray:
+def _eight_bits(frame: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """A frame at a size, as uint8."""
+    if frame.dtype == np.uint8 and frame.shape[:2] == shape:
+        return frame
+    return quantized(resize(frame, shape), 8)
+
+
+def quantized(image: Float[np.ndarray, "_ _ _"], bits: int) -> np.ndarray:
     """[0, 1] -> integers of that many bits, clipped and rounded."""
     most = (1 << bits) - 1
     return np.rint(np.clip(image, 0, 1) * most).astype(np.uint8 if bits == 8 else np.uint16)

@@ -1,7 +1,8 @@
-"""Pictures beside and below each other, with labels: sheets for figures and documentation."""
+"""Sheets: labelled tables of pictures, for figures and documentation."""
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image as PillowImage
@@ -12,6 +13,8 @@ from nst_jax.pictures import images
 from nst_jax.pictures.images import Picture
 from nst_jax.pictures.writers import WRITERS
 
+Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
+
 
 def sheet(
     rows: Sequence[Sequence[Picture | None]],
@@ -20,62 +23,127 @@ def sheet(
     title: str = "",
     height: int = 160,
 ) -> Picture:
-    """A table of pictures in equal cells, black labels to the left and above, on white.
+    """Lays out pictures in a table of equal cells, with black labels on white.
 
-    A cell is `height` pixels high and as wide as its widest picture or column label at that height;
-    every picture fills its cell's height, keeps its aspect and stands in the middle. Gaps, margin
-    and letters grow with `height`. Labels may have several lines; where all of a side are "", they
-    take no room, and neither does an empty title.
+    Labels are to the left of the rows and above the columns. A cell is `height` pixels high and as
+    wide as the widest picture or column label. Each picture is scaled to the cell's height, keeps
+    its aspect ratio and is centred. Gaps, margins and letters scale with `height`. Labels may have
+    several lines. Row labels, column labels or a title that are all "" take no space.
 
     Args:
-      rows: [h, w, 3] each, of any sizes; None leaves a cell white.
-      row_labels: one for each row.
-      column_labels: one for each column; every row has that many cells.
-      title: a heading over everything.
-      height: of a cell, in pixels; labels can be read from about 80.
+      rows: pictures [h, w, 3] of any sizes; None leaves a cell white.
+      row_labels: one per row.
+      column_labels: one per column; every row has that many cells.
+      title: a heading over the table.
+      height: of a cell, in pixels; labels are legible from about 80.
+
+    Returns:
+      [h, w, 3] in [0, 1].
 
     Raises:
-      ValueError: no picture at all, or labels and cells that do not match in number.
+      ValueError: there is no picture, or the labels and cells differ in number.
     """
     if len(row_labels) != len(rows) or any(len(row) != len(column_labels) for row in rows):
-        raise ValueError("a sheet has a label for each row and column, and rows of equal length")
-    gap = max(1, height // 20)
-    font, large = (ImageFont.load_default(max(6, size)) for size in (height // 10, height // 8))
-    left = max(_extent(label, font)[0] for label in row_labels)
-    widest = max(_width(picture, height) for row in rows for picture in row if picture is not None)
-    widest = max(widest, *(_extent(label, font)[0] for label in column_labels))
-    above = max(_extent(label, font)[1] for label in column_labels)
-    top = _extent(title, large)[1]
-
-    x0 = gap + (left + gap if left else 0)  # of the first cell
-    y0 = gap + sum(room + gap for room in (top, above) if room)
-    wide = max(x0 + len(column_labels) * (widest + gap), _extent(title, large)[0] + 2 * gap)
-    canvas = PillowImage.new("RGB", (wide, y0 + len(rows) * (height + gap)), "white")
-    draw = ImageDraw.Draw(canvas)
-    draw.multiline_text((gap, gap + top / 2), title, "black", large, "lm")
-    for k, label in enumerate(column_labels):
-        middle = x0 + k * (widest + gap) + widest / 2
-        draw.multiline_text((middle, y0 - gap), label, "black", font, "md", align="center")
-    for i, label in enumerate(row_labels):
-        middle = y0 + i * (height + gap) + height / 2
-        draw.multiline_text((gap + left, middle), label, "black", font, "rm", align="right")
-
-    result = np.asarray(canvas, np.float32) / 255
+        raise ValueError("a sheet needs a label for each row and column, and rows of equal length")
+    layout = _layout(rows, row_labels, column_labels, title, height)
+    result = _labelled(layout, row_labels, column_labels, title)
     for i, row in enumerate(rows):
         for k, picture in enumerate(row):
             if picture is not None:
                 width = _width(picture, height)
-                y = y0 + i * (height + gap)
-                x = x0 + k * (widest + gap) + (widest - width) // 2
+                y = layout.top_of(i)
+                x = layout.left_of(k) + (layout.cell_width - width) // 2
                 result[y : y + height, x : x + width] = images.resize(picture, (height, width))
     return result
 
 
+class _Layout(NamedTuple):
+    """Measures of a sheet, in pixels, and its fonts."""
+
+    cell_width: int
+    cell_height: int
+    gap: int
+    row_label_width: int
+    title_height: int
+    left: int  # of the first column
+    top: int  # of the first row
+    width: int  # of the whole sheet
+    font: Font
+    title_font: Font
+
+    def left_of(self, column: int) -> int:
+        return self.left + column * (self.cell_width + self.gap)
+
+    def top_of(self, row: int) -> int:
+        return self.top + row * (self.cell_height + self.gap)
+
+
+def _layout(
+    rows: Sequence[Sequence[Picture | None]],
+    row_labels: Sequence[str],
+    column_labels: Sequence[str],
+    title: str,
+    height: int,
+) -> _Layout:
+    """The layout of a sheet; the arguments are those of `sheet`."""
+    gap = max(1, height // 20)
+    font = ImageFont.load_default(max(6, height // 10))
+    title_font = ImageFont.load_default(max(6, height // 8))
+    row_label_width = max(_extent(label, font)[0] for label in row_labels)
+    column_extents = [_extent(label, font) for label in column_labels]
+    title_width, title_height = _extent(title, title_font)
+
+    widest = max(_width(picture, height) for row in rows for picture in row if picture is not None)
+    cell_width = max(widest, *(width for width, _ in column_extents))
+    column_label_height = max(label_height for _, label_height in column_extents)
+    left = top = gap
+    if row_label_width:
+        left += row_label_width + gap
+    if title_height:
+        top += title_height + gap
+    if column_label_height:
+        top += column_label_height + gap
+    return _Layout(
+        cell_width=cell_width,
+        cell_height=height,
+        gap=gap,
+        row_label_width=row_label_width,
+        title_height=title_height,
+        left=left,
+        top=top,
+        width=max(left + len(column_labels) * (cell_width + gap), title_width + 2 * gap),
+        font=font,
+        title_font=title_font,
+    )
+
+
+def _labelled(
+    layout: _Layout, row_labels: Sequence[str], column_labels: Sequence[str], title: str
+) -> Picture:
+    """The sheet with its title and labels, without pictures."""
+    gap, font = layout.gap, layout.font
+    canvas = PillowImage.new("RGB", (layout.width, layout.top_of(len(row_labels))), "white")
+    draw = ImageDraw.Draw(canvas)
+    centre = gap + layout.title_height / 2
+    draw.multiline_text((gap, centre), title, "black", layout.title_font, "lm")
+    for k, label in enumerate(column_labels):
+        middle = layout.left_of(k) + layout.cell_width / 2
+        draw.multiline_text((middle, layout.top - gap), label, "black", font, "md", align="center")
+    for i, label in enumerate(row_labels):
+        middle = layout.top_of(i) + layout.cell_height / 2
+        right = gap + layout.row_label_width
+        draw.multiline_text((right, middle), label, "black", font, "rm", align="right")
+    return np.asarray(canvas, np.float32) / 255
+
+
 def destination(path: str) -> Path:
-    """Where a sheet shall be written, checked before minutes of work.
+    """Checks where a sheet is to be written, before the work that it takes.
+
+    Args:
+      path: the file.
 
     Raises:
-      UserError: a suffix that `images.write` does not know.
+      UserError: `images.write` does not know the suffix.
     """
     if Path(path).suffix.lower() not in WRITERS:
         raise UserError(f"cannot write {path}: its name must end in {', '.join(WRITERS)}")
@@ -83,12 +151,12 @@ def destination(path: str) -> Path:
 
 
 def _width(picture: Picture, height: int) -> int:
-    """Of a picture at a height, in pixels."""
+    """Width of a picture scaled to a height, in pixels."""
     return max(1, round(height * picture.shape[1] / picture.shape[0]))
 
 
-def _extent(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> tuple[int, int]:
-    """(width, height) of the room that a text takes, in pixels, with the letters' own margins."""
+def _extent(text: str, font: Font) -> tuple[int, int]:
+    """(width, height) of a text in pixels, with the font's own margins; (0, 0) if it is empty."""
     if not text:
         return 0, 0
     draw = ImageDraw.Draw(PillowImage.new("L", (1, 1)))

@@ -1,9 +1,9 @@
-"""The report of a sweep or a run: one page to look at, tables to compute with, a contact sheet.
+"""The report of a sweep or a run: a page, tables of the results, and a contact sheet.
 
-report.html         the page, whole in one file: nothing is fetched
-results.csv         a row for each cell: labels, status, times, every term, every metric
-results.jsonl       the same as one JSON object a line
-contact_sheet.png   the paintings of a sweep, laid out by its axes
+report.html         the page, a single file that loads nothing from elsewhere
+results.csv         one row per cell: labels, status, times, all terms and metrics
+results.jsonl       the same, one JSON object per line
+contact_sheet.png   the paintings of a sweep, arranged by its axes
 """
 
 from pathlib import Path
@@ -15,12 +15,15 @@ from nst_jax.report.reading import read as read
 
 
 def write(workdir: Path) -> Path:
-    """Writes the report of a sweep or a run into its folder, each file in one step.
+    """Writes the report of a sweep or a run into its folder, each file atomically.
 
-    A sweep without any painting gets no contact sheet.
+    A run, and a sweep without any painting yet, get no contact sheet.
+
+    Args:
+      workdir: the folder.
 
     Returns:
-      The page's path.
+      Path of the page.
 
     Raises:
       UserError: the folder holds neither a sweep nor a run, or cannot be written.

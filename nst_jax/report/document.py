@@ -1,4 +1,4 @@
-"""The page: template, style and scripts of this folder, the data, and the pictures, in one text."""
+"""The report page: template, style, scripts, data and pictures combined into one HTML text."""
 
 import base64
 import hashlib
@@ -17,19 +17,21 @@ from nst_jax.errors import UserError
 from nst_jax.pictures import images
 
 SCRIPTS = ("dom.js", "charts.js", "data.js", "sheet.js", "plots.js", "table.js", "cell.js")
-LARGE, SMALL = 1024, 160  # longer sides of a picture in the page and in the sheet, in pixels
-QUALITY = 85  # of JPEG
+MAX_PICTURE_SIDE_PIXELS = 1024  # of a picture that is opened
+MAX_THUMBNAIL_SIDE_PIXELS = 160  # of a picture in the sheet
+JPEG_QUALITY = 85
 
 
 def page(data: dict[str, Any], live: bool) -> str:
-    """The report as one HTML text.
+    """Renders the report as one HTML text.
 
     Args:
-      data: from `read`.
-      live: for a server that answers "files/PATH?VERSION" with the file PATH of the folder,
-        "inputs/INDEX?VERSION" with that content or style picture, and "data.json" with `read`'s
-        data as it is then. The page asks for that every two seconds until everything has ended.
-        False: the pictures are in the page, and it may fetch nothing at all.
+      data: from `reading.read`.
+      live: if False, the page embeds its pictures and may not load anything. If True, it is for a
+        server that answers "files/PATH?VERSION" with the file PATH of the folder,
+        "inputs/INDEX?VERSION" with that content or style picture, and "data.json" with the current
+        data of `reading.read`, which the page requests every two seconds until all cells have
+        ended.
     """
     style = _file("page.css")
     script = "\n".join(map(_file, (*SCRIPTS, "page.js")))
@@ -46,17 +48,25 @@ def page(data: dict[str, Any], live: bool) -> str:
 
 
 def script_safe(text: str) -> str:
-    """JSON that no HTML parser can take for the end of a script, nor JavaScript for a new line.
+    """Escapes JSON for an HTML script element: neither HTML nor JavaScript can misread it.
 
-    `json.dumps` has escaped everything outside of ASCII, U+2028 among it.
+    `json.dumps` has already escaped everything outside ASCII, including the line separator U+2028.
+
+    Args:
+      text: from `json.dumps`.
     """
     return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
 
 
 def encoded(path: Path, longest: int) -> bytes | None:
-    """A picture file as JPEG, its longer side `longest` pixels or less; None if it is unreadable.
+    """Converts a picture file to JPEG in sRGB.
 
-    Anything that `images.read` reads, in sRGB, as browsers show it.
+    Args:
+      path: a file that `images.read` can read.
+      longest: maximum length of the longer side, in pixels.
+
+    Returns:
+      The JPEG file, or None if the picture cannot be read.
     """
     try:
         picture = images.read(path)
@@ -66,18 +76,20 @@ def encoded(path: Path, longest: int) -> bytes | None:
 
 
 def _jpeg(picture: images.Picture, longest: int) -> bytes:
+    """A picture as JPEG, its longer side at most `longest` pixels."""
     if max(picture.shape) > longest:
         picture = images.resize(picture, images.fit(picture.shape, longest))
     file = io.BytesIO()
     pixels = PillowImage.fromarray(np.rint(picture * 255).astype(np.uint8))
-    pixels.save(file, "JPEG", quality=QUALITY)
+    pixels.save(file, "JPEG", quality=JPEG_QUALITY)
     return file.getvalue()
 
 
 def _embedded(data: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
-    """The data with small pictures in it, and the large ones as elements for the page's end.
+    """The data with thumbnails embedded, and the large pictures as HTML elements.
 
-    There they do not delay the sheet. Of the paths on this machine, only names stay.
+    The elements belong at the end of the page, where they do not delay the sheet. Paths on this
+    machine are removed; file names stay.
     """
     elements = []
 
@@ -86,9 +98,9 @@ def _embedded(data: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
             picture = images.read(path)
         except UserError:
             return None
-        large = _uri(_jpeg(picture, LARGE))
+        large = _uri(_jpeg(picture, MAX_PICTURE_SIDE_PIXELS))
         elements.append(f'<script type="text/plain" id="{element}">{large}</script>')
-        return _uri(_jpeg(picture, SMALL))
+        return _uri(_jpeg(picture, MAX_THUMBNAIL_SIDE_PIXELS))
 
     inputs, cells = [], []
     for index, known in enumerate(data["inputs"]):
@@ -98,19 +110,20 @@ def _embedded(data: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
         picture = cell["picture"] or cell["frame"]
         if picture is not None:
             small = embed(Path(data["workdir"]) / picture["path"], f"cell-{index}")
-            picture = picture | {"small": small} if small else None
+            picture = (picture | {"small": small}) if small else None
         cells.append(cell | {"picture": picture, "frame": None})
     return data | {"inputs": inputs, "cells": cells}, elements
 
 
 def _uri(jpeg: bytes) -> str:
+    """A JPEG file as a data URI."""
     return f"data:image/jpeg;base64,{base64.b64encode(jpeg).decode()}"
 
 
 def _policy(style: str, script: str, live: bool) -> str:
-    """The Content-Security-Policy: this script, this style, and no network but that of `live`.
+    """Content-Security-Policy: allows this script, this style and, if live, this server.
 
-    Styles that the script sets on elements are its own doing and need no permission.
+    Styles that a script sets through the DOM need no permission.
     """
     sources = {
         "default-src": "'none'",
@@ -125,8 +138,10 @@ def _policy(style: str, script: str, live: bool) -> str:
 
 
 def _hash(text: str) -> str:
+    """The policy's source expression for an inline text."""
     return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
 
 def _file(name: str) -> str:
+    """The text of a file of this package."""
     return (resources.files("nst_jax.report") / name).read_text(encoding="utf-8")

@@ -1,6 +1,7 @@
-"""The folder of a sweep or a run as plain data: what page, tables and contact sheet are made of.
+"""Reads the folder of a sweep or a run as plain data, for the page, tables and contact sheet.
 
-Whatever is missing, half-written or damaged is left out: a report is drawn while runs still write.
+A report may be drawn while runs are still writing, so anything missing, incomplete or damaged is
+left out.
 """
 
 import contextlib
@@ -14,111 +15,121 @@ from PIL import Image as PillowImage
 from nst_jax.config import grammar as specs
 from nst_jax.errors import UserError
 
-MOST_POINTS = 200  # of a curve
+MAX_CURVE_POINTS = 200
+# A folder with any of these files holds a run.
 RUN_FILES = ("config.json", "metrics.jsonl", "result.json")
 
 
 def read(workdir: Path) -> dict[str, Any]:
     """Reads a sweep or a run.
 
+    Args:
+      workdir: the folder of the sweep or run.
+
     Returns:
-      Values that JSON can hold (no NaN or infinity: None instead):
-        name, kind       what the sweep or run is called; "sweep" or "run"
+      JSON values without NaN and infinities (None stands for them):
+        name, kind       the name of the sweep or run; "sweep" or "run"
         ended            whether every cell is done or has failed
-        workdir          the folder's absolute path
-        axes             [{"name", "labels"}], the last varies fastest; none for a run
-        inputs           content and style pictures, each once: {"path", "name"} and what a picture
-                         has, of which "width" is None where the file is gone
+        workdir          absolute path of the folder
+        axes             [{"name", "labels"}], the last varies fastest; empty for a run
+        inputs           content and style pictures without duplicates: {"path", "name"} and the
+                         keys of a picture, whose "width" is None if the file is gone
         cells            see `_cell`
       A picture has "path" (relative to the folder, with slashes), "width" and "height" in pixels,
-      and "version", which changes with the file.
+      and "version", which changes whenever the file does.
 
     Raises:
       UserError: the folder holds neither a sweep nor a run, or sweep.json is damaged.
     """
     workdir = Path(workdir)
+    kind, name, axes, planned = _outline(workdir)
     inputs: list[dict[str, Any]] = []
-    if (workdir / "sweep.json").exists():
-        kind, plan = "sweep", _plan(workdir / "sweep.json")
-        cells = [
-            _cell(workdir, workdir / "cells" / cell["name"], cell, inputs) for cell in plan["cells"]
-        ]
-    elif any((workdir / name).exists() for name in RUN_FILES):
-        kind, result = "run", _json(workdir / "result.json")
-        name = str(result.get("name") or workdir.resolve().name)
-        plan = {"name": name, "axes": []}
-        run = {"name": name, "labels": {}, "command": result.get("command", "")}
-        cells = [_cell(workdir, workdir, run, inputs)]
-    else:
-        raise UserError(f"{workdir} holds neither a sweep (sweep.json) nor a run (config.json)")
+    cells = [_cell(workdir, folder, cell, inputs) for folder, cell in planned]
     return {
-        "name": plan["name"],
+        "name": name,
         "kind": kind,
         "ended": all(cell["status"] in ("done", "failed") for cell in cells),
         "workdir": str(workdir.resolve()),
-        "axes": plan["axes"],
+        "axes": axes,
         "inputs": inputs,
         "cells": cells,
     }
 
 
+def _outline(
+    workdir: Path,
+) -> tuple[str, str, list[dict[str, Any]], list[tuple[Path, dict[str, Any]]]]:
+    """(kind, name, axes, cells) of a folder; each cell is its own folder and what was planned."""
+    if (workdir / "sweep.json").exists():
+        plan = _plan(workdir / "sweep.json")
+        cells = [(workdir / "cells" / cell["name"], cell) for cell in plan["cells"]]
+        return "sweep", plan["name"], plan["axes"], cells
+    if any((workdir / name).exists() for name in RUN_FILES):
+        result = _json(workdir / "result.json")
+        name = str(result.get("name") or workdir.resolve().name)
+        run = {"name": name, "labels": {}, "command": result.get("command", "")}
+        return "run", name, [], [(workdir, run)]
+    raise UserError(f"{workdir} holds neither a sweep (sweep.json) nor a run (config.json)")
+
+
 def _plan(path: Path) -> dict[str, Any]:
-    """sweep.json, as far as it must be right: names, axes, and the labels of every cell."""
+    """sweep.json, checked as far as a report needs it: name, axes, and the labels of every cell."""
     plan = _json(path)
+    damaged = UserError(f"{path} is damaged; start the sweep again in another folder")
     try:
         axes = [
             {"name": str(axis["name"]), "labels": [str(label) for label in axis["labels"]]}
             for axis in plan["axes"]
         ]
-        cells = [
-            cell
-            | {
-                "name": str(cell["name"]),
-                "labels": {axis["name"]: str(cell["labels"][axis["name"]]) for axis in axes},
-            }
-            for cell in plan["cells"]
-        ]
-        if len(cells) != math.prod(len(axis["labels"]) for axis in axes):
-            raise KeyError("cells")
-        if any(cell["name"] != Path(cell["name"]).name or "\0" in cell["name"] for cell in cells):
-            raise KeyError("name")  # a path would lead out of the folder
+        cells = []
+        for cell in plan["cells"]:
+            labels = {axis["name"]: str(cell["labels"][axis["name"]]) for axis in axes}
+            cells.append(cell | {"name": str(cell["name"]), "labels": labels})
     except (KeyError, TypeError):
-        raise UserError(f"{path} is damaged; start the sweep again in another folder") from None
+        raise damaged from None
+    if len(cells) != math.prod(len(axis["labels"]) for axis in axes):
+        raise damaged
+    for cell in cells:
+        # A name with slashes would lead out of the folder.
+        if cell["name"] != Path(cell["name"]).name or "\0" in cell["name"]:
+            raise damaged
     return {"name": str(plan.get("name") or path.parent.name), "axes": axes, "cells": cells}
 
 
 def _cell(
     workdir: Path, folder: Path, planned: dict[str, Any], inputs: list[dict[str, Any]]
 ) -> dict[str, Any]:
-    """One cell; adds its content and style pictures to `inputs`.
+    """Reads one cell and adds its content and style pictures to `inputs`.
+
+    Args:
+      workdir: the folder of the sweep or run.
+      folder: the cell's own folder; for a run the same.
+      planned: the cell's entry in sweep.json.
+      inputs: the inputs so far; extended in place.
 
     Returns:
-      name, labels     the label on each axis, by the axis' name
-      status, message  "done", "failed", "running" or "waiting", and why it failed
+      name, labels     name of the cell; axis name -> label
+      status, message  "done", "failed", "running" or "waiting"; why it failed
       steps, seconds, steps_per_second, peak_memory_bytes
-                       None where not known; steps and seconds so far while running
-      terms, metrics   the last value of each, by name
-      curve            {"step", "seconds", "terms": {name: values}}: `MOST_POINTS` points at most
-      config, command  the resolved config, nested, and what to type to have this cell again
-      picture          the painting, so far or final, else None
-      frame            the last of the pictures along the way, else None
-      content, styles  an index into the inputs or None, and a list of such
+                       None where unknown; steps and seconds so far while running
+      terms, metrics   name -> last value
+      curve            {"step", "seconds", "terms": {name: values}}, up to `MAX_CURVE_POINTS` each
+      config, command  the resolved config, nested; the command that reproduces the cell
+      picture          the painting, intermediate or final, or None
+      frame            the newest file in frames/, or None
+      content, styles  index into `inputs` or None; list of indices
     """
     result = _json(folder / "result.json")
     config = _object(planned.get("config")) or _json(folder / "config.json")
     rows = _rows(folder / "metrics.jsonl")
     last = rows[-1] if rows else {}
     terms = {name: value for name, value in last.items() if name not in ("step", "seconds")}
-    if result:
-        status = "failed" if result.get("status") == "failed" else "done"
-    else:
-        status = "running" if (folder / "metrics.jsonl").exists() else "waiting"
     frames = sorted((folder / "frames").glob("[0-9]*.png"))
     content, styles = _named(config.get("content")), _pictures(config.get("style"))
     return {
         "name": planned["name"],
         "labels": planned["labels"],
-        "status": status,
+        "status": _status(folder, result),
         "message": str(result.get("message") or ""),
         "steps": _number(result.get("steps", last.get("step"))),
         "seconds": _number(result.get("seconds", last.get("seconds"))),
@@ -136,32 +147,39 @@ def _cell(
     }
 
 
+def _status(folder: Path, result: dict[str, Any]) -> str:
+    """Status of a cell, given its result.json."""
+    if result:
+        return "failed" if result.get("status") == "failed" else "done"
+    return "running" if (folder / "metrics.jsonl").exists() else "waiting"
+
+
 def _painting(workdir: Path, folder: Path, output: str) -> dict[str, Any] | None:
-    """The painting; where there are several (config.interpolate), the film of them."""
+    """The painting, or the film of several (config.interpolate)."""
     if not output or output != Path(output).name:
         return None
-    paths = folder / output, (folder / output).with_suffix(".gif")
-    return next(filter(None, (_picture(path, workdir) for path in paths)), None)
+    painting = _picture(folder / output, workdir)
+    return painting or _picture((folder / output).with_suffix(".gif"), workdir)
 
 
 def _picture(path: Path, workdir: Path) -> dict[str, Any] | None:
-    """What the page must know of a picture file before it shows it; None where there is none."""
+    """A picture file's path, size and version, as in `read`; None if there is no such picture."""
     try:
         version = path.stat().st_mtime_ns // 10**6
         with PillowImage.open(path) as opened:
             width, height = opened.size
-            if opened.getexif().get(274, 1) > 4:  # EXIF: lies on its side
+            if opened.getexif().get(274, 1) > 4:  # EXIF orientation: rotated by 90 degrees
                 width, height = height, width
-    except Exception:  # whatever a damaged or vanished file raises: there is no picture
+    except Exception:  # a damaged or vanished file can raise anything
         return None
     relative = path.relative_to(workdir) if path.is_relative_to(workdir) else path
     return {"path": relative.as_posix(), "width": width, "height": height, "version": version}
 
 
 def _index(inputs: list[dict[str, Any]], named: str) -> int:
-    """Where a content or style picture stands in `inputs`, which gets it if it is new."""
+    """Index of a content or style picture in `inputs`, where it is added if it is new."""
     path = Path(named)
-    with contextlib.suppress(RuntimeError):  # a home folder that is not there
+    with contextlib.suppress(RuntimeError):  # unknown home folder
         path = path.expanduser()
     path = path.absolute()
     for index, known in enumerate(inputs):
@@ -174,11 +192,12 @@ def _index(inputs: list[dict[str, Any]], named: str) -> int:
 
 
 def _named(value: Any) -> str:
+    """A file name from JSON; empty if it is not a string."""
     return value if isinstance(value, str) else ""
 
 
 def _pictures(spec: Any) -> list[str]:
-    """The paths in a config's style."""
+    """The paths in a config's `style`."""
     try:
         return list(specs.parse_pictures(_named(spec)))
     except UserError:
@@ -186,7 +205,7 @@ def _pictures(spec: Any) -> list[str]:
 
 
 def _rows(path: Path) -> list[dict[str, Any]]:
-    """The lines of metrics.jsonl that are whole and name their step."""
+    """The complete lines of metrics.jsonl that have a step."""
     try:
         lines = path.read_text(errors="replace").splitlines()
     except OSError:
@@ -196,10 +215,10 @@ def _rows(path: Path) -> list[dict[str, Any]]:
 
 
 def _curve(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """Rows as columns, evenly thinned; first and last stay. Values have 5 digits."""
-    if len(rows) > MOST_POINTS:
-        stride = (len(rows) - 1) / (MOST_POINTS - 1)
-        rows = [rows[round(k * stride)] for k in range(MOST_POINTS)]
+    """Rows as columns, rounded to 5 digits and thinned evenly; the first and last rows stay."""
+    if len(rows) > MAX_CURVE_POINTS:
+        stride = (len(rows) - 1) / (MAX_CURVE_POINTS - 1)
+        rows = [rows[round(k * stride)] for k in range(MAX_CURVE_POINTS)]
     names = dict.fromkeys(name for row in rows for name in row)
     columns = {name: [_short(row.get(name)) for row in rows] for name in names}
     step, seconds = columns.pop("step", []), columns.pop("seconds", [])
@@ -207,34 +226,40 @@ def _curve(rows: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _short(value: Any) -> int | float | None:
+    """A finite number with 5 digits, else None; integers keep all theirs."""
     number = _number(value)
-    return number if number is None or isinstance(number, int) else float(f"{number:.5g}")
+    if isinstance(number, float):
+        return float(f"{number:.5g}")
+    return number
 
 
 def _number(value: Any) -> int | float | None:
-    """A finite number, else None."""
+    """The value if it is a finite number, else None."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
-    with contextlib.suppress(OverflowError):  # an integer of hundreds of digits
+    with contextlib.suppress(OverflowError):  # an integer too large for a float
         return value if math.isfinite(value) else None
     return None
 
 
 def _numbers(values: dict[str, Any]) -> dict[str, int | float | None]:
+    """The values that are finite numbers; None for all others."""
     return {name: _number(value) for name, value in values.items()}
 
 
 def _plain(value: Any) -> Any:
-    """Without the NaN and infinities that Python's JSON has and JavaScript's has not."""
+    """JSON without NaN and infinities, which Python accepts and JavaScript rejects: as strings."""
     if isinstance(value, dict):
         return {str(key): _plain(inner) for key, inner in value.items()}
     if isinstance(value, list):
         return [_plain(inner) for inner in value]
-    return value if not isinstance(value, float) or math.isfinite(value) else str(value)
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    return value
 
 
 def _json(path: Path) -> dict[str, Any]:
-    """The object in a JSON file; empty where there is none."""
+    """The object in a JSON file; empty if there is none."""
     try:
         return _parsed(path.read_text(errors="replace"))
     except OSError:
@@ -242,6 +267,7 @@ def _json(path: Path) -> dict[str, Any]:
 
 
 def _parsed(text: str) -> dict[str, Any]:
+    """The object in a JSON text; empty if there is none."""
     try:
         return _plain(_object(json.loads(text)))
     except (ValueError, RecursionError):
@@ -249,4 +275,5 @@ def _parsed(text: str) -> dict[str, Any]:
 
 
 def _object(value: Any) -> dict[str, Any]:
+    """The value if it is a JSON object, else an empty one."""
     return value if isinstance(value, dict) else {}

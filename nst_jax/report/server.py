@@ -1,7 +1,8 @@
-"""Serves a report that grows, and the pictures that it shows, and nothing else.
+"""HTTP server for a live report: the page, its data and its pictures, and nothing else.
 
-Requests that call this machine by another name are refused, or a web page elsewhere could read the
-report through its visitor's browser; and no path or link leads out of the folder.
+It rejects requests whose Host header names another machine. Otherwise a web page elsewhere could
+read the report through its visitor's browser (DNS rebinding). No path or link leads out of the
+folder.
 """
 
 import http
@@ -17,6 +18,7 @@ from typing import Any
 from nst_jax.errors import UserError
 from nst_jax.report import document, reading
 
+# Suffix of a picture that may be served -> media type.
 TYPES = {
     ".png": "image/png",
     ".jpg": "image/jpeg",
@@ -24,33 +26,46 @@ TYPES = {
     ".webp": "image/webp",
     ".gif": "image/gif",
 }
-LONGEST = 1024  # side of a content or style picture as it is shown, in pixels
+MAX_INPUT_SIDE_PIXELS = 1024  # of a content or style picture as it is served
+
+
+class HTTPError(Exception):
+    """A request that is answered with an error.
+
+    Args:
+      status: the HTTP status to answer with.
+    """
+
+    def __init__(self, status: http.HTTPStatus):
+        super().__init__(f"{status.value} {status.phrase}")
+        self.status = status
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
-    """Answers GET and HEAD for one folder."""
+    """Answers GET and HEAD requests to a `Server`."""
 
     protocol_version = "HTTP/1.1"
 
     def _server(self) -> "Server":
+        """The server, by its own type."""
         assert isinstance(self.server, Server)
         return self.server
 
     def do_GET(self):
-        """Answers with what `answer` finds, or with the error that it raises."""
+        """Sends what `answer` returns, or the error that it raises."""
         try:
             kind, body = self.answer()
-            code = http.HTTPStatus.OK
-        except ValueError:  # an address or a Host that cannot be parsed
-            code = http.HTTPStatus.BAD_REQUEST
-            kind, body = "text/plain", f"{code.value} {code.phrase}\n".encode()
-        except LookupError as error:
-            code = http.HTTPStatus(error.args[0])
-            kind, body = "text/plain", f"{code.value} {code.phrase}\n".encode()
+            status = http.HTTPStatus.OK
+        except HTTPError as error:
+            status = error.status
+            kind, body = "text/plain", f"{error}\n".encode()
+        except ValueError:  # the address or the Host header cannot be parsed
+            status = http.HTTPStatus.BAD_REQUEST
+            kind, body = "text/plain", f"{HTTPError(status)}\n".encode()
         except UserError as error:
-            code = http.HTTPStatus.INTERNAL_SERVER_ERROR
+            status = http.HTTPStatus.INTERNAL_SERVER_ERROR
             kind, body = "text/plain; charset=utf-8", f"{error}\n".encode()
-        self.send_response(code)
+        self.send_response(status)
         self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(body)))
         self.send_header("Cache-Control", "no-store")
@@ -62,14 +77,18 @@ class Handler(http.server.BaseHTTPRequestHandler):
     do_HEAD = do_GET  # noqa: N815
 
     def answer(self) -> tuple[str, bytes]:
-        """(type, content) of what the request asks for.
+        """Finds what the request asks for.
+
+        Returns:
+          (media type, content).
 
         Raises:
-          LookupError: with the HTTP status: not here, or not for this client.
-          UserError: the folder is no longer a sweep or run.
+          HTTPError: 403 if the Host header names another machine, 404 if there is no such thing.
+          ValueError: the address or the Host header cannot be parsed.
+          UserError: the folder no longer holds a sweep or run.
         """
         if not self._server().knows(self.headers.get("Host", "")):
-            raise LookupError(http.HTTPStatus.FORBIDDEN)
+            raise HTTPError(http.HTTPStatus.FORBIDDEN)
         path = urllib.parse.unquote(urllib.parse.urlsplit(self.path).path)
         place, _, rest = path.removeprefix("/").partition("/")
         if path == "/":
@@ -81,29 +100,38 @@ class Handler(http.server.BaseHTTPRequestHandler):
             return shown(self._server().workdir, rest)
         if place == "inputs":
             return self._input(rest)
-        raise LookupError(http.HTTPStatus.NOT_FOUND)
+        raise HTTPError(http.HTTPStatus.NOT_FOUND)
 
     def _input(self, number: str) -> tuple[str, bytes]:
-        """A content or style picture, by its place among the report's inputs."""
+        """(media type, content) of a content or style picture, by its index in the report."""
         inputs = reading.read(self._server().workdir)["inputs"]
         if not (re.fullmatch("[0-9]{1,9}", number) and int(number) < len(inputs)):
-            raise LookupError(http.HTTPStatus.NOT_FOUND)
-        encoded = document.encoded(Path(inputs[int(number)]["path"]), LONGEST)
+            raise HTTPError(http.HTTPStatus.NOT_FOUND)
+        path = Path(inputs[int(number)]["path"])
+        encoded = document.encoded(path, MAX_INPUT_SIDE_PIXELS)
         if encoded is None:
-            raise LookupError(http.HTTPStatus.NOT_FOUND)
+            raise HTTPError(http.HTTPStatus.NOT_FOUND)
         return "image/jpeg", encoded
 
     def log_message(self, format: str, *args: object):
-        """Says nothing: a page asks every two seconds."""
+        """Logs nothing, because every open page sends a request every two seconds."""
 
 
 def shown(workdir: Path, name: str) -> tuple[str, bytes]:
-    """(type, content) of a picture in a folder.
+    """Reads a picture in a folder.
+
+    Args:
+      workdir: the folder.
+      name: path of the picture, relative to the folder, as a client sent it.
+
+    Returns:
+      (media type, content).
 
     Raises:
-      LookupError: 404: no picture, not there, or not in the folder once links are followed.
+      HTTPError: 404 if the file is not a picture, does not exist, or is outside the folder once
+        links are followed.
     """
-    missing = LookupError(http.HTTPStatus.NOT_FOUND)
+    missing = HTTPError(http.HTTPStatus.NOT_FOUND)
     if "\0" in name:
         raise missing
     path = (workdir / name).resolve()
@@ -118,11 +146,12 @@ def shown(workdir: Path, name: str) -> tuple[str, bytes]:
 
 
 class Server(http.server.ThreadingHTTPServer):
-    """Serves one folder.
+    """HTTP server for the report of one folder; use it as a context manager.
 
     Args:
-      address: (host, port) to listen on.
-      workdir: the folder.
+      address: (host, port) to listen on. A host other than this machine's loopback opens the report
+        to the network, and then every Host header is accepted.
+      workdir: the folder of a sweep or run.
     """
 
     daemon_threads = True
@@ -133,17 +162,25 @@ class Server(http.server.ThreadingHTTPServer):
         super().__init__(address, Handler)
 
     def handle_error(self, request: Any, client_address: Any):
-        """Says nothing of a browser that left before its answer came."""
+        """Reports errors, except browsers that disconnect before they have their answer."""
         if not isinstance(sys.exception(), ConnectionError):
             super().handle_error(request, client_address)
 
     def knows(self, host: str) -> bool:
-        """Whether a request's Host header names this machine as its user does."""
+        """Whether a request's Host header names this machine, so that the request is accepted.
+
+        Args:
+          host: the header, NAME or NAME:PORT.
+
+        Raises:
+          ValueError: the header cannot be parsed.
+        """
         name = urllib.parse.urlsplit(f"//{host}").hostname or ""
         return self.open_to_all or _is_loopback(name)
 
 
 def _is_loopback(name: str) -> bool:
+    """Whether a host name or address is this machine's loopback."""
     try:
         return name == "localhost" or ipaddress.ip_address(name).is_loopback
     except ValueError:

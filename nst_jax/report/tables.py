@@ -1,4 +1,4 @@
-"""The results as tables: a row for each cell, in CSV and in JSON lines."""
+"""Tables of the results, with one row per cell, as CSV and as JSON lines."""
 
 import csv
 import io
@@ -8,41 +8,57 @@ from typing import Any
 
 from nst_jax import files
 
+# Columns besides the name, axis labels, terms and metrics; see `reading.read`.
 FIELDS = ("status", "message", "steps", "seconds", "steps_per_second", "peak_memory_bytes")
 
 
 def rows(data: dict[str, Any]) -> list[dict[str, Any]]:
-    """A flat row for each cell: name, axis labels, `FIELDS`, terms, metrics; None: not known.
+    """Flat rows, one per cell: name, axis labels, `FIELDS`, terms and metrics.
 
-    Every row has the same columns. One whose name an earlier one has says what it is: an axis
-    called "steps" makes the column "steps (axis)".
+    Args:
+      data: from `reading.read`.
+
+    Returns:
+      Dictionaries with the same columns in the same order; a value is None where it is not known.
+      A column whose name is already taken says what it is: an axis called "steps" becomes the
+      column "steps (axis)".
     """
     cells = data["cells"]
-    columns = {"name": ("name", None)}
-    columns |= {field: (field, None) for field in FIELDS}
-    kinds = {
-        "axis": ("labels", [axis["name"] for axis in data["axes"]]),
-        "term": ("terms", _names(cells, "terms")),
-        "metric": ("metrics", _names(cells, "metrics")),
-    }
-    for kind, (group, names) in kinds.items():
+    # Column -> (key in the cell, key in that group or None for a plain value).
+    columns: dict[str, tuple[str, str | None]] = {"name": ("name", None)}
+    for field in FIELDS:
+        columns[field] = (field, None)
+    groups = [
+        ("axis", "labels", [axis["name"] for axis in data["axes"]]),
+        ("term", "terms", _names(cells, "terms")),
+        ("metric", "metrics", _names(cells, "metrics")),
+    ]
+    for kind, group, names in groups:
         for name in names:
-            columns[f"{name} ({kind})" if name in columns else name] = (group, name)
-    labels = [column for column, (group, _) in columns.items() if group == "labels"]
-    order = ["name", *labels, *(column for column in columns if column not in ["name", *labels])]
+            column = f"{name} ({kind})" if name in columns else name
+            columns[column] = (group, name)
+    first = ["name"]
+    first += [column for column, (group, _) in columns.items() if group == "labels"]
+    order = [*first, *(column for column in columns if column not in first)]
     return [{column: _value(cell, *columns[column]) for column in order} for cell in cells]
 
 
 def _names(cells: list[dict[str, Any]], group: str) -> list[str]:
+    """All names that the cells have in a group, in the order of their first appearance."""
     return list(dict.fromkeys(name for cell in cells for name in cell[group]))
 
 
 def _value(cell: dict[str, Any], group: str, name: str | None) -> Any:
+    """A cell's value for a column; None if the cell lacks it."""
     return cell[group] if name is None else cell[group].get(name)
 
 
 def write(workdir: Path, data: dict[str, Any]):
     """Writes results.csv and results.jsonl.
+
+    Args:
+      workdir: the folder.
+      data: from `reading.read`.
 
     Raises:
       UserError: the folder cannot be written.
@@ -57,11 +73,15 @@ def write(workdir: Path, data: dict[str, Any]):
 
 
 def write_text(path: Path, text: str) -> Path:
-    """Writes a text file in one step, in UTF-8, and returns its path.
+    """Writes a text file atomically, in UTF-8.
+
+    Returns:
+      The path.
 
     Raises:
       UserError: it cannot be written.
     """
-    with files.replacing(path) as temporary:  # "replace": a file's name may be no Unicode at all
+    with files.replacing(path) as temporary:
+        # The text may hold file names that are not valid Unicode, hence errors="replace".
         temporary.write_text(text, encoding="utf-8", errors="replace", newline="\n")
     return path

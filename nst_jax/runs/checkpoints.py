@@ -1,10 +1,10 @@
-"""Checkpoints: all that a run needs to go on to the bit as if it had never stopped.
+"""Checkpoints: all that a run needs to resume bit-exactly.
 
-A file is a line of JSON, which says what it is, and the bytes of the state's arrays in order. What
-reads it knows their shapes already, so that no file can ask for more than they take; nothing in it
-is code, and a checksum finds a damaged one.
+A file is a line of JSON, which says what it is, and the bytes of the state's arrays in order. The
+reader knows their shapes already, so that no file can ask for more memory than they take. Nothing
+in a file is code, and a checksum finds a damaged one.
 
-checkpoints/000000060-1.state   after 60 steps, painting the pyramid's scale 1
+checkpoints/000000060-1.state   after 60 steps, at scale 1 of the pyramid
 """
 
 import contextlib
@@ -21,17 +21,19 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from nst_jax import config, files
-from nst_jax.transfer import prepare as inputs, pyramid, paint as transfer
+from nst_jax import files
+from nst_jax.config.experiment import Experiment
 from nst_jax.errors import VersionError
-from nst_jax.optimize.loop import Progress, State, initial_state
+from nst_jax.optimize.loop import Progress
+from nst_jax.optimize.step import State, initial_state
+from nst_jax.transfer.prepare import Pictures, shape_at
 
 FORMAT = "nst_jax checkpoint 2"
 FOLDER = "checkpoints"
-KEPT = 2  # the newest, and one in case that it is damaged
-LONGEST_HEADER = 1 << 16
-NONE = MappingProxyType({})
-SHARE = 0.05  # of the time that checkpoints may take
+MAX_CHECKPOINTS = 2  # the newest, and one in case that it is damaged
+MAX_HEADER_BYTES = 1 << 16
+MAX_TIME_SHARE = 0.05  # of a run, for writing checkpoints
+NONE_LOST: Mapping[int, int] = MappingProxyType({})
 
 
 class Found(NamedTuple):
@@ -39,8 +41,8 @@ class Found(NamedTuple):
 
     Attributes:
       progress: with the state.
-      seconds: that it had taken.
-      lost: of a batch those that were lost by then, by their place, and at which step.
+      seconds: that the run had taken.
+      lost: place in the batch -> step at which the picture was lost, for those that were.
     """
 
     progress: Progress
@@ -49,14 +51,15 @@ class Found(NamedTuple):
 
 
 class DamagedError(Exception):
-    """A file is no whole checkpoint of this run; the text says why."""
+    """A file is not a whole checkpoint of this run; the text says why."""
 
 
 class Clock:
-    """Says when the next checkpoint is due: after so many seconds, or 20 times what one takes.
+    """Says when the next checkpoint is due.
 
     Args:
-      seconds: between two, at least.
+      seconds: between two checkpoints, at least; more where writing one takes long, so that all of
+        them take `MAX_TIME_SHARE` of the run at most.
     """
 
     def __init__(self, seconds: float):
@@ -64,38 +67,38 @@ class Clock:
         self._next = time.monotonic() + seconds
 
     def due(self) -> bool:
-        """Whether it is time."""
+        """Whether a checkpoint is due."""
         return time.monotonic() >= self._next
 
     @contextlib.contextmanager
     def writing(self) -> Iterator[None]:
-        """Times the writing of one."""
+        """Times the writing of a checkpoint."""
         start = time.monotonic()
         yield
         now = time.monotonic()
-        self._next = now + max(self._between, (now - start) / SHARE)
+        self._next = now + max(self._between, (now - start) / MAX_TIME_SHARE)
 
 
 def write(
-    workdir: Path,
+    folder: Path,
     progress: Progress,
     seconds: float,
     batch: Sequence[str] = (),
-    lost: Mapping[int, int] = NONE,
+    lost: Mapping[int, int] = NONE_LOST,
 ):
-    """Writes a checkpoint of a `Progress` with a state, and removes all but the newest.
+    """Writes a checkpoint, and removes all but the newest `MAX_CHECKPOINTS`.
 
     Args:
-      workdir: the work directory.
+      folder: the work directory.
       progress: with its state.
       seconds: that the run has taken.
-      batch: names of the cells, where it is of several.
+      batch: names of the cells of a sweep's batch; () for a run.
       lost: see `Found`.
 
     Raises:
       UnwritableError: the disk is full or the folder is gone.
     """
-    payload = b"".join(np.ascontiguousarray(leaf).tobytes() for leaf in _leaves(progress.state))
+    payload = b"".join(np.ascontiguousarray(leaf).tobytes() for leaf in jax.tree.leaves(progress.state))
     header = {
         "format": FORMAT,
         "step": progress.step,
@@ -106,125 +109,128 @@ def write(
     }
     header["sha256"] = _digest(header, payload)
     name = f"{progress.step:09d}-{progress.scale}.state"  # in the order of their names
-    with files.replacing(workdir / FOLDER / name) as temporary:
+    with files.replacing(folder / FOLDER / name) as temporary:
         temporary.write_bytes(json.dumps(header).encode() + b"\n" + payload)
-    for path in _newest_first(workdir)[KEPT:]:
+    for path in _newest_first(folder)[MAX_CHECKPOINTS:]:
         path.unlink(missing_ok=True)
 
 
 def newest(
-    workdir: Path, c: config.Config, pictures: inputs.Pictures, batch: Sequence[str] = ()
+    folder: Path, experiment: Experiment, pictures: Pictures, batch: Sequence[str] = ()
 ) -> tuple[Found | None, list[str]]:
     """The newest checkpoint that is whole, and why newer ones are not.
 
     Args:
-      workdir: the work directory.
-      c: the config; of a batch the first one's, as the pictures.
-      pictures: as `inputs.read` gives them.
-      batch: names of its cells.
+      folder: the work directory.
+      experiment: the experiment; of a batch the first one.
+      pictures: its pictures.
+      batch: names of the cells of a sweep's batch; () for a run.
 
     Raises:
-      VersionError: it is of another version of the project.
+      VersionError: another version of the project wrote it.
     """
     damaged = []
-    for path in _newest_first(workdir):
+    for path in _newest_first(folder):
         try:
-            return read(path, c, pictures, batch), damaged
+            return read(path, experiment, pictures, batch), damaged
         except (DamagedError, OSError) as error:
             damaged.append(f"{path}: {error}")
     return None, damaged
 
 
 def read(
-    path: Path, c: config.Config, pictures: inputs.Pictures, batch: Sequence[str] = ()
+    path: Path, experiment: Experiment, pictures: Pictures, batch: Sequence[str] = ()
 ) -> Found:
-    """A checkpoint of a run with this config, or of a batch.
+    """Reads a checkpoint of a run with this experiment, or of a batch.
 
     Raises:
-      DamagedError: it is not whole, or no state of such a run.
-      VersionError: it is of another version of the project.
+      DamagedError: it is not whole, or not a state of such a run.
+      VersionError: another version of the project wrote it.
     """
     with path.open("rb") as file:
-        line = file.readline(LONGEST_HEADER)
-        try:
-            header = json.loads(line)
-            of, step, number = header["format"], int(header["step"]), int(header["scale"])
-            seconds, digest = float(header["seconds"]), header.pop("sha256")
-            lost = {int(place): int(at) for place, at in header.get("lost", ())}
-            scale = pyramid.scales(c)[number] if number >= 0 else None
-        except (
-            ArithmeticError,
-            AttributeError,
-            LookupError,
-            RecursionError,
-            TypeError,
-            ValueError,
-        ):
-            raise DamagedError("its first line is no checkpoint's") from None
-        if not re.fullmatch(r"nst_jax checkpoint \d+", str(of)):
-            raise DamagedError("its first line is no checkpoint's")
-        if of != FORMAT:
-            raise VersionError(
-                f"{path} is a {of!r}, but this version reads {FORMAT!r}; finish the run "
-                "with the version that began it, or name another folder with --workdir"
-            )
-        if scale is None:
-            raise DamagedError("its first line is no checkpoint's")
-        if header.get("batch") != [*batch]:
+        header = _header(path, file.readline(MAX_HEADER_BYTES), len(experiment.scales))
+        if header["batch"] != [*batch]:
             raise DamagedError("it is of another batch")
-        several = c.interpolate or (len(batch) if len(batch) > 1 else 0)
-        shape = inputs.at(c, pictures, scale.size).shape
-        like = _like(c, (*[several] * (several > 0), *shape, 3))
-        size = sum(leaf.dtype.itemsize * leaf.size for leaf in _leaves(like))
+        shape = shape_at(pictures, experiment.scales[header["scale"]])
+        count = experiment.interpolate or len(batch) or 1
+        like = _like(experiment, (count, *shape, 3))
+        size = sum(leaf.dtype.itemsize * leaf.size for leaf in jax.tree.leaves(like))
         payload = file.read(size + 1)
     if len(payload) != size:
         raise DamagedError("its length is not that of the run's state")
-    if _digest(header, payload) != digest:
+    if _digest(header["raw"], payload) != header["sha256"]:
         raise DamagedError("its checksum is wrong")
     state = _filled(like, payload)
-    return Found(Progress(step, state.average, {}, scale=number, state=state), seconds, lost)
+    progress = Progress(header["step"], state.average, {}, scale=header["scale"], state=state)
+    return Found(progress, header["seconds"], header["lost"])
 
 
-def batch(workdir: Path) -> list[str]:
-    """Names of the cells of which a folder has checkpoints, each once, as the newest has them."""
-    for path in _newest_first(workdir):
+def _header(path: Path, line: bytes, scales: int) -> dict[str, Any]:
+    """The first line of a checkpoint, checked; "raw" is the line's object without its checksum."""
+    no_header = DamagedError("its first line is not a checkpoint's")
+    try:
+        raw = json.loads(line)
+        digest = raw.pop("sha256")
+        header = {
+            "raw": raw,
+            "sha256": digest,
+            "format": str(raw["format"]),
+            "step": int(raw["step"]),
+            "scale": int(raw["scale"]),
+            "seconds": float(raw["seconds"]),
+            "batch": raw.get("batch"),
+            "lost": {int(place): int(step) for place, step in raw.get("lost", ())},
+        }
+    except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError):
+        raise no_header from None
+    if not re.fullmatch(r"nst_jax checkpoint \d+", header["format"]):
+        raise no_header
+    if header["format"] != FORMAT:
+        raise VersionError(
+            f"{path} is a {header['format']!r}, but this version reads {FORMAT!r}; finish the run "
+            "with the version that began it, or name another folder with --workdir"
+        )
+    if not 0 <= header["scale"] < scales:
+        raise no_header
+    return header
+
+
+def batch(folder: Path) -> list[str]:
+    """Names of the cells that the newest checkpoint of a folder is of, each once."""
+    for path in _newest_first(folder):
         try:
             with path.open("rb") as file:
-                names = json.loads(file.readline(LONGEST_HEADER))["batch"]
+                names = json.loads(file.readline(MAX_HEADER_BYTES))["batch"]
             return [*dict.fromkeys(map(str, names))]
         except (OSError, ValueError, LookupError, TypeError, RecursionError):
             continue
     return []
 
 
-def discard(workdir: Path):
+def discard(folder: Path):
     """Removes the checkpoints of a work directory."""
-    shutil.rmtree(workdir / FOLDER, ignore_errors=True)
+    shutil.rmtree(folder / FOLDER, ignore_errors=True)
 
 
-def _newest_first(workdir: Path) -> list[Path]:
+def _newest_first(folder: Path) -> list[Path]:
     """The checkpoints of a work directory."""
-    return sorted((workdir / FOLDER).glob("[0-9]*.state"), reverse=True)
+    return sorted((folder / FOLDER).glob("[0-9]*.state"), reverse=True)
 
 
 def _digest(header: dict[str, Any], payload: bytes) -> str:
     return hashlib.sha256(json.dumps(header).encode() + b"\n" + payload).hexdigest()
 
 
-def _leaves(state: Any) -> list[Any]:
-    return jax.tree.leaves(state)
-
-
-def _like(c: config.Config, shape: tuple[int, ...]) -> State:
-    """The shapes and types of a state whose image has a shape."""
-    image = jax.ShapeDtypeStruct(shape, np.float32)
-    return jax.eval_shape(lambda x: initial_state(transfer.settings_of(c), x), image)
+def _like(experiment: Experiment, shape: tuple[int, ...]) -> State:
+    """The shapes and types of a state whose images have a shape."""
+    images = jax.ShapeDtypeStruct(shape, np.float32)
+    return jax.eval_shape(lambda x: initial_state(experiment.optimizer.static, x), images)
 
 
 def _filled(like: State, payload: bytes) -> State:
     """The state whose arrays are these bytes."""
     leaves, place = [], 0
-    for leaf in _leaves(like):
+    for leaf in jax.tree.leaves(like):
         flat = np.frombuffer(payload, leaf.dtype, leaf.size, place)
         leaves.append(flat.reshape(leaf.shape))
         place += flat.nbytes

@@ -1,173 +1,186 @@
-"""A batch of a sweep's cells, painted at once, each into a folder of its own."""
+"""The driver: paints the members of a batch, each into its folder, and keeps what was painted.
 
-import contextlib
-import sys
+The same loop serves a run, which has one member, and a sweep: it records, writes checkpoints, and
+obeys signals once there is something to resume from.
+"""
+
+import dataclasses
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from tqdm import tqdm
 
-from nst_jax import cli as commands
-from nst_jax.runs import checkpoints, record as outputs, plan as programs
-from nst_jax.transfer import prepare as inputs, metrics, paint as transfer
-from nst_jax.config.axes import Cell
 from nst_jax.optimize.loop import NonFiniteLossError, Progress
+from nst_jax.network.state import NetworkState
+from nst_jax.runs import checkpoints, record
+from nst_jax.runs.checkpoints import Found
+from nst_jax.runs.interrupts import Interrupts
+from nst_jax.runs.record import Entry
+from nst_jax.transfer import estimate, metrics
+from nst_jax.transfer.cache import Cache
+from nst_jax.transfer.paint import Job, paint
+from nst_jax.transfer.prepare import final_colours
+from nst_jax.transfer.problem import own_terms
 
 
-def begun(folder: Path, cells: Sequence[Cell]) -> list[list[Cell]]:
-    """The batches that were under way when a sweep was stopped, by their checkpoints.
+class Member(NamedTuple):
+    """An experiment and the folder that it is written to.
 
-    Args:
-      folder: of all cells' folders.
-      cells: those to look among; checkpoints of a batch that is finished are removed.
+    Attributes:
+      name: of the config, or of a sweep's cell.
+      job: the experiment as it was asked for, and its pictures.
+      folder: the work directory.
     """
-    known, batches = {cell.name: cell for cell in cells}, []
-    for cell in cells:
-        names = checkpoints.batch(folder / cell.name)
-        if names[:1] != [cell.name] or not known.keys() >= {*names}:
-            continue  # none, or of processes that shared the cells in another way
-        batch = [known[name] for name in names]
-        if all(outputs.finished(folder / one.name, one.config) for one in batch):
-            checkpoints.discard(folder / cell.name)
-        else:
-            batches.append(batch)
-    return batches
+
+    name: str
+    job: Job
+    folder: Path
 
 
-def paint(
-    folder: Path, cells: Sequence[Cell], interrupts: commands.Interruptible, bar: tqdm
-) -> dict[str, str]:
-    """Paints cells of one structure, from where they were stopped; returns why which failed.
+@dataclasses.dataclass
+class Standing:
+    """Where the members of a batch stand; `drive` updates it as it goes.
 
-    The folder of the first has the checkpoints of all, until they are done.
+    Attributes:
+      last: member -> its last entry with a good picture.
+      lost: place in the batch -> step at which the picture was lost.
+      seconds: since the first progress, with those before a resumption.
+      checkpoint: step of the last checkpoint; None if there is none after the last entry.
+      painting: path of the first member's painting.
+    """
+
+    last: dict[int, Entry] = dataclasses.field(default_factory=dict)
+    lost: dict[int, int] = dataclasses.field(default_factory=dict)
+    seconds: float = 0.0
+    checkpoint: int | None = None
+    painting: Path | None = None
+
+
+def drive(
+    members: Sequence[Member],
+    jobs: Sequence[Sequence[Job]],
+    network: NetworkState,
+    interrupts: Interrupts,
+    standing: Standing,
+    *,
+    found: Found | None = None,
+    batch: Sequence[str] = (),
+    mesh: jax.sharding.Mesh | None = None,
+    on_progress: Callable[[Progress], None] = lambda progress: None,
+):
+    """Paints until all steps are taken or every member is lost.
 
     Args:
-      folder: of all cells' folders.
-      cells: what `programs.plan` put into one program.
-      interrupts: obeyed once there is a checkpoint.
-      bar: of the whole sweep.
+      members: one, or the cells of a batch. The first one's folder has the checkpoints of all.
+      jobs: the paintings of each member, aligned; after those of the last member there may be
+        fillers, which belong to nobody.
+      network: of all of them.
+      interrupts: signals.
+      standing: where the members stand; updated.
+      found: a checkpoint to resume from.
+      batch: names for the checkpoints, see `checkpoints.write`.
+      mesh: devices to spread the batch over.
+      on_progress: called after every progress was recorded.
 
     Raises:
-      UserError: something of one of them does not serve, or the folder cannot be written.
-      RuntimeError: of XLA; the device has too little memory, for one.
+      UserError: a folder cannot be written, a region is too small for a layer.
       KeyboardInterrupt: by a signal.
+      RuntimeError, ValueError: by the device.
     """
-    configs = programs.widened([cell.config for cell in cells])
-    pictures = [inputs.read(cell.config) for cell in cells]
-    loaded = transfer.load_weights(configs[0])
-    mesh = mesh_of(jax.local_devices()[: len(cells)])
-    filler = [len(cells) - 1] * (-len(cells) % (mesh.size if mesh else 1))
-    members = [*range(len(cells)), *filler]  # every device has equally many
-    folders = [folder / cell.name for cell in cells]
-    names = [cells[k].name for k in members]
-    found, _ = checkpoints.newest(folders[0], configs[0], pictures[0], names)
-    if found and not all((own / "config.json").is_file() for own in folders):
-        found = None
-    if not found:  # of a batch whose checkpoint does not serve some may be finished
-        missing = [c for c in cells if not outputs.finished(folder / c.name, c.config)]
-        if len(missing) < len(cells):
-            return paint(folder, missing, interrupts, bar) if missing else {}
-    lost = {k: at for k, at in found.lost.items() if k < len(cells)} if found else {}
-    for k, cell in enumerate(cells):
-        if not found:
-            outputs.restart(folders[k], cell.config, loaded)
-        elif k not in lost:
-            outputs.rewind(folders[k], found.progress.step)
-    last = {k: row for k, own in enumerate(folders) if (row := outputs.recorded(own))}
-    clock = checkpoints.Clock(configs[0].checkpoint_every)
+    output = members[0].job.experiment.output
+    does_checkpoint = output.checkpoint_seconds > 0
+    clock, started = checkpoints.Clock(output.checkpoint_seconds), None
+    ends = set(np.cumsum([scale.steps for scale in members[0].job.experiment.scales]).tolist())
+    places = _places(jobs[: len(members)])
+    flat = [job for own in jobs for job in own]
 
-    def keep(at_end: bool) -> bool:
-        return configs[0].checkpoint_every > 0 and bool(at_end or clock.due() or interrupts.seen)
+    def snapshot(is_last: bool) -> bool:
+        return does_checkpoint and bool(is_last or clock.due() or interrupts.seen)
 
-    started, seconds, step = None, 0.0, 0
-    steps = transfer.paint_together(
-        [configs[k] for k in members],
-        [pictures[k] for k in members],
-        loaded,
-        mesh,
-        found and found.progress,
-        keep,
+    steps = paint(
+        flat,
+        network,
+        together=_together(members[0].job),
+        mesh=mesh,
+        resume=found.progress if found else None,
+        snapshot=snapshot,
     )
     try:
-        for progress in interrupts.patiently(steps, configs[0].checkpoint_every > 0):
+        for progress in interrupts.patiently(steps, does_checkpoint):
             started = started or time.monotonic() - (found.seconds if found else 0)
-            seconds = time.monotonic() - started
-            now = enumerate(progress.lost[: len(cells)])
-            lost |= {k: int(at) for k, at in now if at >= 0 and k not in lost}
-            for k in range(len(cells) if progress.terms else 0):
-                if k not in lost:
-                    last[k] = record(folders[k], cells[k], pictures[k], progress, k, seconds)
-            if progress.state:
+            standing.seconds = time.monotonic() - started
+            _note_lost(standing, progress.lost, places)
+            for k, member in enumerate(members):
+                due = progress.step in ends or member.job.experiment.output.is_shown(progress.step)
+                if progress.terms and due and not _is_lost(standing, places[k]):
+                    _record(standing, k, member, progress, places[k])
+            if progress.state is not None:
                 with clock.writing():
-                    checkpoints.write(folders[0], progress, seconds, names, lost)
+                    checkpoints.write(
+                        members[0].folder, progress, standing.seconds, batch, standing.lost
+                    )
+                standing.checkpoint = progress.step
+            on_progress(progress)
+            if progress.state is not None:
                 interrupts.check()
-            bar.update((progress.step - step) * len(cells))
-            step = progress.step
+            if all(_is_lost(standing, own) for own in places):
+                return
     except NonFiniteLossError as error:
-        lost = {k: int(error.lost.reshape(-1)[k]) for k in range(len(cells))} | lost
+        _note_lost(standing, error.lost, places)
     finally:
-        interrupts.patient = False
-    failed = finish(folder, cells, pictures, last, lost, seconds, bar)
-    checkpoints.discard(folders[0])
-    return failed
+        interrupts.is_patient = False
 
 
-def finish(
-    folder: Path,
-    cells: Sequence[Cell],
-    pictures: Sequence[inputs.Pictures],
-    last: dict[int, Progress],
-    lost: dict[int, int],
-    seconds: float,
-    bar: tqdm,
-) -> dict[str, str]:
-    """Writes how each cell of a batch ended; returns why which failed.
-
-    Args:
-      folder, cells, pictures, bar: of the batch.
-      last: of each, by its place, the last with a good picture, if there was one.
-      lost: at which step those were lost that were.
-      seconds: that all have taken.
-    """
-    failed = {}
-    for k in (*range(1, len(cells)), 0):  # the first has the checkpoints until the end
-        cell, message, measured = cells[k], "", {}
-        if k in lost:
-            failed[cell.name] = message = str(NonFiniteLossError(lost[k]))
-        elif cell.config.metrics:
-            painting = inputs.finished(cell.config, last[k].image, pictures[k])
-            measured = metrics.measure(cell.config, painting, pictures[k])
-        if k in last:
-            result = outputs.result(last[k], seconds / len(cells), measured, message)
-            result |= {"batch": len(cells)}
-            outputs.finish(folder / cell.name, cell.config, result)
-        else:
-            outputs.fail(folder / cell.name, cell.config, message)
-        with contextlib.suppress(OSError):  # nobody reads it any more
-            bar.write(f"{cell.name}: {message or 'done'}, {seconds:.1f} s", file=sys.stderr)
-    return failed
+def _places(jobs: Sequence[Sequence[Job]]) -> list[range]:
+    """The places of every member's paintings in the batch."""
+    stops = np.cumsum([len(own) for own in jobs]).tolist()
+    return [range(stop - len(own), stop) for stop, own in zip(stops, jobs, strict=True)]
 
 
-def record(
-    workdir: Path,
-    cell: Cell,
-    pictures: inputs.Pictures,
-    progress: Progress,
-    place: int,
-    seconds: float,
-) -> Progress:
-    """Writes where one cell of a batch stands; returns its own share of the progress."""
-    named = programs.terms_of(cell.config, progress.terms)
-    terms = {name: float(progress.terms[name][place]) for name in named}
-    own = progress._replace(image=progress.image[place], terms=terms, state=None)
-    outputs.record(workdir, cell.config, pictures, own, seconds)
-    return own
+def _together(job: Job) -> int:
+    """How many paintings of `interpolate` are computed at once; a sweep's batch is small enough."""
+    if not job.experiment.interpolate:
+        return 0
+    return estimate.batch_size(estimate.work(job.experiment, job.pictures.shape))
 
 
-def mesh_of(devices: Sequence[Any]) -> jax.sharding.Mesh | None:
-    """The devices in a row along which cells are spread; None of a single one."""
-    return jax.sharding.Mesh(np.array(devices), ("cells",)) if len(devices) > 1 else None
+def _note_lost(standing: Standing, lost: Any, places: Sequence[range]):
+    """Adds the pictures that are lost by now; fillers do not count."""
+    for place in (place for own in places for place in own):
+        step = int(np.reshape(lost, -1)[place])
+        if step >= 0:
+            standing.lost.setdefault(place, step)
+
+
+def _is_lost(standing: Standing, places: range) -> bool:
+    return any(place in standing.lost for place in places)
+
+
+def lost_at(standing: Standing, places: range) -> int | None:
+    """The first step at which one of a member's pictures was lost; None if all are good."""
+    steps = [standing.lost[place] for place in places if place in standing.lost]
+    return min(steps, default=None)
+
+
+def _record(standing: Standing, k: int, member: Member, progress: Progress, places: range):
+    """Writes one member's share of a progress."""
+    own = slice(places.start, places.stop)
+    names = own_terms(member.job.experiment.objective, progress.terms)
+    terms = {name: float(progress.terms[name][own].mean()) for name in names}
+    entry = Entry(progress.step, terms, progress.images[own])
+    path = record.record(member.folder, member.job, entry, standing.seconds)
+    standing.last[k] = entry
+    if k == 0:
+        standing.painting, standing.checkpoint = path, None
+
+
+def measured(member: Member, entry: Entry, cache: Cache) -> Mapping[str, float]:
+    """The metrics of a member's last entry, if its config asks for them."""
+    experiment, pictures = member.job
+    if not experiment.output.metrics:
+        return {}
+    painting = final_colours(entry.images, pictures, experiment.inputs.color.space)[0]
+    return metrics.measure(experiment, painting, pictures, cache)

@@ -1,19 +1,19 @@
-"""The work directory: pictures, metrics.jsonl, the config, what it ran on, the loss curve.
+"""What is written to a work directory: pictures, losses, settings, how the run ended.
 
 final.png        the painting (named by config.output)
 frames/          pictures along the way, named by step
-metrics.jsonl    one JSON object a line: step, seconds since the first line (compilation is before
-                 it), and every term of the objective
+metrics.jsonl    one JSON object a line: step, seconds since the first line (after compilation), and
+                 every term of the objective
 losses.png       the same as curves
-final/           numbered paintings, and final.gif, instead of one, with config.interpolate
-config.json      the resolved config
-environment.json versions, device, git commit, weights
-result.json      how it ended, written last: status, time, memory, the last terms, metrics
+final/           numbered paintings, and final.gif, with config.interpolate
+config.json      the config
+environment.json versions, device, git commit, checksums of weights and pictures
+result.json      how the run ended: status, time, memory, the last terms, metrics; written last
 report.html      all of this as one page
-checkpoints/     the state to go on from; a run that needs no --extend_steps can do without it
+checkpoints/     what it takes to resume; may be deleted after a run that is not to be extended
 
-A sweep's folder has sweep.json, its cells as it began, cells/NAME/ with the above for each, and its
-own report.html, contact_sheet.png, results.csv and results.jsonl.
+The folder of a sweep has sweep.json, which says what its cells are, cells/NAME/ with the above for
+every cell, and a report.html, contact_sheet.png, results.csv and results.jsonl of its own.
 """
 
 import importlib.metadata
@@ -21,44 +21,67 @@ import itertools
 import json
 import math
 import platform
-import resource
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
-from nst_jax import config, files
-from nst_jax.network import weights
-from nst_jax.pictures import images
-from nst_jax.runs import workdir as folders
-from nst_jax.transfer import prepare as inputs, pyramid
+from nst_jax import files
+from nst_jax.config.experiment import Experiment, Output
 from nst_jax.errors import UnwritableError
-from nst_jax.optimize.loop import Progress
+from nst_jax.network.weights import Weights
+from nst_jax.pictures import images
+from nst_jax.pictures.images import Picture, Plane
+from nst_jax.runs import workdir
+from nst_jax.transfer.cache import Cache, file_state
+from nst_jax.transfer.paint import Job
+from nst_jax.transfer.prepare import final_colours
+
+try:
+    import resource
+except ImportError:  # Windows
+    resource = None
 
 FRAME_MILLISECONDS = 120
 PACKAGES = ("nst_jax", "jax", "jaxlib", "flax", "optax", "numpy", "pillow", "h5py")
 
 
-def write_settings(workdir: Path, c: config.Config, used: weights.Weights):
-    """Writes environment.json and, by which a run is known to have begun, config.json."""
-    files.write_json(workdir / "environment.json", environment(c, used))
-    files.write_json(workdir / "config.json", c.to_dict())
+class Entry(NamedTuple):
+    """Where one experiment stands: a line of metrics.jsonl, and its pictures.
+
+    Attributes:
+      step: steps taken.
+      terms: of the objective; means over the paintings where there are several.
+      images: [n, h, w, 3], one or with config.interpolate several; None in an entry that was read
+        from metrics.jsonl.
+    """
+
+    step: int
+    terms: dict[str, float]
+    images: Any
 
 
-def environment(c: config.Config, used: weights.Weights) -> dict[str, Any]:
-    """What environment.json says: what an experiment depends on beside its config."""
-    device = jax.devices()[0]
+def write_settings(folder: Path, experiment: Experiment, used: Weights, cache: Cache):
+    """Writes environment.json and config.json; a run has begun where there is a config.json."""
+    files.write_json(folder / "environment.json", environment(experiment, used, cache))
+    files.write_json(folder / "config.json", dict(experiment.raw))
+
+
+def environment(experiment: Experiment, used: Weights, cache: Cache) -> dict[str, Any]:
+    """What environment.json says: what an experiment depends on besides its config.
+
+    Args:
+      experiment: the experiment.
+      used: its weights.
+      cache: keeps what the cells of a sweep have in common.
+    """
     return {
-        "packages": {name: importlib.metadata.version(name) for name in PACKAGES},
-        "python": platform.python_version(),
-        "system": platform.platform(),
-        "device": f"{device.platform}: {device.device_kind}",
-        "git_commit": git_commit(),
+        **cache.get("system", (), system),
         "weights": {
             "arch": used.arch,
             "family": used.family,
@@ -66,7 +89,25 @@ def environment(c: config.Config, used: weights.Weights) -> dict[str, Any]:
             "source_sha256": used.source_sha256,
             "sha256": used.sha256,
         },
-        "pictures": {path: files.digest_or_missing(path) for path in inputs.files_of(c)},
+        "pictures": {path: digest(path, cache) for path in experiment.files},
+    }
+
+
+def digest(path: str, cache: Cache) -> str:
+    """The checksum of a file as a user names it; "missing" if it cannot be read."""
+    state = file_state(path)
+    return cache.get("digest", (path, state), lambda: files.digest_or_missing(path))
+
+
+def system() -> dict[str, Any]:
+    """Versions, device and commit."""
+    device = jax.devices()[0]
+    return {
+        "packages": {name: importlib.metadata.version(name) for name in PACKAGES},
+        "python": platform.python_version(),
+        "system": platform.platform(),
+        "device": f"{device.platform}: {device.device_kind}",
+        "git_commit": git_commit(),
     }
 
 
@@ -84,55 +125,61 @@ def git_commit() -> str:
     return done.stdout.strip()
 
 
-def record(
-    workdir: Path, c: config.Config, pictures: inputs.Pictures, progress: Progress, seconds: float
-) -> Path:
-    """Writes where an experiment stands: a line of metrics, the painting, a frame if it is time.
+def record(folder: Path, job: Job, entry: Entry, seconds: float) -> Path:
+    """Writes where an experiment stands: a line of metrics, the painting, a frame if one is due.
 
     Returns:
       The painting's path.
 
     Raises:
-      UserError: the disk is full or the folder is gone.
+      UnwritableError: the disk is full or the folder is gone.
     """
-    append_metrics(workdir, progress, seconds)
-    image = inputs.finished(c, progress.image, pictures)
-    alpha = images.read_alpha(c.content, image.shape[-3:-1]) if c.keep_alpha else None
-    painting = write_painting(workdir, image, c, alpha)
-    if c.save_every and progress.step % c.save_every == 0 and not c.interpolate:
-        write_frame(workdir, progress.step, image, c)
-    return painting
+    experiment = job.experiment
+    append_metrics(folder, entry, seconds)
+    paintings = final_colours(entry.images, job.pictures, experiment.inputs.color.space)
+    alpha = None
+    if experiment.output.keep_alpha:
+        assert isinstance(experiment.inputs.content, str), "config.parse asks for a file"
+        alpha = images.read_alpha(experiment.inputs.content, paintings.shape[1:3])
+    path = write_paintings(folder, paintings, experiment, alpha)
+    if experiment.output.is_frame(entry.step) and not experiment.interpolate:
+        write_frame(folder, entry.step, paintings[0], experiment)
+    return path
 
 
-def finish(workdir: Path, c: config.Config, result: dict[str, Any]):
-    """Writes what an ended experiment has besides: the film, the curves and, last, result.json."""
-    if not (workdir / "metrics.jsonl").is_file():
-        raise UnwritableError(f"cannot read --workdir {workdir}: its metrics.jsonl is gone")
-    if c.animation and result["status"] == "done":
-        animate(workdir, c)
-    if c.tensorboard:
-        write_events(workdir, c)
-    plot_losses(workdir)
-    whole = [painting_path(workdir, c), workdir / "metrics.jsonl", workdir / "config.json"]
+def finish(folder: Path, experiment: Experiment, result: Mapping[str, Any]):
+    """Writes what an ended run has besides: the film, the curves and, last, result.json.
+
+    Raises:
+      UnwritableError: the folder is gone or cannot be written.
+    """
+    if not (folder / "metrics.jsonl").is_file():
+        raise UnwritableError(f"cannot read --workdir {folder}: its metrics.jsonl is gone")
+    if experiment.output.animation and result["status"] == "done":
+        animate(folder, experiment)
+    if experiment.output.tensorboard:
+        write_events(folder, experiment)
+    plot_losses(folder)
+    whole = [painting_path(folder, experiment), folder / "metrics.jsonl", folder / "config.json"]
     checked = {path.name: files.digest(path) for path in whole if path.is_file()}
-    files.write_json(workdir / "result.json", result | {"sha256": checked})
+    files.write_json(folder / "result.json", {**result, "sha256": checked})
 
 
 def result(
-    progress: Progress | None,
+    entry: Entry | None,
     seconds: float,
-    measured: dict[str, float] | None = None,
+    measured: Mapping[str, float] | None = None,
     message: str = "",
 ) -> dict[str, Any]:
-    """What result.json says of an experiment that ended after `progress`.
+    """What result.json says of a run that ended after `entry`.
 
     Args:
-      progress: the last one with a good picture, if there was any.
-      seconds: from the first line of metrics.jsonl to the last; of a batch each member's share.
+      entry: the last one with a good picture, if there was any.
+      seconds: from the first line of metrics.jsonl to the last; in a batch each member's share.
       measured: its metrics.
-      message: why it failed; empty: it did not.
+      message: why it failed; "" if it did not.
     """
-    steps = progress.step if progress else 0
+    steps = entry.step if entry else 0
     return {
         "status": "failed" if message else "done",
         "message": message,
@@ -140,36 +187,36 @@ def result(
         "seconds": round(seconds, 3),
         "steps_per_second": round(steps / seconds, 3) if seconds else None,
         "peak_memory_bytes": peak_memory(),
-        "terms": progress.terms if progress else {},
-        "metrics": measured or {},
+        "terms": entry.terms if entry else {},
+        "metrics": dict(measured or {}),
     }
 
 
-def rewind(workdir: Path, step: int):
-    """Takes back what metrics.jsonl says of a step and those after it, and how the run ended.
+def rewind(folder: Path, step: int):
+    """Removes the lines of metrics.jsonl from a step on, and how the run ended.
 
     Raises:
-      UserError: the folder is gone or cannot be written.
+      UnwritableError: the folder is gone or cannot be written.
     """
-    files.clear(workdir)
-    rows = itertools.takewhile(lambda row: row["step"] < step, _rows(workdir))
-    with files.replacing(workdir / "metrics.jsonl") as temporary:
+    files.clear(folder)
+    rows = itertools.takewhile(lambda row: row["step"] < step, read_rows(folder))
+    with files.replacing(folder / "metrics.jsonl") as temporary:
         temporary.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
-    (workdir / "result.json").unlink(missing_ok=True)
+    (folder / "result.json").unlink(missing_ok=True)
 
 
-def recorded(workdir: Path) -> Progress | None:
-    """Where an experiment stood when metrics.jsonl was last written to; without its picture."""
-    rows = [*_rows(workdir)]
+def last_entry(folder: Path) -> Entry | None:
+    """The last line of metrics.jsonl, without pictures."""
+    rows = [*read_rows(folder)]
     if not rows:
         return None
     terms = {name: value for name, value in rows[-1].items() if name not in ("step", "seconds")}
-    return Progress(rows[-1]["step"], jax.numpy.zeros((0, 0, 3)), terms)
+    return Entry(rows[-1]["step"], terms, None)
 
 
-def _rows(workdir: Path) -> Iterator[dict[str, Any]]:
+def read_rows(folder: Path) -> Iterator[dict[str, Any]]:
     """The lines of metrics.jsonl up to the first that is not whole."""
-    path = workdir / "metrics.jsonl"
+    path = folder / "metrics.jsonl"
     for line in path.read_text(errors="replace").splitlines() if path.exists() else []:
         try:
             row = json.loads(line)
@@ -181,119 +228,136 @@ def _rows(workdir: Path) -> Iterator[dict[str, Any]]:
         yield row
 
 
-def restart(workdir: Path, c: config.Config, used: weights.Weights):
+def restart(folder: Path, experiment: Experiment, used: Weights, cache: Cache):
     """Makes the folder of a sweep's cell anew, without what an earlier attempt left."""
-    folders.discard(workdir)
-    write_settings(workdir, c, used)
+    workdir.discard(folder)
+    write_settings(folder, experiment, used, cache)
 
 
-def fail(workdir: Path, c: config.Config, message: str):
-    """Writes the folder of a cell that came to no picture at all."""
-    folders.discard(workdir)
-    files.write_json(workdir / "config.json", c.to_dict())
-    files.write_json(workdir / "result.json", result(None, 0.0, message=message))
+def fail(folder: Path, experiment: Experiment, message: str):
+    """Writes the folder of a cell that has no picture at all."""
+    workdir.discard(folder)
+    files.write_json(folder / "config.json", dict(experiment.raw))
+    files.write_json(folder / "result.json", result(None, 0.0, message=message))
 
 
-def finished(workdir: Path, c: config.Config) -> bool:
-    """Whether a folder holds a whole experiment that did not fail, its files as written."""
-    steps = sum(scale.steps for scale in pyramid.scales(c))
+def is_finished(folder: Path, experiment: Experiment) -> bool:
+    """Whether a folder holds a whole run that did not fail, its files as they were written."""
     try:
-        result = json.loads((workdir / "result.json").read_text())
-        names = painting_path(workdir, c).name, "metrics.jsonl", "config.json"
-        now = {name: files.digest(workdir / name) for name in names}
+        result = json.loads((folder / "result.json").read_text())
+        names = painting_path(folder, experiment).name, "metrics.jsonl", "config.json"
+        now = {name: files.digest(folder / name) for name in names}
         whole = result["sha256"] == now
-        return whole and (result["status"], result["steps"]) == ("done", steps)
+        return whole and (result["status"], result["steps"]) == ("done", experiment.steps)
     except (OSError, ValueError, LookupError, TypeError, RecursionError):
         return False
 
 
 def peak_memory() -> int | None:
-    """Most bytes that this process had in use: on the device, or in all where that is a CPU."""
+    """The most bytes that this process had in use: on the device, or on a CPU in all."""
     stats = jax.local_devices()[0].memory_stats()
     if stats:
         return stats.get("peak_bytes_in_use")
+    if resource is None:
+        return None
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
-def painting_path(workdir: Path, c: config.Config) -> Path:
-    """The painting's path, or that of the film of several, as `interpolate` makes them."""
-    path = workdir / c.output
-    return path.with_suffix(".gif") if c.interpolate else path
+def painting_path(folder: Path, experiment: Experiment) -> Path:
+    """The painting's path; with config.interpolate that of the film of all paintings."""
+    path = folder / experiment.output.painting
+    return path.with_suffix(".gif") if experiment.interpolate else path
 
 
-def write_painting(workdir: Path, image: Any, c: config.Config, alpha: images.Plane | None) -> Path:
-    """Writes the painting, with the config in its metadata; returns its path.
+def write_paintings(
+    folder: Path, paintings: np.ndarray, experiment: Experiment, alpha: Plane | None
+) -> Path:
+    """Writes the painting, with the config in its metadata.
 
-    Of several [n, h, w, 3] each one in a folder, final/0001.png, and a film of them, final.gif.
+    With config.interpolate every painting goes into a folder, final/0001.png, and all of them into
+    a film, final.gif.
+
+    Args:
+      folder: the work directory.
+      paintings: [n, h, w, 3].
+      experiment: names the file, and its bits.
+      alpha: [h, w], or None.
+
+    Returns:
+      Path of the painting or of the film.
     """
-    path, image, note = workdir / c.output, np.asarray(image), _note(c)
-    if image.ndim == 3:
-        images.write(path, image, note, c.bits, alpha)
+    output, note = experiment.output, _note(experiment)
+    path = folder / output.painting
+    if not experiment.interpolate:
+        images.write(path, paintings[0], note, output.bits, alpha)
         return path
-    for number, one in enumerate(image, start=1):
-        images.write(path.with_suffix("") / f"{number:04d}{path.suffix}", one, note, c.bits, alpha)
-    film = painting_path(workdir, c)
-    images.write_animation(film, list(image), FRAME_MILLISECONDS, note)
+    for number, one in enumerate(paintings, start=1):
+        numbered = path.with_suffix("") / f"{number:04d}{path.suffix}"
+        images.write(numbered, one, note, output.bits, alpha)
+    film = painting_path(folder, experiment)
+    images.write_animation(film, paintings, FRAME_MILLISECONDS, note)
     return film
 
 
-def write_frame(workdir: Path, step: int, image: images.Picture, c: config.Config):
+def write_frame(folder: Path, step: int, image: Picture, experiment: Experiment):
     """Writes a picture along the way: frames/000040.png."""
-    images.write(workdir / "frames" / f"{step:06d}.png", image, _note(c))
+    images.write(folder / "frames" / f"{step:06d}.png", image, _note(experiment))
 
 
-def animate(workdir: Path, c: config.Config):
-    """Writes the film of all frames that `animation` names."""
-    frames = [images.read(path) for path in sorted((workdir / "frames").glob("[0-9]*.png"))]
-    images.write_animation(workdir / c.animation, frames, FRAME_MILLISECONDS, _note(c))
+def animate(folder: Path, experiment: Experiment):
+    """Writes the film of all frames that config.animation names."""
+    paths = sorted((folder / "frames").glob("[0-9]*.png"))
+    frames = [images.quantized(images.read(path), 8) for path in paths]
+    path = folder / experiment.output.animation
+    images.write_animation(path, frames, FRAME_MILLISECONDS, _note(experiment))
 
 
-def _note(c: config.Config) -> str:
-    return json.dumps(c.to_dict(), sort_keys=True)
+def _note(experiment: Experiment) -> str:
+    return json.dumps(dict(experiment.raw), sort_keys=True)
 
 
-def append_metrics(workdir: Path, progress: Progress, seconds: float):
+def append_metrics(folder: Path, entry: Entry, seconds: float):
     """Adds a line to metrics.jsonl.
 
     Raises:
-      UserError: the disk is full or the folder is gone.
+      UnwritableError: the disk is full or the folder is gone.
     """
-    row = {"step": progress.step, "seconds": round(seconds, 3)} | progress.terms
+    row = {"step": entry.step, "seconds": round(seconds, 3)} | entry.terms
     try:
-        with (workdir / "metrics.jsonl").open("a") as file:
+        with (folder / "metrics.jsonl").open("a") as file:
             file.write(json.dumps(row) + "\n")
     except OSError as error:
-        raise UnwritableError(f"cannot write to --workdir {workdir}: {error.strerror}") from error
+        raise UnwritableError(f"cannot write to --workdir {folder}: {error.strerror}") from error
 
 
-def write_events(workdir: Path, c: config.Config):
-    """Writes metrics.jsonl and the painting as TensorBoard events, at the times they stand for."""
+def write_events(folder: Path, experiment: Experiment):
+    """Writes metrics.jsonl and the painting as TensorBoard events, with the times they stand for."""
     from tensorboardX import SummaryWriter  # an extra
 
-    rows = [row for row in _rows(workdir) if "seconds" in row]
+    rows = [row for row in read_rows(folder) if "seconds" in row]
     if not rows:
         return
     start = time.time() - rows[-1]["seconds"]
-    with SummaryWriter(str(workdir)) as writer:
+    with SummaryWriter(str(folder)) as writer:
         for row in rows:
             for name in row.keys() - {"step", "seconds"}:
                 writer.add_scalar(name, row[name], row["step"], start + row["seconds"])
-        painting = images.read(workdir / c.output)
+        painting = images.read(folder / experiment.output.painting)
         writer.add_image("painting", painting, rows[-1]["step"], dataformats="HWC")
 
 
-def plot_losses(workdir: Path):
+def plot_losses(folder: Path):
     """Draws metrics.jsonl as losses.png, on logarithmic axes, which leave out zeros.
 
-    What is no number, or not in every line, is left out as well: the file may be damaged.
+    What is not a number, or not in every line, is left out as well: the file may be damaged.
 
     Raises:
-      UserError: the folder is gone or cannot be written.
+      UnwritableError: the folder is gone or cannot be written.
     """
-    from matplotlib.figure import Figure  # half a second, only needed here
+    from matplotlib.figure import Figure  # takes half a second to import
 
-    rows = [*_rows(workdir)]
+    rows = [*read_rows(folder)]
     terms = [
         name
         for name in (rows[0] if rows else ())
@@ -313,5 +377,5 @@ def plot_losses(workdir: Path):
                 axes.legend(fontsize="small")
         axes.set(title=title, xlabel="step", yscale="log")
         axes.grid(alpha=0.3)
-    with files.replacing(workdir / "losses.png") as temporary:
+    with files.replacing(folder / "losses.png") as temporary:
         figure.savefig(temporary, dpi=120, metadata={"Software": None})

@@ -1,9 +1,10 @@
-"""Work directories: made anew, or opened to go on with what was begun there; by one command only.
+"""Work directories: made, or opened again to resume; locked, so that one command uses them.
 
-What is in them, see `nst_jax.outputs`.
+`nst_jax.runs.record` says what is in them.
 """
 
 import contextlib
+import itertools
 import json
 import re
 import shutil
@@ -17,15 +18,19 @@ from nst_jax.errors import UserError
 
 try:
     import fcntl
-except ImportError:  # Windows has no such locks; there two commands in one folder go unnoticed
+except ImportError:  # Windows has no such locks: two commands in one folder go unnoticed
     fcntl = None
 
-# What a command may leave that was killed before its run began, and what no user misses.
-REMAINS = re.compile(r"\.lock(-\d+)?|\.[0-9a-f]{16}\.\w+|environment\.json|\.DS_Store")
+# What a command leaves that was killed before its run began, and what no user misses.
+LEFTOVERS = re.compile(r"\.lock(-\d+)?|\.[0-9a-f]{16}\.\w+|environment\.json|\.DS_Store")
 
 
 def open_run(workdir: str, name: str) -> tuple[Path, bool]:
-    """Makes a run's folder, `workdir` or runs/NAME-TIME, or opens one in which a run began.
+    """Makes the folder of a run, or opens one in which a run began.
+
+    Args:
+      workdir: the folder; "" for a new one, runs/NAME-TIME.
+      name: of the config.
 
     Returns:
       The folder, and whether a run began there.
@@ -44,12 +49,12 @@ def open_run(workdir: str, name: str) -> tuple[Path, bool]:
 
 
 def open_sweep(workdir: str, name: str, plan: dict[str, Any]) -> Path:
-    """Makes a sweep's folder, `workdir` or runs/NAME, or opens one in which the same sweep began.
+    """Makes the folder of a sweep, or opens one in which the same sweep began.
 
     Args:
-      workdir: the folder, or "".
+      workdir: the folder; "" for runs/NAME.
       name: of the config.
-      plan: what sweep.json shall say; its "cells" and "inputs" must be those of the folder.
+      plan: for sweep.json; its "cells" and "inputs" must be those of the folder.
 
     Raises:
       UserError: it cannot be made, holds something else, or a sweep with other settings.
@@ -67,32 +72,33 @@ def open_sweep(workdir: str, name: str, plan: dict[str, Any]) -> Path:
 
 @contextlib.contextmanager
 def lock(path: Path, process: int | None = None) -> Iterator[None]:
-    """Holds a folder for this command; the system lets go of it however the command ends.
+    """Locks a folder for this command. The system releases it however the command ends.
 
     Args:
       path: the folder.
-      process: number of this one among those that share a folder; None: it is alone.
+      process: number of this process among those that share the folder; None if it is alone.
 
     Raises:
       UserError: another command holds it.
     """
-    shared = process is not None
-    names = {".lock": shared} | ({f".lock-{process}": False} if shared else {})
+    names = {".lock": process is not None}  # file -> whether several processes may hold it
+    if process is not None:
+        names[f".lock-{process}"] = False
     with _writable(path), contextlib.ExitStack() as stack:
-        for name, several in names.items():
-            _hold(path, stack.enter_context((path / name).open("a")), several)
+        for name, is_shared in names.items():
+            _hold(path, stack.enter_context((path / name).open("a")), is_shared)
         yield
 
 
-def _hold(path: Path, file: IO[str], several: bool):
-    """Locks a file of a folder, until it is closed."""
+def _hold(path: Path, file: IO[str], is_shared: bool):
+    """Locks a file of a folder until it is closed."""
     if not fcntl:
         return
     try:
-        fcntl.flock(file, (fcntl.LOCK_SH if several else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+        fcntl.flock(file, (fcntl.LOCK_SH if is_shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
     except BlockingIOError:
         raise UserError(
-            f"another command is at work in --workdir {path}; wait for its end, or name another "
+            f"another command is at work in --workdir {path}; wait until it ends, or name another "
             "folder"
         ) from None
     except OSError:  # a file system without locks
@@ -100,16 +106,16 @@ def _hold(path: Path, file: IO[str], several: bool):
 
 
 def check_same(path: Path, before: dict[str, Any], now: dict[str, Any]):
-    """Demands that what began in a folder had these settings.
+    """Checks that what began in a folder had these settings.
 
     Args:
       path: the folder.
-      before, now: nested settings of then and now.
+      before, now: nested settings, then and now.
 
     Raises:
-      UserError: they differ; names the first differences.
+      UserError: they differ; names the first three differences.
     """
-    old, new = _flat(before), _flat(json.loads(json.dumps(now)))  # as it was read
+    old, new = _flat(before), _flat(json.loads(json.dumps(now)))  # as read
     changes = [
         f"{key} was {old.get(key, 'absent')!r}, is {new.get(key, 'absent')!r}"
         for key in dict.fromkeys([*old, *new])
@@ -124,10 +130,10 @@ def check_same(path: Path, before: dict[str, Any], now: dict[str, Any]):
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """What a JSON file of a work directory says.
+    """Reads a JSON file of a work directory.
 
     Raises:
-      UserError: it cannot be read, or is no JSON object.
+      UserError: it cannot be read, or is not a JSON object.
     """
     try:
         content = json.loads(path.read_text())
@@ -140,7 +146,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def discard(workdir: Path):
-    """Removes a work directory that no picture came to, or a file in its place."""
+    """Removes a work directory without a picture, or a file in its place."""
     shutil.rmtree(workdir, ignore_errors=True)
     with contextlib.suppress(OSError):
         workdir.unlink()
@@ -161,25 +167,23 @@ def _made(workdir: str | Path) -> Path:
 
 
 def _demand_empty(path: Path):
-    if not all(REMAINS.fullmatch(file.name) for file in path.iterdir()):
+    if not all(LEFTOVERS.fullmatch(file.name) for file in path.iterdir()):
         raise UserError(f"--workdir {path} is not empty; name another folder")
 
 
 def _new_folder(name: str) -> Path:
     """Makes runs/NAME-TIME, or runs/NAME-TIME-2, ...: two runs may start in one second."""
-    stamped = Path("runs") / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"
-    path, number = stamped, 1
-    while True:
-        try:
+    stamped = f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"
+    for number in itertools.count(1):
+        path = Path("runs") / (stamped if number == 1 else f"{stamped}-{number}")
+        with contextlib.suppress(FileExistsError):
             path.mkdir(parents=True)
             return path
-        except FileExistsError:
-            number += 1
-            path = stamped.with_name(f"{stamped.name}-{number}")
+    raise AssertionError("unreachable")
 
 
 def _identity(plan: dict[str, Any]) -> dict[str, Any]:
-    """What of a sweep may not change: the settings of every cell, the pictures, the weights."""
+    """What may not change of a sweep: the settings of every cell, the pictures, the weights."""
     try:
         cells = {cell["name"]: cell["config"] for cell in plan["cells"]}
         return {"cell": cells, **plan["inputs"]}

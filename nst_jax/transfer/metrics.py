@@ -1,37 +1,36 @@
-"""How good is it: what a painting keeps of its content, and how near it comes to its style.
+"""How good a painting is: what it keeps of its content, how near it comes to its style.
 
-The objective cannot say, for it is what was minimised. The metrics in `CONTENT` compare the
-painting with the photograph, place by place; those in `STYLE` what occurs in it with what occurs in
-the style picture, wherever it does, as seen by the VGG that did not paint.
+The objective cannot say, because it is what was minimised. The metrics in `CONTENT` compare the
+painting with the photograph, place by place. Those in `STYLE` compare what occurs in it with what
+occurs in the style picture, wherever it does, as seen by the VGG that did not paint.
 
-None knows beauty. The photograph itself has perfect content, the style picture perfect style: only
-both together say anything, of paintings of the same pictures and size. And the VGGs are relatives:
-the one held out is a stricter judge, not an impartial one.
+None of them knows beauty. The photograph itself has perfect content and the style picture perfect
+style, so only both together say something, about paintings of the same pictures and size. And the
+two VGGs are relatives: the one held out is a stricter judge, but not an impartial one.
 """
 
 import functools
 import importlib.util
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import nnx
 from jax import Array
 from jax.scipy.signal import convolve2d
 from jaxtyping import Float
 
-from nst_jax import config
-from nst_jax.config import grammar as specs
+from nst_jax.config.experiment import Experiment
 from nst_jax.errors import UserError
 from nst_jax.losses.context import Context
-from nst_jax.losses.objective import ByTap, Image, Network, features
+from nst_jax.losses.objective import ByTap, Image
 from nst_jax.losses.style import Spread, spread
-from nst_jax.network import architecture, weights
+from nst_jax.network import architecture, fetch, weights
+from nst_jax.network.state import NetworkState, features, split
 from nst_jax.network.vgg import VGG
 from nst_jax.pictures.images import Picture
+from nst_jax.transfer.cache import Cache, file_state
 from nst_jax.transfer.prepare import Pictures
 
 Scalar = Float[Array, ""]
@@ -41,7 +40,7 @@ LPIPS_TAPS = ("relu1_2", "relu2_2", "relu3_3", "relu4_3", "relu5_3")
 STYLE_TAPS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
 SIFID_TAP = "relu2_2"
 HELD_OUT = {"vgg19": "vgg16", "vgg16": "vgg19"}  # the network that paints -> the one that judges
-WINDOW = 11  # pixels across SSIM's Gaussian window
+SSIM_WINDOW_PIXELS = 11  # across its Gaussian window
 
 _LUMA = np.array([[0.299], [0.587], [0.114]], np.float32)  # BT.601, as SSIM's authors' rgb2gray
 _SOBEL = np.array([[1, 0, -1], [2, 0, -2], [1, 0, -1]], np.float32) / 4
@@ -100,7 +99,7 @@ def edge_ssim(painting: Image, content: Image) -> Scalar:
 def _similarity(a: Float[Array, "h w 1"], b: Float[Array, "h w 1"]) -> Scalar:
     import dm_pix
 
-    return cast(Array, dm_pix.ssim(a, b, filter_size=WINDOW))
+    return cast(Array, dm_pix.ssim(a, b, filter_size=SSIM_WINDOW_PIXELS))
 
 
 def luminance(image: Image) -> Float[Array, "h w 1"]:
@@ -186,8 +185,8 @@ def frechet(a: Spread, b: Spread) -> float:
 # tap, and the picture itself as "image".
 CONTENT: dict[str, tuple[int, Callable[[ByTap, ByTap, ByTap], Scalar]]] = {
     "lpips": (architecture.smallest_size(LPIPS_TAPS), lpips),
-    "ssim": (WINDOW, lambda a, b, heads: ssim(a["image"], b["image"])),
-    "edge_ssim": (WINDOW, lambda a, b, heads: edge_ssim(a["image"], b["image"])),
+    "ssim": (SSIM_WINDOW_PIXELS, lambda a, b, heads: ssim(a["image"], b["image"])),
+    "edge_ssim": (SSIM_WINDOW_PIXELS, lambda a, b, heads: edge_ssim(a["image"], b["image"])),
 }
 STYLE: dict[str, tuple[int, Callable[[Statistics, Statistics], float]]] = {
     "style_gram": (architecture.smallest_size(STYLE_TAPS), style_gram),
@@ -196,28 +195,35 @@ STYLE: dict[str, tuple[int, Callable[[Statistics, Statistics], float]]] = {
 }
 
 
-def prepare(c: config.Config):
-    """Finds or fetches what `measure` needs, so that a lack is told before hours of painting.
+def prepare(experiment: Experiment, cache: Cache):
+    """Finds or fetches what `measure` needs, so that a lack is reported before hours of painting.
 
     Raises:
       UserError: weights cannot be found, fetched or used.
     """
-    _network(HELD_OUT[c.arch])
-    if c.content:
-        _heads()
+    _judge(HELD_OUT[experiment.network.arch], cache)
+    if experiment.inputs.content is not None:
+        _heads(cache)
 
 
-def measure(c: config.Config, painting: Picture, pictures: Pictures) -> dict[str, float]:
-    """The metrics of a finished picture, by their names in `CONTENT` and `STYLE`.
+def measure(
+    experiment: Experiment, painting: Picture, pictures: Pictures, cache: Cache
+) -> dict[str, float]:
+    """The metrics of a finished painting.
 
-    Of several styles the share-weighted mean. Content is the photograph in its colours, styles are
-    as the run had them (gray with color.mode=luminance); guides are left aside. Missing are metrics
-    of what the run does without, and of too small pictures: below 16 pixels, `WINDOW` for SSIM.
+    With several styles, style metrics are the share-weighted mean. The content is the photograph in
+    its own colours; styles are as they were painted from (gray with color.mode=luminance); guides
+    do not count. Metrics of a picture that the experiment does not have are missing, and so are
+    those of pictures that are too small: below 16 pixels, for SSIM `SSIM_WINDOW_PIXELS`.
 
     Args:
-      c: a validated config, of which it takes the architecture and the styles' shares.
+      experiment: the experiment.
       painting: [h, w, 3] sRGB in [0, 1].
-      pictures: as `inputs.read` gives them, at the painting's size.
+      pictures: the experiment's, at the size of the painting.
+      cache: keeps the judging networks.
+
+    Returns:
+      name in `CONTENT` or `STYLE` -> value.
 
     Raises:
       UserError: dm-pix is not installed, or weights cannot be found, fetched or used.
@@ -232,15 +238,15 @@ def measure(c: config.Config, painting: Picture, pictures: Pictures) -> dict[str
     to_style = applicable(STYLE, pictures.styles)
     if "ssim" in to_content and importlib.util.find_spec("dm_pix") is None:
         raise UserError('SSIM needs dm-pix: pip install -e ".[metrics]"')
-    held_out = HELD_OUT[c.arch]
+    held_out = HELD_OUT[experiment.network.arch]
     needed = {arch for arch, names in ((LPIPS_ARCH, to_content), (held_out, to_style)) if names}
-    networks = {arch: _network(arch)[0] for arch in needed}
-    heads = _heads() if "lpips" in to_content else {}
+    networks = {arch: _judge(arch, cache)[0] for arch in needed}
+    heads = _heads(cache) if "lpips" in to_content else {}
     with jax.default_matmul_precision("highest"):
-        seen = _look(painting, content, pictures.styles, networks, heads, to_content, held_out)
+        seen = _compare(painting, content, pictures.styles, networks, heads, to_content, held_out)
     values = {name: float(seen[0][name]) for name in to_content}
     own, *others = jax.tree.map(lambda x: np.asarray(x, np.float64), seen[1])
-    shares = [*specs.parse_pictures(c.style).values()]
+    shares = [style.share for style in experiment.inputs.styles]
     for name in to_style:
         each = [STYLE[name][1](own, other) for other in others]
         values[name] = float(np.average(each, weights=shares))
@@ -248,11 +254,11 @@ def measure(c: config.Config, painting: Picture, pictures: Pictures) -> dict[str
 
 
 @functools.partial(jax.jit, static_argnames=("to_content", "held_out"))
-def _look(
+def _compare(
     painting: Image,
     content: Image | None,
     styles: tuple[Array, ...],
-    networks: dict[str, Network],
+    networks: dict[str, NetworkState],
     heads: ByTap,
     to_content: tuple[str, ...],
     held_out: str,
@@ -272,23 +278,22 @@ def _look(
     return distances, [{tap: spread(one[tap], Context()) for tap in taps} for one in seen]
 
 
-def _network(arch: str) -> tuple[Network, str]:
-    """The default weights of `arch`, whatever config.weights names, and their family; read once."""
-    path = weights.find("", arch)
-    return _load(path, arch, path.stat().st_mtime_ns)
+def _judge(arch: str, cache: Cache) -> tuple[NetworkState, str]:
+    """The default weights of `arch`, whatever config.weights names, and their training family."""
+    path = fetch.find("", arch)
+
+    def load() -> tuple[NetworkState, str]:
+        loaded = weights.load(path, arch)
+        taps = tuple(dict.fromkeys((*STYLE_TAPS, SIFID_TAP, *LPIPS_TAPS)))
+        return split(VGG(loaded.layers, loaded.mean, loaded.scale, taps)), loaded.family
+
+    return cache.get("judge", (file_state(path), arch), load)
 
 
-@functools.lru_cache(maxsize=2)
-def _load(path: Path, arch: str, _modified: int) -> tuple[Network, str]:
-    loaded = weights.load(path, arch)
-    taps = tuple(dict.fromkeys((*STYLE_TAPS, SIFID_TAP, *LPIPS_TAPS)))
-    return Network(*nnx.split(VGG(loaded.layers, loaded.mean, loaded.scale, taps))), loaded.family
-
-
-def _heads() -> dict[str, np.ndarray]:
+def _heads(cache: Cache) -> dict[str, np.ndarray]:
     """LPIPS's heads by tap, [channels]."""
-    if _network(LPIPS_ARCH)[1] != "torchvision":
-        path = weights.default_path(LPIPS_ARCH)
+    if _judge(LPIPS_ARCH, cache)[1] != "torchvision":
+        path = fetch.default_path(LPIPS_ARCH)
         raise UserError(f"LPIPS needs torchvision's VGG-16: move {path} away to have it fetched")
-    heads = weights.lpips_heads()
+    heads = fetch.lpips_heads()
     return dict(zip(LPIPS_TAPS, np.split(heads, np.cumsum(architecture.WIDTHS)[:-1]), strict=True))

@@ -1,149 +1,146 @@
-"""What a run starts from: the pictures and masks that a config names, sized and coloured for it."""
+"""Experiment -> pictures: read, sized for every scale, recoloured, with masks for their regions."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
+from jaxtyping import Float
 
-from nst_jax import config
-from nst_jax.config import grammar as specs
 from nst_jax.config import rules
+from nst_jax.config.experiment import Color, Experiment, Guide, Pixels, Scale, Source
+from nst_jax.config.grammar import quoted
 from nst_jax.errors import UserError
 from nst_jax.network import architecture
-from nst_jax.pictures import color, images
-from nst_jax.pictures import masks as guides
+from nst_jax.pictures import color, images, masks
 from nst_jax.pictures.images import Picture
-from nst_jax.transfer import pyramid
-
-NAMED_STARTS = ("content", "style", "gray", "mean", "style_statistics")  # others are files
+from nst_jax.pictures.masks import Mask
+from nst_jax.transfer.cache import Cache, file_state
 
 
 class Pictures(NamedTuple):
-    """The pictures of a run at one size; [h, w, 3] each, masks [h, w] in [0, 1].
+    """The pictures of an experiment at one scale, float32 sRGB in [0, 1]; masks in [0, 1].
 
     Attributes:
-      content: None where the config names none; like `chroma` and the masks, of the output's size.
-      styles: one or several, of any sizes; empty where the config names none.
-      start: the file that `init.picture` names, if it names one.
-      chroma: the photograph whose colours the painting gets back, if any.
-      regions: of the output, by name; empty without guides.
-      style_regions: likewise of each style picture.
-      content_weight: how much content counts where, if that differs.
-      size: the output's longer side; 0: the first picture's.
+      shape: (height, width) of the output.
+      content: [h, w, 3], of the output's size; None for texture synthesis.
+      styles: [h, w, 3] each, of any sizes; () for a reconstruction.
+      start: [h, w, 3] the picture that a start of the kind "file" reads; None otherwise.
+      chroma: [h, w, 3] the picture whose chroma the painting gets at the end; None if none.
+      regions: region -> [h, w], of the output; {} without guides.
+      style_regions: the same for every style picture.
+      content_weight: [h, w], how much the content counts where; None for 1 everywhere.
     """
 
+    shape: tuple[int, int]
     content: Picture | None
     styles: tuple[Picture, ...]
-    start: Picture | None
-    chroma: Picture | None
-    regions: dict[str, guides.Mask]
-    style_regions: tuple[dict[str, guides.Mask], ...]
-    content_weight: guides.Mask | None
-    size: int = 0
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """(height, width) of the output, with the content's aspect, or else the first style's."""
-        height, width, _ = (self.styles[0] if self.content is None else self.content).shape
-        return images.fit((height, width), self.size or max(height, width))
+    start: Picture | None = None
+    chroma: Picture | None = None
+    regions: Mapping[str, Mask] = {}
+    style_regions: tuple[Mapping[str, Mask], ...] = ()
+    content_weight: Mask | None = None
 
 
-def taps_of(c: config.Config) -> tuple[str, ...]:
-    """The taps that the objective needs."""
-    parts = [part for part in ("content", "style") if c[part]]
-    lambdas = [lambdas for part in parts for lambdas in config.losses(c, part).values()]
-    return tuple(dict.fromkeys(tap for by_tap in lambdas for tap in by_tap))
-
-
-def files_of(c: config.Config) -> list[str]:
-    """The picture files that a config names: content, styles, start, masks."""
-    named = [c.content, *specs.parse_pictures(c.style), c.guides.content_weight]
-    named += [] if c.init.picture in NAMED_STARTS else [c.init.picture]
-    named += [word for word in specs.words(c.normalize_network) if word not in ("content", "style")]
-    count = max(1, len(specs.parse_pictures(c.style)))
-    for spec in [guides.parse(c.guides.content), *guides.parse_styles(c.guides.style, count)]:
-        named += [spec] if isinstance(spec, str) else spec.values()
-    return [path for path in named if path]
-
-
-def style_side(c: config.Config, size: int) -> int:
-    """Longer side of the style pictures where the output's is `size`, in pixels."""
-    return c.style_size or max(1, round(c.style_scale * size))
-
-
-def read(
-    c: config.Config,
-    content: np.ndarray | None = None,
-    styles: Sequence[np.ndarray | None] | None = None,
-) -> Pictures:
-    """Reads the pictures and masks that a config names, resized and recoloured for it.
+def load(experiment: Experiment, cache: Cache) -> Pictures:
+    """Reads the pictures and masks of an experiment, at the size of its last scale.
 
     Args:
-      c: a validated config.
-      content, styles: arrays that take the place of files.
+      experiment: the experiment.
+      cache: keeps the pictures that were read last.
 
     Raises:
-      UserError: a file that is no picture, a picture too small for the deepest layer, a region
+      UserError: a file that is not a picture, a picture too small for the deepest layer, a region
         without a partner.
     """
-    smallest = architecture.smallest_size(taps_of(c))
-    first = pyramid.scales(c)[0].size
-
-    def picture(path: str, given: np.ndarray | None, size: int, least: int) -> Picture:
-        if given is None:
-            read = images.read(path, size, smallest)
-        else:
-            read = images.prepare(given, size, smallest, path)
-        if min(images.fit(read.shape, least)) < smallest:
-            raise UserError(
-                f"{path}, {least} pixels long at the pyramid's smallest scale, is too small for "
-                f"the deepest layer; choose a larger config.pyramid.min_size"
-            )
-        return read
-
-    photograph = picture(c.content, content, c.image_size, first) if c.content else None
-    paths = list(specs.parse_pictures(c.style))
-    paintings = tuple(
-        picture(path, given, style_side(c, c.image_size), style_side(c, first))
-        for path, given in zip(paths, styles or [None] * len(paths), strict=True)
-    )
+    inputs, last = experiment.inputs, experiment.scales[-1]
+    content = None
+    if inputs.content is not None:
+        content = _read(inputs.content, experiment, "size", cache)
+    styles = tuple(_read(style.picture, experiment, "style_size", cache) for style in inputs.styles)
+    height, width, _ = (styles[0] if content is None else content).shape
+    shape = images.fit((height, width), last.size)
+    start = None
+    if inputs.start.file:
+        start = images.resize(images.read(inputs.start.file), shape)
+    weight = None
+    if inputs.content_weight:
+        weight = masks.read({"content_weight": inputs.content_weight}, shape)["content_weight"]
     pictures = Pictures(
-        photograph, paintings, None, None, {}, ({},) * len(paths), None, c.image_size
+        shape,
+        content,
+        styles,
+        start=start,
+        style_regions=({},) * len(styles),
+        content_weight=weight,
     )
-    shape = pictures.shape
-    start = None if c.init.picture in NAMED_STARTS else images.read(c.init.picture)
-    pictures = pictures._replace(
-        start=None if start is None else images.resize(start, shape),
-        content_weight=_mask(c.guides.content_weight, shape) if c.guides.content_weight else None,
-    )
-    return _recolour(c, _guide(c, pictures))
+    return _recolour(inputs.color, _with_regions(experiment, pictures))
 
 
-def _mask(path: str, shape: tuple[int, int]) -> guides.Mask:
-    """One grayscale mask."""
-    return guides.read({"content_weight": path}, shape)["content_weight"]
+def _read(source: Source, experiment: Experiment, side: str, cache: Cache) -> Picture:
+    """A content or style picture at the size of the last scale, checked for the smallest.
+
+    Args:
+      source: the picture.
+      experiment: the experiment.
+      side: the field of `Scale` that has the picture's longer side.
+      cache: keeps what was read from files.
+    """
+    size, least = getattr(experiment.scales[-1], side), getattr(experiment.scales[0], side)
+    smallest = architecture.smallest_size(experiment.objective.taps)
+    if isinstance(source, Pixels):
+        picture = images.prepare(source.array, size, smallest, source.name)
+    else:
+        picture = _read_file(source, side, experiment, cache)
+    if min(images.fit(picture.shape, least)) < smallest:
+        raise UserError(
+            f"{source}, {least} pixels long at the pyramid's smallest scale, is too small for "
+            "the deepest layer; choose a larger config.pyramid.min_size"
+        )
+    return picture
 
 
-def _guide(c: config.Config, pictures: Pictures) -> Pictures:
-    """The pictures with the masks of their regions."""
-    if not c.guides.content:
+def _read_file(path: str, side: str, experiment: Experiment, cache: Cache) -> Picture:
+    size = getattr(experiment.scales[-1], side)
+    smallest = architecture.smallest_size(experiment.objective.taps)
+
+    def read() -> Picture:
+        picture = images.read(path, size, smallest)
+        picture.setflags(write=False)  # others get the same array
+        return picture
+
+    try:
+        state = file_state(path)
+        return read() if state is None else cache.get("picture", (state, size, smallest), read)
+    except UserError as error:
+        whole = experiment.raw["style"] if side == "style_size" else path
+        if str(error).startswith("no picture") and isinstance(whole, str) and path != whole:
+            raise UserError(
+                f"{error}; a name with commas or colons is quoted: --config.style='{quoted(whole)}'"
+            ) from None
+        raise
+
+
+def _with_regions(experiment: Experiment, pictures: Pictures) -> Pictures:
+    """The pictures with the masks of their regions.
+
+    Raises:
+      UserError: a mask that cannot be read, a region without a partner, or a weight without region.
+    """
+    guides = experiment.inputs.guides
+    if not guides.content:
         return pictures
     part = "content"
     try:
-        regions = guides.read(guides.parse(c.guides.content), pictures.shape)
+        regions = masks.read(_by_region(guides.content), pictures.shape)
         part = "style"
         style_regions = tuple(
-            guides.read(own, style.shape[:2], list(regions))
-            for own, style in zip(
-                guides.parse_styles(c.guides.style, len(pictures.styles)),
-                pictures.styles,
-                strict=True,
-            )
+            masks.read(_by_region(own), style.shape[:2], list(regions))
+            for own, style in zip(guides.styles, pictures.styles, strict=True)
         )
     except UserError as error:
         raise UserError(f"config.guides.{part}: {error}") from None
-    guides.check_partners(regions, style_regions)
-    for name in specs.parse_regions(c.guides.weights):
+    masks.check_partners(regions, style_regions)
+    for name in experiment.objective.region_weights:
         if name not in regions:
             raise UserError(
                 f"config.guides.weights names a region {name!r}; there are {', '.join(regions)}"
@@ -151,71 +148,90 @@ def _guide(c: config.Config, pictures: Pictures) -> Pictures:
     return pictures._replace(regions=regions, style_regions=style_regions)
 
 
-def _recolour(c: config.Config, pictures: Pictures) -> Pictures:
-    """The pictures as `color.mode` wants them before painting."""
-    content, mode = pictures.content, c.color.mode
+def _by_region(guide: Guide) -> dict[str, str] | str:
+    return guide if isinstance(guide, str) else {region.name: region.mask for region in guide}
+
+
+def _recolour(wanted: Color, pictures: Pictures) -> Pictures:
+    """The pictures as the colour mode wants them before painting."""
+    content, mode = pictures.content, wanted.mode
     if mode == "style":
         return pictures
-    assert content is not None, "validate asks for it"
+    assert content is not None, "config.parse asks for it"
     if mode in ("luminance", "recombine"):
         pictures = pictures._replace(chroma=content)
     if mode == "luminance":
-        gray = color.gray(content, c.color.space)
+        gray = color.gray(content, wanted.space)
         styles = tuple(
-            color.match_luminance(color.gray(style, c.color.space), gray)
+            color.match_luminance(color.gray(style, wanted.space), gray)
             for style in pictures.styles
         )
-        start = None if pictures.start is None else color.gray(pictures.start, c.color.space)
+        start = None if pictures.start is None else color.gray(pictures.start, wanted.space)
         pictures = pictures._replace(content=gray, styles=styles, start=start)
     if mode in rules.RECOLOURINGS:
         recoloured = []
         for style, regions in zip(pictures.styles, pictures.style_regions, strict=True):
-            own = [regions[name] for name in regions] if c.color.guided else []
-            wanted = [pictures.regions[name] for name in regions] if c.color.guided else []
-            recoloured.append(color.transfer(style, content, mode, own, wanted))
+            names = regions if wanted.guided else ()
+            own = [regions[name] for name in names]
+            target = [pictures.regions[name] for name in names]
+            recoloured.append(color.transfer(style, content, mode, own, target))
         pictures = pictures._replace(styles=tuple(recoloured))
     return pictures
 
 
-def at(c: config.Config, pictures: Pictures, size: int) -> Pictures:
-    """The pictures at a scale whose longer side is `size` pixels."""
-    if size == c.image_size:
-        return pictures
-    shape = images.fit((*pictures.shape, 3), size)
+def shape_at(pictures: Pictures, scale: Scale) -> tuple[int, int]:
+    """(height, width) of the output at a scale."""
+    return images.fit(pictures.shape, scale.size)
 
-    def sized(picture: Picture | None) -> Picture | None:
+
+def at_scale(pictures: Pictures, scale: Scale) -> Pictures:
+    """The pictures at one scale.
+
+    Args:
+      pictures: at the size of the last scale, from `load`.
+      scale: one of the experiment's.
+    """
+    shape = shape_at(pictures, scale)
+    if shape == pictures.shape:
+        return pictures
+
+    def resized(picture: Picture | None) -> Picture | None:
         return None if picture is None else images.resize(picture, shape)
 
-    def masks(regions: dict[str, guides.Mask], shape: tuple[int, int]) -> dict[str, guides.Mask]:
-        return {name: guides.resize(mask, shape) for name, mask in regions.items()}
+    def resized_masks(regions: Mapping[str, Mask], shape: tuple[int, int]) -> dict[str, Mask]:
+        return {name: masks.resize(mask, shape) for name, mask in regions.items()}
 
     styles = tuple(
-        images.resize(style, images.fit(style.shape, style_side(c, size)))
-        for style in pictures.styles
-    )
-    style_regions = tuple(
-        masks(regions, style.shape[:2])
-        for regions, style in zip(pictures.style_regions, styles, strict=True)
+        images.resize(style, images.fit(style.shape, scale.style_size)) for style in pictures.styles
     )
     weight = pictures.content_weight
     return Pictures(
-        sized(pictures.content),
+        shape,
+        resized(pictures.content),
         styles,
-        sized(pictures.start),
-        sized(pictures.chroma),
-        masks(pictures.regions, shape),
-        style_regions,
-        None if weight is None else guides.resize(weight, shape),
-        size,
+        start=resized(pictures.start),
+        chroma=resized(pictures.chroma),
+        regions=resized_masks(pictures.regions, shape),
+        style_regions=tuple(
+            resized_masks(regions, style.shape[:2])
+            for regions, style in zip(pictures.style_regions, styles, strict=True)
+        ),
+        content_weight=None if weight is None else masks.resize(weight, shape),
     )
 
 
-def finished(c: config.Config, painting: Any, pictures: Pictures) -> np.ndarray:
-    """The painting(s) [..., h, w, 3] as people get them: with the photograph's chroma, or as is."""
-    painting = np.asarray(painting)
+def final_colours(paintings: Any, pictures: Pictures, space: str) -> Float[np.ndarray, "*n h w 3"]:
+    """Paintings as they are shown: with the photograph's chroma where the colour mode asks for it.
+
+    Args:
+      paintings: [..., h, w, 3], on the host or the device, at any scale.
+      pictures: at the size of the last scale.
+      space: `Color.space`.
+    """
+    paintings = np.asarray(paintings)
     if pictures.chroma is None:
-        return painting
-    chroma = images.resize(pictures.chroma, painting.shape[-3:-1])
-    several = painting.reshape(-1, *chroma.shape)
-    recombined = [color.recombine(one, chroma, c.color.space) for one in several]
-    return np.stack(recombined).reshape(painting.shape)
+        return paintings
+    chroma = images.resize(pictures.chroma, paintings.shape[-3:-1])
+    several = paintings.reshape(-1, *chroma.shape)
+    recombined = [color.recombine(one, chroma, space) for one in several]
+    return np.stack(recombined).reshape(paintings.shape)

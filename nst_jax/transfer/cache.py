@@ -1,0 +1,111 @@
+"""What is kept between paintings: weights, networks on the device, pictures, compiled programs.
+
+Commands make a `Cache` of their own. `stylize` uses `SHARED`; `nst_jax.clear_cache()` empties it.
+"""
+
+import gc
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+from pathlib import Path
+from typing import Any, TypeVar
+
+from nst_jax.losses.objective import compute_targets
+from nst_jax.optimize.step import chunk, initial_state
+
+T = TypeVar("T")
+
+# Kind -> how many are kept, the least recently used going first. The cells of a sweep share most of
+# their pictures; a network takes 80 MB.
+CAPACITIES = {
+    "weights": 2,
+    "network": 2,
+    "judge": 2,  # networks that measure paintings
+    "picture": 8,
+    "digest": 1000,  # checksums of files
+    "system": 1,  # versions, device and commit
+}
+
+# Of the memory maps that Linux grants a process, the share above which compiled programs go.
+MAX_MAPS_SHARE = 0.5
+
+
+class Cache:
+    """A bounded store of what is expensive to make again, safe to share between threads."""
+
+    def __init__(self):
+        self._kept: dict[str, OrderedDict[Hashable, Any]] = {
+            kind: OrderedDict() for kind in CAPACITIES
+        }
+        self._lock = threading.Lock()
+
+    def get(self, kind: str, key: Hashable, make: Callable[[], T]) -> T:
+        """What is kept under a key, made if it is not there.
+
+        Args:
+          kind: a key of `CAPACITIES`.
+          key: tells it from others of its kind; of a file, its state as well as its name.
+          make: makes it.
+        """
+        kept = self._kept[kind]
+        with self._lock:
+            if key in kept:
+                kept.move_to_end(key)
+                return kept[key]
+        made = make()
+        with self._lock:
+            kept[key] = made
+            while len(kept) > CAPACITIES[kind]:
+                kept.popitem(last=False)
+        return made
+
+    def clear(self):
+        """Lets go of everything."""
+        with self._lock:
+            for kept in self._kept.values():
+                kept.clear()
+
+
+SHARED = Cache()
+
+
+def file_state(path: str | Path) -> tuple[str, int, int, int] | None:
+    """A key for a file as it is now; None where it cannot be read."""
+    try:
+        named = Path(path).expanduser()
+        state = named.stat()
+    except (OSError, RuntimeError, ValueError):
+        return None
+    return str(named), state.st_ino, state.st_mtime_ns, state.st_size
+
+
+def clear_cache():
+    """Lets go of what `stylize` keeps between calls: weights, networks, pictures, programs."""
+    SHARED.clear()
+    drop_programs()
+
+
+def drop_programs():
+    """Lets go of this project's compiled programs; the caller's own stay."""
+    programs: Any = (chunk, initial_state, compute_targets)
+    for program in programs:
+        program.clear_cache()
+    gc.collect()
+
+
+def drop_programs_if_crowded(max_share: float = MAX_MAPS_SHARE):
+    """Lets go of this project's programs before the process runs out of memory maps.
+
+    XLA:CPU maps every kernel by itself, some 500 maps a program. At the limit of Linux, 65530 maps,
+    the process would crash, after some hundred programs.
+
+    Args:
+      max_share: of the limit, from which on programs go.
+    """
+    try:
+        maps = Path("/proc/self/maps").read_bytes().count(b"\n")
+        limit = int(Path("/proc/sys/vm/max_map_count").read_text())
+    except OSError:  # another system, without such a limit
+        return
+    if maps > max_share * limit:
+        drop_programs()
