@@ -6,35 +6,40 @@ import numpy as np
 import pytest
 from tqdm import tqdm
 
-from nst_jax import cli
 from nst_jax import config
 from nst_jax.config import axes
-from nst_jax.optimize import loop as optimize
+from nst_jax.optimize import loop
 from nst_jax.pictures import images
-from nst_jax.runs import checkpoints
-from nst_jax.runs import driver as batches
-from nst_jax.runs import record
+from nst_jax.runs import batches, checkpoints, record
+from nst_jax.runs.batches import Tools
+from nst_jax.runs.interrupts import Interrupts
 from nst_jax.transfer import prepare
+from nst_jax.transfer.cache import Cache
 
 
-class Stop(cli.Interruptible):
+class Stop(Interrupts):
     """A signal that comes after so many lines of a log; 0: none comes."""
 
     def __init__(self, monkeypatch, lines=0):
-        self.seen, self.patient = 0, False
+        self.seen, self.is_patient = 0, False
 
         def counted(*args):
             nonlocal lines
             lines -= 1
             self.seen += lines == 0
-            return record(*args)
+            return write(*args)
 
-        record = record.record
-        monkeypatch.setattr(outputs, "record", counted)
+        write = record.record
+        monkeypatch.setattr(record, "record", counted)
 
     def check(self):
         if self.seen:
             raise KeyboardInterrupt
+
+
+def paint(folder, cells, interrupts):
+    """Paints a batch; returns which cells failed, and why."""
+    return batches.paint_batch(folder, cells, Tools(interrupts, Cache(), tqdm(disable=True)))
 
 
 @pytest.fixture
@@ -62,7 +67,7 @@ def left(folder, cell):
     if not result["steps"]:
         return result["status"], result["message"], sorted(path.name for path in folder.iterdir())
     rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    pictures = [folder / cell.config.output, *sorted((folder / "frames").iterdir())]
+    pictures = [folder / cell.experiment.output.painting, *sorted((folder / "frames").iterdir())]
     return (
         [row | {"seconds": 0} for row in rows],
         [(path.name, path.read_bytes()) for path in pictures],
@@ -83,17 +88,17 @@ def left(folder, cell):
 def test_a_batch_goes_on_where_it_was_stopped(
     optimizer, betas, lines, cells, vgg19, tmp_path, monkeypatch
 ):
-    several, bar = cells(optimizer, *betas), tqdm(disable=True)
-    failed = batches.paint(tmp_path / "whole", several, Stop(monkeypatch), bar)
+    several = cells(optimizer, *betas)
+    failed = paint(tmp_path / "whole", several, Stop(monkeypatch))
     assert len(failed) == (3e38 in betas)
-    monkeypatch.setattr(optimize, "LONGEST", 0.0)  # a state after every step
+    monkeypatch.setattr(loop, "MAX_DISPATCH_SECONDS", 0.0)  # a state after every step
     with pytest.raises(KeyboardInterrupt):
-        batches.paint(tmp_path / "again", several, Stop(monkeypatch, lines), bar)
+        paint(tmp_path / "again", several, Stop(monkeypatch, lines))
     first = tmp_path / "again" / several[0].name
     before = json.loads((first / "metrics.jsonl").read_text().splitlines()[0])
     assert all(int(state.name[:9]) > 0 for state in (first / "checkpoints").iterdir())
     assert checkpoints.batch(first) == [cell.name for cell in several]
-    assert batches.paint(tmp_path / "again", several, Stop(monkeypatch), bar) == failed
+    assert paint(tmp_path / "again", several, Stop(monkeypatch)) == failed
     assert json.loads((first / "metrics.jsonl").read_text().splitlines()[0]) == before
     for cell in several:
         one, other = (left(tmp_path / name / cell.name, cell) for name in ("whole", "again"))
@@ -102,8 +107,8 @@ def test_a_batch_goes_on_where_it_was_stopped(
 
 def test_a_batch_that_was_being_finished_is_finished(cells, vgg19, tmp_path, monkeypatch):
     """Stopped after the first cell's result: nothing is painted again but what the end needs."""
-    several, bar = cells("adam", 0.01, 0.1), tqdm(disable=True)
-    batches.paint(tmp_path / "whole", several, Stop(monkeypatch), bar)
+    several = cells("adam", 0.01, 0.1)
+    paint(tmp_path / "whole", several, Stop(monkeypatch))
     finish, finished = record.finish, []
 
     def stopping(workdir, *rest):
@@ -112,18 +117,18 @@ def test_a_batch_that_was_being_finished_is_finished(cells, vgg19, tmp_path, mon
         finished.append(workdir)
         finish(workdir, *rest)
 
-    monkeypatch.setattr(outputs, "finish", stopping)
+    monkeypatch.setattr(record, "finish", stopping)
     with pytest.raises(KeyboardInterrupt):
-        batches.paint(tmp_path / "again", several, Stop(monkeypatch), bar)
-    monkeypatch.setattr(outputs, "finish", finish)
-    assert record.finished(finished[0], several[1].config)
+        paint(tmp_path / "again", several, Stop(monkeypatch))
+    monkeypatch.setattr(record, "finish", finish)
+    assert record.is_finished(finished[0], several[1].experiment)
     assert finished[0].name == several[1].name  # the first has the checkpoints
     assert batches.begun(tmp_path / "again", several) == [several]
     assert batches.begun(tmp_path / "again", several[:1]) == []
     lines = []
-    record = record.record
-    monkeypatch.setattr(outputs, "record", lambda *args: (lines.append(1), record(*args))[1])
-    assert batches.paint(tmp_path / "again", several, Stop(monkeypatch), bar) == {}
+    write = record.record
+    monkeypatch.setattr(record, "record", lambda *args: (lines.append(1), write(*args))[1])
+    assert paint(tmp_path / "again", several, Stop(monkeypatch)) == {}
     assert len(lines) == 2  # the last line of each
     assert batches.begun(tmp_path / "again", several) == []
     for cell in several:
@@ -131,38 +136,38 @@ def test_a_batch_that_was_being_finished_is_finished(cells, vgg19, tmp_path, mon
         assert one == other
     before = {path: path.stat().st_mtime_ns for path in finished[0].iterdir()}
     (tmp_path / "again" / several[0].name / "result.json").unlink()
-    assert batches.paint(tmp_path / "again", several, Stop(monkeypatch), bar) == {}
+    assert paint(tmp_path / "again", several, Stop(monkeypatch)) == {}
     assert before == {path: path.stat().st_mtime_ns for path in finished[0].iterdir()}
 
 
 def test_lost_fillers_of_a_batch_are_nobodys(cells, vgg19, tmp_path, monkeypatch):
     """Of three cells on two devices the last is there twice; it is lost, and the batch goes on."""
-    several, bar = cells("adam", 0.01, 0.1, 3e38), tqdm(disable=True)
-    expected = batches.paint(tmp_path / "whole", several, Stop(monkeypatch), bar)
+    several = cells("adam", 0.01, 0.1, 3e38)
+    expected = paint(tmp_path / "whole", several, Stop(monkeypatch))
     write = checkpoints.write
 
     def with_filler(workdir, progress, seconds, batch=(), lost=()):
         write(workdir, progress, seconds, batch, dict(lost) | {3: 1})
 
     monkeypatch.setattr(checkpoints, "write", with_filler)
-    monkeypatch.setattr(optimize, "LONGEST", 0.0)
+    monkeypatch.setattr(loop, "MAX_DISPATCH_SECONDS", 0.0)
     with pytest.raises(KeyboardInterrupt):
-        batches.paint(tmp_path / "again", several, Stop(monkeypatch, 4), bar)
-    assert batches.paint(tmp_path / "again", several, Stop(monkeypatch), bar) == expected
+        paint(tmp_path / "again", several, Stop(monkeypatch, 4))
+    assert paint(tmp_path / "again", several, Stop(monkeypatch)) == expected
 
 
 def test_another_batch_begins_anew(cells, vgg19, tmp_path, monkeypatch):
     """One in which a cell is missing that is finished by now, or whose folder was removed."""
-    several, bar = cells("adam", 0.01, 0.1, 1.0), tqdm(disable=True)
+    several = cells("adam", 0.01, 0.1, 1.0)
     with pytest.raises(KeyboardInterrupt):
-        batches.paint(tmp_path, several, Stop(monkeypatch, 4), bar)
-    c = several[0].config
+        paint(tmp_path, several, Stop(monkeypatch, 4))
+    experiment = several[0].experiment
     home, names = tmp_path / several[0].name, [cell.name for cell in several]
-    pictures = prepare.read(c)
-    assert checkpoints.newest(home, c, pictures, names)[0]
-    found, damaged = checkpoints.newest(home, c, pictures, names[:2])
+    pictures = prepare.load(experiment, Cache())
+    assert checkpoints.newest(home, experiment, pictures, names)[0]
+    found, damaged = checkpoints.newest(home, experiment, pictures, names[:2])
     assert found is None
     assert "another batch" in damaged[0]
-    assert batches.paint(tmp_path, several[:2], Stop(monkeypatch), bar) == {}
+    assert paint(tmp_path, several[:2], Stop(monkeypatch)) == {}
     for cell in several[:2]:
-        assert record.finished(tmp_path / cell.name, cell.config)
+        assert record.is_finished(tmp_path / cell.name, cell.experiment)

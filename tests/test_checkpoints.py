@@ -10,17 +10,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import ROOT
+from conftest import ROOT, painted, prepared
 from PIL import Image
 
 from nst_jax import config, files
 from nst_jax.errors import UserError
-from nst_jax.optimize import loop as optimize
-from nst_jax.runs import checkpoints
-from nst_jax.runs import record
-from nst_jax.runs import workdir
-from nst_jax.transfer import paint as transfer
-from nst_jax.transfer import prepare
+from nst_jax.optimize import loop
+from nst_jax.runs import checkpoints, record, workdir
 
 SHALLOW = {"content_layers": "relu2_1", "style_layers": "relu1_1, relu2_1"}
 COMMAND = [sys.executable, "-m", "nst_jax.run", "--config", f"{ROOT}/configs/starry.py:smoke"]
@@ -40,8 +36,7 @@ def experiment(tmp_path, rng):
         c.convolution, c.image_size, c.steps, c.log_every = "direct", 32, 7, 3
         c.pyramid.min_size, c.pyramid.factor, c.pyramid.first_steps = 24, 1.3, 6
         c.update_from_flattened_dict({"save_every": 0} | SHALLOW | keys)
-        c = config.validate(c)
-        return c, prepare.read(c)
+        return prepared(c)
 
     return make
 
@@ -58,32 +53,32 @@ CASES = {
 @pytest.mark.parametrize("case", CASES)
 def test_a_run_goes_on_to_the_bit(case, experiment, vgg19, tmp_path):
     """From every log line of both scales, through a file: the rest is what it was."""
-    c, pictures = experiment(**CASES[case])
-    whole = list(transfer.paint(c, pictures, vgg19, None, lambda last: True))
+    e, pictures = experiment(**CASES[case])
+    whole = list(painted(e, pictures, vgg19, snapshot=lambda last: True))
     assert [p.step for p in whole] == [0, 3, 6, 9, 12, 13]
     assert [p.scale for p in whole] == [0, 0, 0, 1, 1, 1]
     assert np.abs(np.asarray(whole[-1].image) - np.asarray(whole[-2].image)).max() > 0
     for k, progress in enumerate(whole):
-        checkpoints.write(tmp_path, progress, 1.5)
-        (resume, seconds, lost), damaged = checkpoints.newest(tmp_path, c, pictures)
+        checkpoints.write(tmp_path, progress.progress, 1.5)
+        (resume, seconds, lost), damaged = checkpoints.newest(tmp_path, e, pictures)
         assert (resume.step, resume.scale) == (progress.step, whole[k].scale)
         assert (seconds, lost, damaged) == (1.5, {}, [])
-        alike(transfer.paint(c, pictures, vgg19, resume), whole[k:])
+        alike(painted(e, pictures, vgg19, resume), whole[k:])
 
 
 def test_states_between_two_lines_of_the_log(experiment, vgg19, tmp_path, monkeypatch):
     """Slow steps run in shorter chunks: a state can be had after each, and the log has no more."""
-    c, pictures = experiment()
-    expected = list(transfer.paint(c, pictures, vgg19))
-    monkeypatch.setattr(optimize, "LONGEST", 0.0)
-    alike(transfer.paint(c, pictures, vgg19), expected)
-    whole = list(transfer.paint(c, pictures, vgg19, None, lambda last: True))
+    e, pictures = experiment()
+    expected = list(painted(e, pictures, vgg19))
+    monkeypatch.setattr(loop, "MAX_DISPATCH_SECONDS", 0.0)
+    alike(painted(e, pictures, vgg19), expected)
+    whole = list(painted(e, pictures, vgg19, snapshot=lambda last: True))
     assert [p.step for p in whole] == list(range(14))
     alike((p for p in whole if p.terms), expected)
     for step in (2, 11):
-        checkpoints.write(tmp_path, whole[step], 1.5)
-        found, _ = checkpoints.newest(tmp_path, c, pictures)
-        first, *rest = transfer.paint(c, pictures, vgg19, found.progress)
+        checkpoints.write(tmp_path, whole[step].progress, 1.5)
+        found, _ = checkpoints.newest(tmp_path, e, pictures)
+        first, *rest = painted(e, pictures, vgg19, found.progress)
         assert (first.step, first.terms) == (step, {})
         alike(rest, [p for p in expected if p.step > step])
 
@@ -96,33 +91,33 @@ def alike(some, others):
 
 
 def test_the_newest_is_that_of_the_most_steps(experiment, vgg19, tmp_path):
-    c, pictures = experiment()
-    progress = next(transfer.paint(c, pictures, vgg19, None, lambda last: True))
+    e, pictures = experiment()
+    progress = next(painted(e, pictures, vgg19, snapshot=lambda last: True))
     for step in (999_999, 1_000_000, 10_000_000):
-        checkpoints.write(tmp_path, progress._replace(step=step), 0.0)
-    assert checkpoints.newest(tmp_path, c, pictures)[0].progress.step == 10_000_000
+        checkpoints.write(tmp_path, progress.progress._replace(step=step), 0.0)
+    assert checkpoints.newest(tmp_path, e, pictures)[0].progress.step == 10_000_000
 
 
 def test_several_paintings_go_on_too(experiment, vgg19, tmp_path):
     keys = {"interpolate": 2, "pyramid.min_size": 0}
     style = f"{tmp_path}/style.png, {tmp_path}/content.png"
-    c, pictures = experiment(**keys, style=style)
-    whole = list(transfer.paint(c, pictures, vgg19, None, lambda last: True))
-    checkpoints.write(tmp_path, whole[1], 0.0)
-    found, _ = checkpoints.newest(tmp_path, c, pictures)
-    *_, last = transfer.paint(c, pictures, vgg19, found.progress)
+    e, pictures = experiment(**keys, style=style)
+    whole = list(painted(e, pictures, vgg19, snapshot=lambda last: True))
+    checkpoints.write(tmp_path, whole[1].progress, 0.0)
+    found, _ = checkpoints.newest(tmp_path, e, pictures)
+    *_, last = painted(e, pictures, vgg19, found.progress)
     np.testing.assert_array_equal(last.image, whole[-1].image)
 
 
 def test_states_are_fetched_only_when_asked_for(experiment, vgg19):
-    c, pictures = experiment()
+    e, pictures = experiment()
     asked = []
 
     def keep(last):
         asked.append(last)
         return len(asked) == 2
 
-    states = [p.state for p in transfer.paint(c, pictures, vgg19, None, keep)]
+    states = [p.progress.state for p in painted(e, pictures, vgg19, snapshot=keep)]
     assert asked == [False, False, True, False, False, False, True]
     assert [state is not None for state in states] == [False, True, False, False, False, False]
 
@@ -130,12 +125,12 @@ def test_states_are_fetched_only_when_asked_for(experiment, vgg19):
 @pytest.fixture
 def kept(experiment, vgg19, tmp_path):
     """The checkpoints of a run: its config, its pictures, the files newest first."""
-    c, pictures = experiment()
-    for progress in transfer.paint(c, pictures, vgg19, None, lambda last: True):
-        checkpoints.write(tmp_path, progress, 1.0)
+    e, pictures = experiment()
+    for progress in painted(e, pictures, vgg19, snapshot=lambda last: True):
+        checkpoints.write(tmp_path, progress.progress, 1.0)
     paths = sorted((tmp_path / "checkpoints").iterdir(), reverse=True)
     assert [path.name for path in paths] == ["000000013-1.state", "000000012-1.state"]
-    return c, pictures, paths
+    return e, pictures, paths
 
 
 def test_a_scale_of_a_style_of_another_size(experiment, vgg19, tmp_path):
@@ -145,10 +140,10 @@ def test_a_scale_of_a_style_of_another_size(experiment, vgg19, tmp_path):
     )
     keys = {"content": "", "style": f"{tmp_path}/wide.png", "style_scale": 0.5, "image_size": 100}
     keys |= {"init.noise": 1.0, "pyramid.min_size": 70, "pyramid.first_steps": 1, "steps": 1}
-    c, pictures = experiment(**keys)
-    for progress in transfer.paint(c, pictures, vgg19, None, lambda last: True):
-        checkpoints.write(tmp_path, progress, 1.0)
-        found, damaged = checkpoints.newest(tmp_path, c, pictures)
+    e, pictures = experiment(**keys)
+    for progress in painted(e, pictures, vgg19, snapshot=lambda last: True):
+        checkpoints.write(tmp_path, progress.progress, 1.0)
+        found, damaged = checkpoints.newest(tmp_path, e, pictures)
         assert damaged == []
         assert found.progress.step == progress.step
 
@@ -179,21 +174,21 @@ DAMAGE = {
 
 @pytest.mark.parametrize("damage", DAMAGE)
 def test_a_damaged_checkpoint_gives_way_to_the_one_before(damage, kept, tmp_path):
-    c, pictures, (newest, before) = kept
+    e, pictures, (newest, before) = kept
     DAMAGE[damage](newest)
-    found, damaged = checkpoints.newest(tmp_path, c, pictures)
+    found, damaged = checkpoints.newest(tmp_path, e, pictures)
     assert found.progress.step == 12
     assert len(damaged) == 1
     assert str(newest) in damaged[0]
     DAMAGE[damage](before)
-    assert checkpoints.newest(tmp_path, c, pictures)[0] is None
+    assert checkpoints.newest(tmp_path, e, pictures)[0] is None
 
 
 def test_another_versions_checkpoint_is_refused_by_name(kept, tmp_path):
-    c, pictures, (newest, _) = kept
+    e, pictures, (newest, _) = kept
     header(newest, format="nst_jax checkpoint 0")
     with pytest.raises(UserError, match="'nst_jax checkpoint 0', but this version reads"):
-        checkpoints.newest(tmp_path, c, pictures)
+        checkpoints.newest(tmp_path, e, pictures)
 
 
 def test_a_checkpoint_is_due_after_a_time_and_takes_a_twentieth_at_most(monkeypatch):
@@ -280,10 +275,10 @@ def test_the_same_command_goes_on_where_a_signal_stopped_it(name, tmp_path, undi
     code, said = stopped(workdir, number)
     assert code == (-number if name == "SIGKILL" else 128 + number), said
     if name != "SIGKILL":
-        assert f"--workdir={workdir} goes on after step" in said
+        assert f"--workdir={workdir} resumes after step" in said
         assert json.loads((workdir / "result.json").read_text())["message"] == "interrupted"
     again = run(*LONG, f"--workdir={workdir}")
-    assert "going on after" in again.stderr
+    assert "resuming after" in again.stderr
     for path in ["final.png", *(f"frames/{k:06d}.png" for k in (0, 40, 80))]:
         assert (workdir / path).read_bytes() == (undisturbed / path).read_bytes(), path
 
@@ -396,9 +391,9 @@ def test_a_log_line_cut_short_is_taken_back(tmp_path):
 
 
 def test_a_write_that_fails_leaves_the_checkpoints_before(kept, tmp_path):
-    c, pictures, (newest, _) = kept
-    progress = checkpoints.read(newest, c, pictures).progress
+    e, pictures, (newest, _) = kept
+    progress = checkpoints.read(newest, e, pictures).progress
     (tmp_path / "checkpoints" / "000000014-1.state").mkdir()
     with pytest.raises(UserError, match="cannot write"):
         checkpoints.write(tmp_path, progress._replace(step=14), 1.0)
-    assert checkpoints.newest(tmp_path, c, pictures)[0].progress.step == 13
+    assert checkpoints.newest(tmp_path, e, pictures)[0].progress.step == 13

@@ -13,15 +13,16 @@ from collections.abc import Callable, Iterable
 import jax
 import numpy as np
 import pytest
+from conftest import network_for, prepared
 
 from nst_jax import config
 from nst_jax.config import rules
 from nst_jax.losses.style import STYLE
-from nst_jax.optimize import loop as optimize
-from nst_jax.optimize import optimizers
-from nst_jax.pictures.masks import PROPAGATIONS
-from nst_jax.transfer import paint as transfer
+from nst_jax.network.receptive import PROPAGATIONS
+from nst_jax.optimize import optimizers, step
+from nst_jax.optimize.step import initial_state, stack
 from nst_jax.transfer import prepare
+from nst_jax.transfer.problem import problem_of
 from nst_jax.transfer.starts import start_image
 
 CHOICES = {
@@ -103,7 +104,7 @@ def quickly_compiled():
 
 
 def configured(files, *row: str, **more) -> config.Config:
-    """A validated config of one combination; of the defaults where none is given."""
+    """The config of one combination; of the defaults where none is given."""
     c = config.default()
     c.content, c.style = str(files / "content.png"), str(files / "style.png")
     c.update(FAST)
@@ -116,16 +117,14 @@ def configured(files, *row: str, **more) -> config.Config:
     if chosen.get("style_losses") == "cross_gram":
         c.style_layers = "relu1_1, relu2_1"
     c.update_from_flattened_dict(chosen | more)
-    return config.validate(c)
+    return c
 
 
-def problem_of(c, vgg19):
-    """The pictures of a config, where they start, and the objective's arguments as yet to make."""
-    pictures = prepare.read(c)
-    loaded = transfer.normalized(c, pictures, vgg19)
-    network = transfer.network_for(c, loaded)
-    start = start_image(c, pictures, vgg19.mean)
-    return pictures, start, functools.partial(transfer.problem, c, pictures, network)
+def begun(experiment, pictures, vgg19):
+    """Where a painting starts, its network, and its problem as yet to make."""
+    network = network_for(experiment, pictures, vgg19)
+    start = start_image(experiment.inputs.start, experiment.seed, pictures, vgg19.mean)
+    return start, network, functools.partial(problem_of, experiment, pictures, network)
 
 
 def test_every_pair_of_choices_occurs():
@@ -142,10 +141,12 @@ def test_every_pair_of_choices_occurs():
 def test_any_two_choices_paint_together(row, files, vgg19, quickly_compiled):
     """Three steps: all terms finite, the picture within its range, and another than before."""
     c = configured(files, *row)
-    pictures, start, make_args = problem_of(c, vgg19)
-    settings, rates = transfer.settings_of(c), transfer.rates_of(c)
-    state, image, terms, values = optimize.chunk(
-        settings, c.steps, c.steps, optimize.initial_state(settings, start), make_args(), rates
+    experiment, pictures = prepared(c)
+    start, network, make_problem = begun(experiment, pictures, vgg19)
+    static, rates = experiment.optimizer.static, stack([experiment.optimizer.rates])
+    state = initial_state(static, start[None])
+    state, (image,), terms, (values,) = step.chunk(
+        static, 3, 3, state, network, stack([make_problem()]), rates
     )
     assert np.isfinite(values).all()
     assert len(values) == state.step == 3
@@ -155,7 +156,7 @@ def test_any_two_choices_paint_together(row, files, vgg19, quickly_compiled):
     tap = "relu1_1" if c.style_losses == "cross_gram" else "relu2_1"  # the first of the pair
     expected = {f"style/{c.style_losses}/{tap}{region}" for region in regions}
     assert {name for name in terms if name.startswith("style/")} == expected
-    painting = prepare.finished(c, image, pictures)
+    painting = prepare.final_colours(image, pictures, experiment.inputs.color.space)
     for result in (np.asarray(image), painting):
         assert result.shape == (64, 56, 3)
         assert 0 <= result.min() < result.max() <= 1
@@ -167,12 +168,18 @@ def test_any_two_choices_paint_together(row, files, vgg19, quickly_compiled):
 
 def program_of(c, vgg19) -> str:
     """One step as it is handed to the compiler. It takes shapes alone: nothing is compiled."""
-    _, start, make_args = problem_of(c, vgg19)
-    settings = transfer.settings_of(c)
-    state = jax.eval_shape(functools.partial(optimize.initial_state, settings), start)
-    step = jax.jit(optimize.step, static_argnames="settings")
-    lowered = step.lower(settings, state, jax.eval_shape(make_args), transfer.rates_of(c))
-    return lowered.as_text()
+    experiment, pictures = prepared(c)
+    return program_of_experiment(experiment, pictures, vgg19)
+
+
+def program_of_experiment(experiment, pictures, vgg19) -> str:
+    """The same of an experiment."""
+    start, network, make_problem = begun(experiment, pictures, vgg19)
+    static, rates = experiment.optimizer.static, experiment.optimizer.rates
+    states = jax.eval_shape(functools.partial(initial_state, static), start[None])
+    state = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), states)
+    one = jax.jit(step.step, static_argnames="static")
+    return one.lower(static, state, network, jax.eval_shape(make_problem), rates).as_text()
 
 
 def operations(program: str) -> Counter:

@@ -13,10 +13,11 @@ from nst_jax.errors import UserError
 from nst_jax.losses.content import CONTENT
 from nst_jax.losses.smoothness import SMOOTHNESS
 from nst_jax.losses.style import STYLE
-from nst_jax.network import receptive, vgg
+from nst_jax.network import architecture, convolution, receptive, vgg
 from nst_jax.optimize.optimizers import OPTIMIZERS
 from nst_jax.optimize.options import OptimizerStatic
-from nst_jax.pictures import color
+from nst_jax.optimize.parameterization import PARAMETERIZATIONS
+from nst_jax.pictures import color, writers
 from nst_jax.transfer.starts import STARTS
 
 CONFIGS = sorted((ROOT / "configs").rglob("*.py"))
@@ -194,19 +195,40 @@ def test_a_style_may_be_a_tuple_of_names_and_pairs():
         config.parse(c)
 
 
-def test_the_names_of_tables_are_their_keys():
-    """The names stand in the config, too, which does not import JAX."""
-    assert rules.CONTENT_LOSSES.keys() == CONTENT.keys()
-    assert rules.STYLE_LOSSES.keys() == STYLE.keys()
-    assert {*rules.PAIRED_LOSSES} == {name for name in STYLE if STYLE[name].neighbours > 1}
-    assert {*rules.TV_LOSSES} == SMOOTHNESS.keys()
-    assert {*rules.POOLINGS} == vgg.POOLINGS.keys()
-    assert {*rules.PADDINGS} == vgg.PADDINGS.keys()
-    assert {*rules.OPTIMIZERS} == OPTIMIZERS.keys()
-    assert {*rules.PROPAGATIONS} == receptive.PROPAGATIONS.keys()
+@pytest.mark.parametrize(
+    ("table", "names"),
+    [
+        (STYLE, rules.STYLE_LOSSES),
+        (CONTENT, rules.CONTENT_LOSSES),
+        (SMOOTHNESS, rules.TV_LOSSES),
+        (vgg.POOLINGS, rules.POOLINGS),
+        (vgg.PADDINGS, rules.PADDINGS),
+        (color.TRANSFERS, rules.RECOLOURINGS),
+        ({"style", "luminance", "recombine", *color.TRANSFERS}, rules.COLOR_MODES),
+        (color.SPACES, "color.space"),
+        (receptive.PROPAGATIONS, "guides.propagation"),
+        (OPTIMIZERS, "optimizer.name"),
+        (PARAMETERIZATIONS, "parameterization"),
+        (architecture.DEPTHS, "arch"),
+        (SMOOTHNESS, "tv_loss"),
+        (vgg.POOLINGS, "pooling"),
+        (vgg.PADDINGS, "padding"),
+        (convolution.METHODS, "convolution"),
+    ],
+)
+def test_the_config_allows_what_there_is(table, names):
+    if isinstance(names, str):
+        allows, text = rules.RULES[names]
+        names = text.split(" or ")
+        assert all(map(allows, table))
+    assert set(table) == set(names)
+
+
+def test_the_config_names_every_start_loss_between_layers_and_kind_of_file():
     assert {*rules.STARTS} == STARTS.keys() - {"file"}
-    assert {*rules.RECOLOURINGS} == color.TRANSFERS.keys()
-    assert rules.COLOR_MODES.keys() == {"style", "luminance", "recombine", *color.TRANSFERS}
+    assert {*rules.PAIRED_LOSSES} == {name for name in STYLE if STYLE[name].neighbours > 1}
+    for suffix in writers.WRITERS:
+        assert suffix in rules.RULES["output"][1]
 
 
 def test_smoke_shrinks_a_pyramid_but_adds_none():

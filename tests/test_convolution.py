@@ -3,11 +3,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.signal
+from conftest import network_of
 
-from nst_jax.losses.objective import features
 from nst_jax.network import architecture, convolution
 from nst_jax.network.convolution import Convolution, convolve, transformed, winograd
-from nst_jax.transfer import paint as transfer
+from nst_jax.network.state import features
 
 
 def filtered(image, kernel, zeros):
@@ -72,7 +72,7 @@ def test_the_real_network_within_a_ten_thousandth(padding, deepest, vgg19, pixel
     image = pixels(37, 50)
     taps = tuple(tap for tap in architecture.taps("vgg19") if tap[4:] <= deepest[4:])
     networks = [
-        transfer.network_of(vgg19, taps, "max", padding, method)
+        network_of(vgg19, taps, padding=padding, convolution=method)
         for method in ("direct", "winograd")
     ]
     look = jax.jit(features)

@@ -13,7 +13,7 @@ import safetensors.numpy
 import scipy.io
 
 from nst_jax.errors import UserError
-from nst_jax.network import architecture, containers, formats, pickles, weights
+from nst_jax.network import architecture, containers, fetch, formats, pickles, weights
 from nst_jax.network.vgg import VGG
 
 WRITERS = {
@@ -45,7 +45,7 @@ def test_the_same_network_comes_out_of_every_format(title, arch, tmp_path, rng, 
     write, suffix, family = WRITERS[title]
     layers = published.network(rng, arch)
     write(tmp_path / f"net.{suffix}", layers)
-    converted = weights.convert(str(tmp_path / f"net.{suffix}"), tmp_path / "out.h5", arch)
+    converted = fetch.convert(str(tmp_path / f"net.{suffix}"), tmp_path / "out.h5", arch)
     assert converted.family == family
     assert list(converted.layers) == list(layers)
     taps = architecture.taps(arch)
@@ -71,7 +71,7 @@ def test_caffes_numbers_in_a_torch_file(tmp_path, rng):
     """neural-style's vgg19-d01eb7cb.pth: torch's names, Caffe's training and channel order."""
     layers = published.network(rng)
     published.torch(tmp_path / "n.pth", published.torch_names(published.bgr(layers)))
-    found = weights.convert(str(tmp_path / "n.pth"), tmp_path / "o.h5", "vgg19", "caffe", "BGR")
+    found = fetch.convert(str(tmp_path / "n.pth"), tmp_path / "o.h5", "vgg19", "caffe", "BGR")
     np.testing.assert_array_equal(found.layers["conv1_1"][0], layers["conv1_1"][0])
     np.testing.assert_array_equal(found.scale, [255, 255, 255])
 

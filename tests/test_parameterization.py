@@ -3,7 +3,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from nst_jax.config import rules
 from nst_jax.optimize.parameterization import PARAMETERIZATIONS
 
 SHAPES = [(8, 12), (9, 7), (1, 16), (32, 31)]
@@ -12,10 +11,6 @@ SHAPES = [(8, 12), (9, 7), (1, 16), (32, 31)]
 @pytest.fixture(params=PARAMETERIZATIONS)
 def name(request):
     return request.param
-
-
-def test_configs_know_all():
-    assert {*rules.PARAMETERIZATIONS} == PARAMETERIZATIONS.keys()
 
 
 @pytest.mark.parametrize("shape", SHAPES)

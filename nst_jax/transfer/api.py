@@ -24,7 +24,7 @@ PictureLike = str | os.PathLike | np.ndarray | jax.Array | PillowImage.Image
 
 def stylize(
     content: PictureLike | None,
-    style: PictureLike | Sequence[PictureLike | tuple[PictureLike, float]] | None,
+    style: PictureLike | Sequence[PictureLike | tuple[PictureLike, float | int]] | None,
     **settings: Any,
 ) -> Float[np.ndarray, "*paintings _ _ 3"]:
     """Paints `content` in the style of `style`.

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from conftest import prepared
 
 from nst_jax import config
 from nst_jax.config import rules
@@ -13,11 +14,15 @@ SHALLOW = {"style_layers": "relu1_1, relu2_1", "content_layers": "relu2_1"}
 
 
 def configured(**values):
-    """A validated config of flat keys, with content and style as arrays unless they say other."""
+    """A config of flat keys."""
     c = config.default()
-    c.content, c.style = "photo", "painting"
     c.update_from_flattened_dict(SHALLOW | {"image_size": 64} | values)
-    return config.validate(c)
+    return c
+
+
+def pictures_of(c, content, styles):
+    """The pictures of a config whose content and styles are arrays."""
+    return prepared(c, content, styles)[1]
 
 
 @pytest.fixture
@@ -44,14 +49,14 @@ def masks(tmp_path):
 )
 def test_the_style_has_its_size_at_each_scale(values, full, half, picture):
     """Of a portrait of 80x60 in the style column of 64x48; the content is a landscape of 64x40."""
-    c = configured(**values)
-    pictures = prepare.read(c, picture(50, 80), [picture(80, 60)])
-    small = prepare.at(c, pictures, 32)
+    c = configured(**values, **{"pyramid.min_size": 32, "pyramid.factor": 2.0})
+    experiment, pictures = prepared(c, picture(50, 80), [picture(80, 60)])
+    small, whole = (prepare.at_scale(pictures, scale) for scale in experiment.scales)
     assert pictures.shape == (40, 64)
     assert small.shape == (20, 32)
     assert pictures.styles[0].shape == (*full, 3)
     assert small.styles[0].shape == (*half, 3)
-    assert prepare.at(c, pictures, 64) is pictures
+    assert whole is pictures
 
 
 def test_everything_of_the_output_has_its_size_at_each_scale(masks, picture, tmp_path):
@@ -64,12 +69,14 @@ def test_everything_of_the_output_has_its_size_at_each_scale(masks, picture, tmp
             "guides.content_weight": str(masks["left"]),
             "init.picture": str(tmp_path / "start.png"),
             "color.mode": "recombine",
+            "pyramid.min_size": 32,
+            "pyramid.factor": 2.0,
         }
     )
-    pictures = prepare.read(c, picture(40, 64), [picture(64, 48)])
+    experiment, pictures = prepared(c, picture(40, 64), [picture(64, 48)])
     for found, shape, style in (
         (pictures, (40, 64), (64, 48)),
-        (prepare.at(c, pictures, 32), (20, 32), (32, 24)),
+        (prepare.at_scale(pictures, experiment.scales[0]), (20, 32), (32, 24)),
     ):
         for one in (found.content, found.start, found.chroma):
             assert one.shape == (*shape, 3)
@@ -86,17 +93,54 @@ def test_everything_of_the_output_has_its_size_at_each_scale(masks, picture, tmp
 
 
 def test_without_content_the_first_style_has_the_size(picture):
-    c = configured(**{"content": "", "style": "one, two", "init.picture": "gray"})
-    pictures = prepare.read(c, None, [picture(64, 48), picture(20, 64)])
+    c = configured(**{"init.picture": "gray"})
+    pictures = pictures_of(c, None, [picture(64, 48), picture(20, 64)])
     assert pictures.content is None
     assert pictures.shape == (64, 48)
     assert [style.shape for style in pictures.styles] == [(64, 48, 3), (20, 64, 3)]
 
 
+@pytest.mark.parametrize(("size", "least", "scale"), [(256, 128, 0.25), (100, 70, 0.5)])
+def test_a_texture_has_one_shape_at_each_scale(size, least, scale, picture, tmp_path):
+    """Whatever the style's own size is rounded to: masks, start and output agree to the pixel."""
+    images.write(tmp_path / "mask.png", picture(20, 30))
+    images.write(tmp_path / "style.png", picture(707, 1000))
+    mask = str(tmp_path / "mask.png")
+    c = configured(
+        **{
+            "style": str(tmp_path / "style.png"),
+            "image_size": size,
+            "style_scale": scale,
+            "pyramid.min_size": least,
+            "init.picture": mask,
+            "guides.content": f"all={mask}",
+            "guides.style": "all=",
+        }
+    )
+    experiment, pictures = prepared(c)
+    for one in experiment.scales:
+        sized = prepare.at_scale(pictures, one)
+        assert max(sized.shape) == one.size
+        assert sized.shape == prepare.shape_at(pictures, one)
+        assert sized.start.shape == (*sized.shape, 3)
+        assert sized.regions["all"].shape == sized.shape
+
+
 def test_taps_are_those_of_pictures_that_there_are():
-    c = configured(style_losses="gram, sliced(relu3_1, relu1_1)")
-    assert prepare.taps_of(c) == ("relu2_1", "relu1_1", "relu3_1")
-    assert prepare.taps_of(configured(style="")) == ("relu2_1",)
+    taps = config.parse(
+        configured(content="a.png", style="b.png", style_losses="gram, sliced(relu3_1, relu1_1)")
+    ).objective.taps
+    assert taps == ("relu2_1", "relu1_1", "relu3_1")
+    assert config.parse(configured(content="a.png")).objective.taps == ("relu2_1",)
+
+
+def test_a_name_that_was_split_is_hinted_at():
+    c = configured(style="Claude_Monet,_Impression.jpg")
+    message = (
+        r"""no picture \S+; a name .* quoted: --config.style='"Claude_Monet,_Impression.jpg"'"""
+    )
+    with pytest.raises(UserError, match=message):
+        prepared(c)
 
 
 # ---- mistakes
@@ -139,7 +183,7 @@ def test_a_mistake_is_one_line_that_names_it(values, message, masks, picture):
         for key, value in values.items()
     }
     with pytest.raises(UserError) as caught:
-        prepare.read(configured(**values), picture(48, 64), [picture(48, 64)])
+        pictures_of(configured(**values), picture(48, 64), [picture(48, 64)])
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -152,7 +196,7 @@ LUMA = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601
 def test_luminance_paints_in_gray(picture):
     """The style's luminance gets the content's mean and deviation (Gatys et al. 2017, 5.2)."""
     content = np.float32(0.4 + 0.2 * picture(48, 64))
-    pictures = prepare.read(configured(**{"color.mode": "luminance"}), content, [picture(48, 64)])
+    pictures = pictures_of(configured(**{"color.mode": "luminance"}), content, [picture(48, 64)])
     for one in (pictures.content, *pictures.styles):
         np.testing.assert_allclose(one, one[..., :1].repeat(3, -1), atol=1e-6)
     np.testing.assert_allclose(pictures.content[..., 0], content @ LUMA, atol=1e-3)
@@ -163,8 +207,8 @@ def test_luminance_paints_in_gray(picture):
 
 def test_recombine_leaves_the_pictures_as_they_are(picture):
     content, style = picture(48, 64), picture(64, 48)
-    plain = prepare.read(configured(), content, [style])
-    pictures = prepare.read(configured(**{"color.mode": "recombine"}), content, [style])
+    plain = pictures_of(configured(), content, [style])
+    pictures = pictures_of(configured(**{"color.mode": "recombine"}), content, [style])
     assert plain.chroma is None
     np.testing.assert_array_equal(pictures.content, plain.content)
     np.testing.assert_array_equal(pictures.styles[0], plain.styles[0])
@@ -177,10 +221,10 @@ def test_finished_has_its_own_luminance_and_the_contents_chroma(mode, several, p
     """R - Y and B - Y are U and V but for factors. Near gray, so that nothing is cut off."""
     c = configured(**{"color.mode": mode})
     content = np.float32(0.4 + 0.2 * picture(48, 64))
-    pictures = prepare.read(c, content, [picture(48, 64)])
+    pictures = pictures_of(c, content, [picture(48, 64)])
     paintings = np.stack([np.float32(0.4 + 0.2 * picture(48, 64)) for _ in range(2)])
     paintings = paintings if several else paintings[0]
-    found = prepare.finished(c, paintings, pictures)
+    found = prepare.final_colours(paintings, pictures, "yuv")
     assert found.shape == paintings.shape
     np.testing.assert_allclose(found @ LUMA, paintings @ LUMA, atol=2e-3)
     for channel in (0, 2):
@@ -192,15 +236,15 @@ def test_finished_has_its_own_luminance_and_the_contents_chroma(mode, several, p
 def test_finished_is_the_painting_itself_where_colours_are_the_styles(picture):
     c = configured()
     painting = picture(48, 64)
-    pictures = prepare.read(c, picture(48, 64), [picture(48, 64)])
-    np.testing.assert_array_equal(prepare.finished(c, painting, pictures), painting)
+    pictures = pictures_of(c, picture(48, 64), [picture(48, 64)])
+    np.testing.assert_array_equal(prepare.final_colours(painting, pictures, "yuv"), painting)
 
 
 @pytest.mark.parametrize("mode", rules.RECOLOURINGS)
 def test_recoloured_styles_have_the_contents_mean_colour(mode, picture):
     """Near gray, so that nothing is cut off; every recolouring carries at least the mean over."""
     content, style = (np.float32(0.4 + 0.2 * picture(48, 64)) for _ in range(2))
-    pictures = prepare.read(configured(**{"color.mode": mode}), content, [style])
+    pictures = pictures_of(configured(**{"color.mode": mode}), content, [style])
     wanted = content.mean((0, 1))
     np.testing.assert_allclose(pictures.styles[0].mean((0, 1)), wanted, atol=2e-3)
     np.testing.assert_array_equal(pictures.content, content)
@@ -220,7 +264,7 @@ def test_guided_recolouring_goes_region_by_region(masks, picture):
             "color.guided": True,
         }
     )
-    (style,) = prepare.read(c, content, [picture(48, 64)]).styles
+    (style,) = pictures_of(c, content, [picture(48, 64)]).styles
     for half, channel in ((np.s_[:, 34:], 0), (np.s_[:, :30], 2)):
         means = style[half].mean((0, 1))
         assert means.argmax() == channel

@@ -6,10 +6,10 @@ from PIL import Image
 
 from nst_jax import config, files
 from nst_jax.errors import UserError
-from nst_jax.optimize.loop import Progress
 from nst_jax.pictures import images
-from nst_jax.runs import record
-from nst_jax.runs import workdir
+from nst_jax.runs import record, workdir
+from nst_jax.runs.record import Entry
+from nst_jax.transfer.cache import Cache
 
 
 def test_default_folders_are_named_by_config_and_time_and_never_shared(tmp_path, monkeypatch):
@@ -40,7 +40,7 @@ def test_a_folder_that_cannot_be_written(tmp_path):
 def test_metrics_are_one_json_object_a_line_and_drawn(tmp_path):
     for step, total in ((0, 9.0), (10, 3.0)):
         terms = {"total": total, "content": 0.0, "style": 2.0, "tv": 0.1, "style/gram/relu1_1": 2.0}
-        record.append_metrics(tmp_path, Progress(step, None, terms), step * 0.12346)
+        record.append_metrics(tmp_path, Entry(step, terms, None), step * 0.12346)
     rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     assert rows[1] == {
         "step": 10,
@@ -63,10 +63,10 @@ def test_a_damaged_log_is_drawn_as_far_as_it_is_whole(tmp_path):
     (tmp_path / "metrics.jsonl").write_text("\n".join(lines))
     record.plot_losses(tmp_path)
     assert (tmp_path / "losses.png").stat().st_size > 1000
-    assert record.recorded(tmp_path).step == 1
+    assert record.last_entry(tmp_path).step == 1
     for line in ('{"step": 1' + "0" * 400 + "}", "[" * 100_000, '{"step": null}', "7"):
         (tmp_path / "metrics.jsonl").write_text(line)
-        assert record.recorded(tmp_path) is None
+        assert record.last_entry(tmp_path) is None
 
 
 def test_what_a_killed_command_was_writing_is_cleared_away(tmp_path):
@@ -80,15 +80,15 @@ def test_what_a_killed_command_was_writing_is_cleared_away(tmp_path):
 
 def test_a_folder_deleted_under_the_run_is_one_line(tmp_path):
     with pytest.raises(UserError, match="cannot write to --workdir"):
-        record.append_metrics(tmp_path / "gone", Progress(0, None, {}), 0.0)
+        record.append_metrics(tmp_path / "gone", Entry(0, {}, None), 0.0)
     with pytest.raises(UserError, match="cannot read --workdir"):
-        record.finish(tmp_path / "gone", config.default(), record.result(None, 0.0))
+        record.finish(tmp_path / "gone", configured(), record.result(None, 0.0))
 
 
 def test_settings_say_what_it_ran_on(tmp_path, vgg19):
     c = config.default()
     c.content, c.style = "a.jpg", "b.jpg"
-    record.write_settings(tmp_path, config.validate(c), vgg19)
+    record.write_settings(tmp_path, config.parse(c), vgg19, Cache())
     assert json.loads((tmp_path / "config.json").read_text()) == c.to_dict() | {"axes": []}
     environment = json.loads((tmp_path / "environment.json").read_text())
     assert environment["weights"]["sha256"] == vgg19.sha256
@@ -111,19 +111,19 @@ def test_replacing_leaves_the_old_file_when_the_block_fails(tmp_path):
 
 def configured(**values):
     c = config.default()
-    c.content = c.style = "array"
+    c.content = c.style = "picture.png"
     c.update(values)
-    return config.validate(c)
+    return config.parse(c)
 
 
 def test_a_painting_is_written_as_the_config_says(tmp_path, picture):
     painting, alpha = picture(9, 12), picture(9, 12)[..., 0]
     c = configured(output="mine.tif", bits=16, keep_alpha=True)
-    path = record.write_painting(tmp_path, painting, c, alpha)
+    path = record.write_paintings(tmp_path, painting[None], c, alpha)
     assert path == tmp_path / "mine.tif"
     np.testing.assert_allclose(images.read_alpha(path, (9, 12)), alpha, atol=1 / 65535)
-    record.write_painting(tmp_path, painting, configured(output="deep.png", bits=16), None)
-    shallow = record.write_painting(tmp_path, painting, configured(output="8.png"), None)
+    record.write_paintings(tmp_path, painting[None], configured(output="deep.png", bits=16), None)
+    shallow = record.write_paintings(tmp_path, painting[None], configured(output="8.png"), None)
     np.testing.assert_allclose(images.read(tmp_path / "deep.png"), painting, atol=0.51 / 65535)
     error = np.abs(images.read(shallow) - painting).max()
     assert 1e-3 < error < 0.51 / 255
@@ -134,7 +134,7 @@ def test_a_painting_is_written_as_the_config_says(tmp_path, picture):
 def test_several_paintings_are_numbered_and_a_film(tmp_path, picture):
     paintings = np.stack([picture(9, 12) for _ in range(3)])
     c = configured(output="all.png", interpolate=3, style="a.jpg, b.jpg")
-    film = record.write_painting(tmp_path, paintings, c, None)
+    film = record.write_paintings(tmp_path, paintings, c, None)
     assert film == tmp_path / "all.gif"
     assert {path.name for path in tmp_path.iterdir()} == {"all", "all.gif"}
     for number, painting in enumerate(paintings, 1):
@@ -170,7 +170,7 @@ def test_tensorboard_reads_the_terms_and_the_painting(tmp_path, picture):
     c = configured(tensorboard=True)
     for step in (0, 5):
         terms = {"total": 3.0 - step / 5, "content": 1.0}
-        record.append_metrics(tmp_path, Progress(step, None, terms), step * 2.0)
+        record.append_metrics(tmp_path, Entry(step, terms, None), step * 2.0)
     images.write(tmp_path / "final.png", picture(9, 12))
     record.finish(tmp_path, c, record.result(None, 10.0))
     (path,) = tmp_path.glob("events.out.tfevents.*")

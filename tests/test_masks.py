@@ -5,7 +5,7 @@ import pytest
 from PIL import Image, ImageDraw
 
 from nst_jax.errors import UserError
-from nst_jax.network import architecture
+from nst_jax.network import architecture, receptive
 from nst_jax.pictures import masks
 
 # The layers as Simonyan & Zisserman list them: C a convolution, P a pooling.
@@ -46,7 +46,7 @@ def test_receptive_fields(arch, tap):
     lit = np.zeros((height, height, 17))
     lit[np.arange(height), np.arange(height), 5] = 1
     seen = spread(lit, arch, tap).any(-1)
-    stride, first, last = masks.receptive_field(tap, arch)
+    stride, first, last = receptive.receptive_field(tap, arch)
     row, position = np.indices(seen.shape)
     expected = (position * stride + first <= row) & (row <= position * stride + last)
     np.testing.assert_array_equal(seen, expected)
@@ -54,9 +54,9 @@ def test_receptive_fields(arch, tap):
 
 
 def test_receptive_fields_by_hand():
-    assert masks.receptive_field("relu1_1", "vgg19") == (1, -1, 1)
-    assert masks.receptive_field("conv1_2", "vgg19") == (1, -2, 2)
-    assert masks.receptive_field("relu2_1", "vgg16") == (2, -4, 5)
+    assert receptive.receptive_field("relu1_1", "vgg19") == (1, -1, 1)
+    assert receptive.receptive_field("conv1_2", "vgg19") == (1, -2, 2)
+    assert receptive.receptive_field("relu2_1", "vgg16") == (2, -4, 5)
 
 
 @pytest.mark.parametrize("shape", [(217, 449), (31, 47), (16, 16)])
@@ -71,8 +71,8 @@ def test_inside_and_all_are_who_sees_what(rng, arch, tap, shape):
         inside = ~(spread(~region[None] * 1.0, arch, tap)[0] > 0)
         seen = spread(region[None] * 1.0, arch, tap)[0] > 0
         guide = np.float32(region)
-        np.testing.assert_array_equal(masks.propagate(guide, tap, arch, "inside"), inside)
-        np.testing.assert_array_equal(masks.propagate(guide, tap, arch, "all"), seen)
+        np.testing.assert_array_equal(receptive.propagate(guide, tap, arch, "inside"), inside)
+        np.testing.assert_array_equal(receptive.propagate(guide, tap, arch, "all"), seen)
 
 
 def test_who_sees_what_is_not_all_or_nothing():
@@ -80,26 +80,26 @@ def test_who_sees_what_is_not_all_or_nothing():
     mask = np.zeros((217, 449), np.float32)
     mask[:, 5 * 449 // 8 :] = 1
     for how in ("inside", "all"):
-        assert np.unique(masks.propagate(mask, "relu5_4", "vgg19", how)).tolist() == [0, 1]
+        assert np.unique(receptive.propagate(mask, "relu5_4", "vgg19", how)).tolist() == [0, 1]
 
 
 def test_simple_is_the_mean_of_the_block(rng):
     mask = rng.random((23, 37), np.float32)
-    simple = masks.propagate(mask, "relu3_2", "vgg19", "simple")
+    simple = receptive.propagate(mask, "relu3_2", "vgg19", "simple")
     assert simple.shape == (5, 9)
     for i, j in np.ndindex(5, 9):
         mean = sum(float(mask[4 * i + k, 4 * j + m]) for k in range(4) for m in range(4)) / 16
         assert simple[i, j] == pytest.approx(mean, abs=1e-6)
-    np.testing.assert_array_equal(masks.propagate(mask, "conv1_2", "vgg19", "simple"), mask)
+    np.testing.assert_array_equal(receptive.propagate(mask, "conv1_2", "vgg19", "simple"), mask)
 
 
 @pytest.mark.parametrize(("arch", "tap"), EVERY_TAP)
 def test_inside_is_least_and_all_is_most(rng, arch, tap):
     mask = rng.random((75, 93), np.float32)
     mask[:40, :50] = 0.3  # where they agree, rounding must not part them
-    inside = masks.propagate(mask, tap, arch, "inside")
-    simple = masks.propagate(mask, tap, arch, "simple")
-    seen = masks.propagate(mask, tap, arch, "all")
+    inside = receptive.propagate(mask, tap, arch, "inside")
+    simple = receptive.propagate(mask, tap, arch, "simple")
+    seen = receptive.propagate(mask, tap, arch, "all")
     assert (mask.min() <= inside).all()
     assert (inside <= simple).all()
     assert (simple <= seen).all()
@@ -109,44 +109,14 @@ def test_inside_is_least_and_all_is_most(rng, arch, tap):
     assert inside.dtype == simple.dtype == seen.dtype == np.float32
 
 
-@pytest.mark.parametrize("how", masks.PROPAGATIONS)
+@pytest.mark.parametrize("how", receptive.PROPAGATIONS)
 @pytest.mark.parametrize(("arch", "tap"), EVERY_TAP)
 def test_the_whole_picture_stays_whole(arch, tap, how):
     whole = np.ones((35, 50), np.float32)
-    np.testing.assert_array_equal(masks.propagate(whole, tap, arch, how), 1)
-
-
-@pytest.mark.parametrize(
-    ("spec", "expected"),
-    [
-        ("", {}),
-        ("  ", {}),
-        ("sky=masks/sky.png, house = b.png", {"sky": "masks/sky.png", "house": "b.png"}),
-        ("sky=,", {"sky": ""}),
-        ("#ff0000=a=b.png", {"#ff0000": "a=b.png"}),
-        (" my, guide.png ", "my, guide.png"),
-    ],
-)
-def test_parse(spec, expected):
-    assert masks.parse(spec) == expected
-
-
-def test_parse_styles():
-    assert masks.parse_styles("", 2) == [{}, {}]
-    assert masks.parse_styles("sky=a.png", 1) == [{"sky": "a.png"}]
-    assert masks.parse_styles("sky=a.png, hill=; ;c.png", 4) == [
-        {"sky": "a.png", "hill": ""},
-        {},
-        "c.png",
-        {},
-    ]
+    np.testing.assert_array_equal(receptive.propagate(whole, tap, arch, how), 1)
 
 
 SLIPS = {
-    "a name twice": (lambda: masks.parse("sky=a.png, sky=b.png"), "region 'sky' is named twice"),
-    "a path without name": (lambda: masks.parse("sky=a.png, b.png"), "'b.png' names no region"),
-    "an empty name": (lambda: masks.parse("=a.png"), "'=a.png' names no region"),
-    "too many parts": (lambda: masks.parse_styles("sky=;sky=;", 2), "for 3 style.* there are 2"),
     "content alone": (
         lambda: masks.check_partners(["house", "sky"], [["house"], ["ground"]]),
         "region 'sky' of config.guides.content has no partner in config.guides.style; "
@@ -180,11 +150,11 @@ def save(path, rows) -> str:
 
 def test_named_masks(tmp_path):
     sky = save(tmp_path / "sky.png", [[255, 255, 0], [51, 0, 0]])
-    masks = masks.read({"sky": sky, "rest": ""}, (2, 3))
-    assert list(masks) == ["sky", "rest"]
-    assert all(mask.dtype == np.float32 for mask in masks.values())
-    np.testing.assert_allclose(masks["sky"], [[1, 1, 0], [0.2, 0, 0]], atol=1e-6)
-    np.testing.assert_array_equal(masks["rest"], np.ones((2, 3)))
+    found = masks.read({"sky": sky, "rest": ""}, (2, 3))
+    assert list(found) == ["sky", "rest"]
+    assert all(mask.dtype == np.float32 for mask in found.values())
+    np.testing.assert_allclose(found["sky"], [[1, 1, 0], [0.2, 0, 0]], atol=1e-6)
+    np.testing.assert_array_equal(found["rest"], np.ones((2, 3)))
     assert masks.read({}, (2, 3)) == {}
 
 
@@ -192,12 +162,12 @@ def test_masks_are_stretched(tmp_path):
     """From another aspect and size: halves stay halves, gray stays gray, and nothing rings."""
     left = save(tmp_path / "left.png", [[255] * 4 + [0] * 4] * 2)
     gray = save(tmp_path / "gray.png", np.full((3, 5), 102))
-    masks = masks.read({"left": left, "gray": gray}, (40, 64))
-    np.testing.assert_array_equal(masks["left"][:, :26], 1)
-    np.testing.assert_array_equal(masks["left"][:, 38:], 0)
-    assert (np.diff(masks["left"][0]) <= 0).all()
-    np.testing.assert_allclose(masks["left"] + masks["left"][:, ::-1], 1, atol=1e-6)
-    np.testing.assert_allclose(masks["gray"], 0.4, atol=1e-6)
+    found = masks.read({"left": left, "gray": gray}, (40, 64))
+    np.testing.assert_array_equal(found["left"][:, :26], 1)
+    np.testing.assert_array_equal(found["left"][:, 38:], 0)
+    assert (np.diff(found["left"][0]) <= 0).all()
+    np.testing.assert_allclose(found["left"] + found["left"][:, ::-1], 1, atol=1e-6)
+    np.testing.assert_allclose(found["gray"], 0.4, atol=1e-6)
 
 
 def test_shrunk_masks_are_antialiased(tmp_path):
@@ -223,14 +193,14 @@ def test_colours_are_regions(tmp_path):
     rows = np.zeros((20, 30, 3))
     rows[:, :15], rows[:, 15:], rows[14:, 22:] = RED, BLUE, GRAY
     rows[3, 2:9] = (200, 30, 30)
-    masks = masks.read(save(tmp_path / "guide.png", rows), (20, 30))
+    found = masks.read(save(tmp_path / "guide.png", rows), (20, 30))
     expected = {name: np.zeros((20, 30)) for name in ("#ff0000", "#0000ff", "#808080")}
     expected["#ff0000"][:, :15] = 1
     expected["#0000ff"][:, 15:] = 1
     expected["#0000ff"][14:, 22:] = 0
     expected["#808080"][14:, 22:] = 1
-    assert masks.keys() == expected.keys()
-    for name, mask in masks.items():
+    assert found.keys() == expected.keys()
+    for name, mask in found.items():
         assert mask.dtype == np.float32
         np.testing.assert_array_equal(mask, expected[name])
 
@@ -260,9 +230,9 @@ def test_jpeg_noise_and_soft_edges_make_no_regions(tmp_path, quality):
     exact = masks.read(str(tmp_path / "exact.png"), (96, 128))
     assert set(exact) == {"#ff0000", "#0000ff", "#808080"}
     for name in ("soft.png", "noisy.jpg"):
-        masks = masks.read(str(tmp_path / name), (96, 128), exact)
-        assert masks.keys() == exact.keys()
-        for region, mask in masks.items():
+        found = masks.read(str(tmp_path / name), (96, 128), exact)
+        assert found.keys() == exact.keys()
+        for region, mask in found.items():
             assert np.abs(mask - exact[region]).mean() < 0.02
 
 
@@ -277,9 +247,9 @@ def test_a_partner_lends_its_name(tmp_path):
 def test_colour_masks_get_soft_edges_and_share_every_pixel(tmp_path):
     path = str(tmp_path / "guide.png")
     drawing(1).save(path)
-    masks = masks.read(path, (31, 50))
-    np.testing.assert_allclose(sum(masks.values()), 1, atol=1e-6)
-    for mask in masks.values():
+    found = masks.read(path, (31, 50))
+    np.testing.assert_allclose(sum(found.values()), 1, atol=1e-6)
+    for mask in found.values():
         assert mask.shape == (31, 50)
         assert mask.min() == 0
         assert mask.max() == 1
@@ -299,7 +269,7 @@ def test_pictures_that_are_no_colour_coded_guides(tmp_path, rng):
     steps = np.stack(np.meshgrid([0, 60, 120, 180], [0, 85, 170], [0, 85, 170]), -1)
     tiles = steps.reshape(6, 6, 3).repeat(8, 0).repeat(8, 1)  # 36 colours
     for name, rows, count in (("noise.png", noise, 0), ("tiles.png", tiles, 36)):
-        message = f"{name} looks like no colour-coded guide: it has {count} plain"
+        message = f"{name} is not a colour-coded guide: it has {count} plain"
         with pytest.raises(UserError, match=message) as caught:
             masks.read(save(tmp_path / name, rows), (8, 8))
         assert "\n" not in str(caught.value)

@@ -1,19 +1,23 @@
 import contextlib
 import dataclasses
+import os
+import signal
 import sys
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
+from conftest import painted, prepared
 from PIL import Image
 
 import nst_jax
 from nst_jax import config
 from nst_jax.errors import UserError
 from nst_jax.network import weights
-from nst_jax.optimize import loop as optimize
+from nst_jax.optimize import loop
 from nst_jax.pictures import images
-from nst_jax.transfer import paint as transfer
-from nst_jax.transfer import prepare
+from nst_jax.transfer import api, cache
 from nst_jax.transfer.starts import start_image
 
 FAST = {
@@ -64,8 +68,7 @@ def test_every_optimiser_and_pooling_lowers_the_loss(pair, vgg19, name, pooling)
     c = config.default()
     c.content, c.style = map(str, pair)
     c.update(FAST | {"pooling": pooling, "optimizer": {"name": name}, "steps": 4})
-    c = config.validate(c)
-    first, *_, last = transfer.paint(c, prepare.read(c), vgg19)
+    first, *_, last = painted(*prepared(c), vgg19)
     assert (first.step, last.step) == (0, 4)
     assert last.terms["total"] < 0.8 * first.terms["total"]
 
@@ -89,10 +92,10 @@ def test_programs_are_forgotten_before_linux_runs_out_of_maps(pair, compilations
     """Those of a single painting fill more than a thousandth; elsewhere there is no limit."""
     nst_jax.stylize(*pair, **FAST)
     count = len(compilations)
-    optimize.forget_programs()
+    cache.drop_programs_if_crowded()
     nst_jax.stylize(*pair, **FAST)
     assert len(compilations) == count
-    optimize.forget_programs(0.001)
+    cache.drop_programs_if_crowded(0.001)
     nst_jax.stylize(*pair, **FAST)
     assert (len(compilations) > count) == (sys.platform == "linux")
 
@@ -110,18 +113,18 @@ def test_starts(pair, picture, tmp_path):
         str(tmp_path / "third.png"): images.resize(third, (20, 32)),
     }.items():
         c.init.picture = name
-        frozen = config.validate(c)
-        start = start_image(frozen, prepare.read(frozen), MEAN)
+        experiment, pictures = prepared(c)
+        start = start_image(experiment.inputs.start, 0, pictures, MEAN)
         np.testing.assert_array_equal(start, expected)
 
 
 def start_of(picture, /, **init):
     """Where a run from an array starts, with keys of `init`."""
     c = config.default()
-    c.content, c.image_size = "array", max(picture.shape)
+    c.image_size = max(picture.shape)
     c.init.update(init)
-    frozen = config.validate(c)
-    return np.asarray(start_image(frozen, prepare.read(frozen, picture), MEAN))
+    experiment, pictures = prepared(c, picture)
+    return np.asarray(start_image(experiment.inputs.start, 0, pictures, MEAN))
 
 
 def test_noise_is_blended_in_by_its_share():
@@ -151,11 +154,10 @@ def test_normal_noise_is_added_and_cut_off():
 def test_starts_that_are_made_of_numbers(picture):
     """Gray, the network's mean, and noise with the statistics of both style pictures' pixels."""
     c = config.default()
-    c.content, c.style, c.image_size, c.init.picture = "array", "a, b:3", 64, "style_statistics"
-    frozen = config.validate(c)
+    c.image_size, c.init.picture = 64, "style_statistics"
     styles = [0.4 + 0.1 * picture(50, 64), 0.3 + 0.2 * picture(64, 20)]
-    pictures = prepare.read(frozen, picture(60, 64), styles)
-    start = np.asarray(start_image(frozen, pictures, MEAN))
+    experiment, pictures = prepared(c, picture(60, 64), styles)
+    start = np.asarray(start_image(experiment.inputs.start, 0, pictures, MEAN))
     pixels = np.concatenate([style.reshape(-1, 3) for style in pictures.styles])
     assert start.shape == (60, 64, 3)
     np.testing.assert_allclose(start.mean((0, 1)), pixels.mean(0), atol=0.005)
@@ -199,17 +201,16 @@ def test_precision_is_in_the_compiled_program(pair, vgg19, name, carried):
     c = config.default()
     c.content, c.style = map(str, pair)
     c.update(FAST | {"precision": name})
-    frozen = config.validate(c)
     seen = {}
-    chunk = optimize.chunk
+    chunk = loop.chunk
 
     def spy(*args, **kwargs):
         seen["program"] = chunk.lower(*args, **kwargs).as_text()
         return chunk(*args, **kwargs)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(optimize, "chunk", spy)
-        list(transfer.paint(frozen, prepare.read(frozen), vgg19))
+        patch.setattr(loop, "chunk", spy)
+        list(painted(*prepared(c), vgg19))
     for kind, least in (("convolution", 5), ("dot_general", 5)):  # some are Winograd's products
         lines = [line for line in seen["program"].splitlines() if f"stablehlo.{kind}" in line]
         assert len(lines) > least
@@ -219,8 +220,8 @@ def test_precision_is_in_the_compiled_program(pair, vgg19, name, carried):
 def test_other_weights_by_their_path(pair, tmp_path, vgg19):
     kernel, bias = vgg19.layers["conv1_1"]
     other = dataclasses.replace(vgg19, layers=vgg19.layers | {"conv1_1": (-kernel, bias)})
-    digest = weights._digest(other.layers, other.mean, other.scale)
-    weights._save(dataclasses.replace(other, sha256=digest), tmp_path / "mine.h5")
+    digest = weights.digest(other.layers, other.mean, other.scale)
+    weights.save(dataclasses.replace(other, sha256=digest), tmp_path / "mine.h5")
     painting = nst_jax.stylize(*pair, weights=str(tmp_path / "mine.h5"), **FAST)
     assert np.abs(painting - nst_jax.stylize(*pair, **FAST)).max() > 0.01
 
@@ -235,7 +236,6 @@ def two_styles(pair, tmp_path, picture):
 @pytest.mark.parametrize("blend", ["targets", "losses"])
 @pytest.mark.parametrize("name", ["adam", "lbfgs"])
 def test_interpolation_ends_at_the_single_styles(two_styles, blend, name):
-    """Compiled as a batch and alone, sums round apart; L-BFGS magnifies it."""
     content, first, second = two_styles
     options = FAST | {"blend": blend, "optimizer": {"name": name}}
     options["steps"] = 5 if name == "lbfgs" else 2  # whose first step only looks
@@ -302,3 +302,106 @@ def test_a_region_whose_styles_have_no_share_is_no_nan(two_styles, picture):
     guides = {"content": "sky=, ground=", "style": "sky=; sky=; ground="}
     with contextlib.suppress(UserError):
         assert np.isfinite(nst_jax.stylize(content, styles, guides=guides, **FAST)).all()
+
+
+def as_given(picture, kind):
+    """A float32 picture [h, w, 3] as another kind of input, and what it must become."""
+    eight = np.uint8(np.rint(picture * 255))
+    return {
+        "float32": (picture, picture),
+        "float64": (picture.astype(np.float64), picture),
+        "float16": (picture.astype(np.float16), picture.astype(np.float16).astype(np.float32)),
+        "uint8": (eight, eight),
+        "jax": (jnp.asarray(picture), picture),
+        "jax uint8": (jnp.asarray(eight), eight),
+        "bfloat16": (
+            jnp.asarray(picture, jnp.bfloat16),
+            np.asarray(jnp.asarray(picture, jnp.bfloat16).astype(jnp.float32)),
+        ),
+        "gray": (picture[..., 0], picture[..., :1].repeat(3, -1)),
+        "gray with an axis": (picture[..., :1], picture[..., :1].repeat(3, -1)),
+        "PIL": (Image.fromarray(eight), eight),
+        "PIL gray": (Image.fromarray(eight[..., 0]), eight[..., :1].repeat(3, -1)),
+        "opaque": (np.dstack([picture, np.ones_like(picture[..., 0])]), picture),
+        "transparent": (np.dstack([picture, 0 * picture[..., 0]]), np.ones_like(picture)),
+        "transparent PIL": (Image.new("RGBA", (5, 7)), np.full((7, 5, 3), 255, np.uint8)),
+    }[kind]
+
+
+KINDS = ["float32", "float64", "float16", "uint8", "jax", "jax uint8", "bfloat16", "gray"]
+KINDS += ["gray with an axis", "PIL", "PIL gray", "opaque", "transparent", "transparent PIL"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_pictures_of_every_kind(kind, picture):
+    given, expected = as_given(picture(7, 5), kind)
+    source = api.as_source(given, "the picture")
+    assert source.array.dtype == expected.dtype
+    np.testing.assert_array_equal(source.array, expected)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        3,
+        3.5,
+        [[1, 2]],
+        {"a": 1},
+        b"bytes",
+        object(),
+        np.zeros((4, 4, 3), np.int32),
+        np.zeros((4, 4, 3), complex),
+        np.zeros((4, 4, 2), np.float32),
+        np.zeros((4, 4, 3, 1), np.float32),
+        np.zeros((0, 4, 3), np.float32),
+        np.zeros(3, np.float32),
+        np.array(["a"]),
+    ],
+    ids=lambda given: type(given).__name__,
+)
+def test_anything_else_is_a_type_error_of_one_line(given):
+    with pytest.raises(TypeError, match="^the content picture ") as caught:
+        api.as_source(given, "the content picture")
+    assert len(str(caught.value)) < 200
+    assert "\n" not in str(caught.value)
+
+
+def test_arrays_paths_and_weights_in_any_mixture(two_styles):
+    """Of several styles by name, as paths, as arrays, as PIL images; weighed in pairs or names."""
+    content, first, second = two_styles
+    named = nst_jax.stylize(str(content), [f"{first}:3", str(second)], **FAST)
+    mixed = nst_jax.stylize(
+        Image.open(content), [(images.read(first), 3), (Image.open(second), 1.0)], **FAST
+    )
+    np.testing.assert_array_equal(mixed, named)
+    paired = nst_jax.stylize(jnp.asarray(images.read(content)), [(first, 3), second], **FAST)
+    np.testing.assert_array_equal(paired, named)
+
+
+def test_a_picture_outside_the_range_is_named(picture):
+    with pytest.raises(UserError, match=r"^the style picture has values outside \[0, 1\]$"):
+        nst_jax.stylize(None, 2 * picture(20, 20), **FAST | {"init": {"noise": 1.0}})
+
+
+def test_nothing_of_the_callers_is_cleared(pair):
+    """Neither its compiled programs nor its signal handlers nor its environment."""
+    mine = jax.jit(lambda x: x + 1)
+    mine(jnp.zeros(3))
+    before = mine._cache_size(), signal.getsignal(signal.SIGINT), dict(os.environ)
+    nst_jax.stylize(*pair, **FAST)
+    nst_jax.clear_cache()
+    assert (mine._cache_size(), signal.getsignal(signal.SIGINT), dict(os.environ)) == before
+
+
+def test_what_is_kept_is_bounded_and_can_be_cleared(pair, picture):
+    for side in range(20, 30):
+        cache.SHARED.get("picture", side, lambda: picture(2, 2))
+    kept = cache.SHARED._kept["picture"]
+    assert len(kept) == cache.CAPACITIES["picture"]
+    assert list(kept)[-1] == 29
+    made = []
+    cache.SHARED.get("picture", 29, lambda: made.append(1))
+    assert not made
+    nst_jax.clear_cache()
+    assert not kept
+    assert nst_jax.stylize(*pair, **FAST).shape == (20, 32, 3)

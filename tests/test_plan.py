@@ -1,17 +1,19 @@
-"""Which experiments share a program: what `structure` says against the programs themselves."""
+"""Which experiments share a program: what `static_of` says against the programs themselves."""
 
 import jax
 import numpy as np
 import pytest
-from test_combinations import configured, problem_of, program_of
-from test_config import keys
+from conftest import ROOT, painted, painted_together, prepared
+from test_combinations import begun, configured, program_of_experiment
+from test_config import keys, load
 
 from nst_jax import config
 from nst_jax.config import axes
-from nst_jax.optimize import loop as optimize
+from nst_jax.optimize.step import chunk, initial_state, stack
 from nst_jax.runs import plan
-from nst_jax.transfer import paint as transfer
-from nst_jax.transfer import prepare
+from nst_jax.transfer import estimate
+from nst_jax.transfer.cache import Cache
+from nst_jax.transfer.problem import aligned, own_terms, static_of
 
 LAYERS = {"content_layers": "", "style_layers": ""}
 TOGETHER = [
@@ -82,8 +84,12 @@ def test_every_key_is_tried_here():
     assert {*keys(config.default())} - tried == {"axes", "interpolate"}  # never of a cell
 
 
-def structure_of(c):
-    return plan.structure(c, prepare.read(c))
+def static(c):
+    return static_of(*prepared(c))
+
+
+def losses(experiment, part):
+    return {term.name: dict(term.layers) for term in getattr(experiment.objective, part)}
 
 
 def changed(files, values):
@@ -98,23 +104,28 @@ def changed(files, values):
 )
 def test_what_is_data_runs_in_one_program(base, values, files, vgg19):
     one, other = changed(files, base), changed(files, base | values)
-    assert structure_of(one) == structure_of(other)
-    texts = {program_of(c, vgg19) for c in plan.widened([one, other])}
+    assert static(one) == static(other)
+    pairs = [prepared(one), prepared(other)]
+    shared = aligned([experiment for experiment, _ in pairs])
+    texts = {
+        program_of_experiment(experiment, pictures, vgg19)
+        for experiment, (_, pictures) in zip(shared, pairs, strict=True)
+    }
     assert len(texts) == 1
 
 
 @pytest.mark.parametrize("values", APART, ids=str)
 def test_what_changes_the_program_runs_apart(values, files):
-    assert structure_of(changed(files, {})) != structure_of(changed(files, values))
+    assert static(changed(files, {})) != static(changed(files, values))
 
 
 def test_what_a_network_is_normalised_by_is_shared(files):
     """The style picture as it is recoloured; and the colours matter to nothing else."""
     base = {"normalize_network": "style"}
-    one = structure_of(changed(files, base))
+    one = static(changed(files, base))
     for values in ({"color.mode": "luminance"}, {"style": "{0}/style-left.png"}):
-        assert structure_of(changed(files, base | values)) != one
-    assert structure_of(changed(files, base | {"beta": 3.0})) == one
+        assert static(changed(files, base | values)) != one
+    assert static(changed(files, base | {"beta": 3.0})) == one
 
 
 def test_the_way_of_convolving_is_the_configs(files, vgg19):
@@ -122,7 +133,7 @@ def test_the_way_of_convolving_is_the_configs(files, vgg19):
     ends = {}
     for method in ("direct", "winograd"):
         c = changed(files, {"image_size": 32, "convolution": method})
-        *_, last = transfer.paint(c, prepare.read(c), vgg19)
+        *_, last = painted(*prepared(c), vgg19)
         ends[method] = np.asarray(last.image)
     assert (ends["direct"] != ends["winograd"]).any()
     np.testing.assert_allclose(ends["winograd"], ends["direct"], atol=1e-3)
@@ -137,15 +148,15 @@ def test_terms_are_those_of_a_cells_own_layers(files):
         "style/gram/relu1_1/sky",
         "style/gram/relu3_1",
     ]
-    assert plan.terms_of(c, names) == names[:4]
+    assert own_terms(config.parse(c).objective, names) == names[:4]
 
 
 def test_work_is_that_of_the_deepest_cell(files):
     cells = [
-        axes.Cell(layer, {}, {}, configured(files, style_layers=layer))
+        axes.Cell(layer, {}, {}, config.parse(configured(files, style_layers=layer)))
         for layer in ("relu1_1", "relu4_1")
     ]
-    (one,), (other,) = (plan.plan(order)[0] for order in (cells, cells[::-1]))
+    (one,), (other,) = (plan.plan(order, Cache())[0] for order in (cells, cells[::-1]))
     assert one.work == other.work
 
 
@@ -154,21 +165,41 @@ def test_a_loss_between_neighbours_runs_apart_where_its_neighbours_differ(files)
         configured(files, style_losses="cross_gram", style_layers=layers)
         for layers in ("relu1_1, relu3_1", "relu1_1, relu2_1, relu3_1")
     )
-    assert structure_of(two) != structure_of(three)
+    assert static(two) != static(three)
 
 
 def test_layers_that_are_added_weigh_nothing(files):
     specs = ("gram(relu1_1:0.1, relu2_1:3), sliced:2(relu1_1)", "gram(relu3_1), sliced(relu2_1)")
-    configs = [configured(files, style_losses=spec, style_layers="") for spec in specs]
-    widened = plan.widened(configs)
+    experiments = [
+        config.parse(configured(files, style_losses=spec, style_layers="")) for spec in specs
+    ]
     taps = {"gram": {"relu1_1", "relu2_1", "relu3_1"}, "sliced": {"relu1_1", "relu2_1"}}
-    for before, after in zip(configs, widened, strict=True):
-        own, wide = (config.losses(c, "style") for c in (before, after))
+    for before, after in zip(experiments, aligned(experiments), strict=True):
+        own, wide = losses(before, "style"), losses(after, "style")
         assert {loss: set(wide[loss]) for loss in wide} == taps
         for loss in taps:
             assert {tap: value for tap, value in wide[loss].items() if value} == own[loss]
-        assert config.losses(after, "content") == config.losses(before, "content")
-    assert plan.widened(configs[:1]) == configs[:1]  # alone, it is left as it is
+        assert losses(after, "content") == losses(before, "content")
+    assert aligned(experiments[:1]) == experiments[:1]
+
+
+# Ablation -> cells in each of its programs.
+GROUPS = {
+    "contents_by_styles": [2, 2],
+    "initialisation": [12],
+    "layers": [9],
+    "losses": [1] * 15,
+    "optimizers": [4, 1, 1, 1],
+    "style_weight": [12],
+}
+
+
+@pytest.mark.parametrize("name", GROUPS)
+def test_how_the_shipped_ablations_group_into_programs(name):
+    c = load(ROOT / "configs" / "ablations" / f"{name}.py").get_config("smoke")
+    programs, unusable = plan.plan(axes.cells(c), Cache())
+    assert [len(one.cells) for one in programs] == GROUPS[name]
+    assert not unusable
 
 
 @pytest.mark.parametrize("optimizer", ["adam", "lbfgs"])
@@ -187,20 +218,19 @@ def test_together_they_paint_what_they_paint_alone(optimizer, files, vgg19):
     configs = [
         configured(files, **(base | {"optimizer.name": optimizer} | values)) for values in changes
     ]
-    pictures = [prepare.read(c) for c in configs]
-    groups = plan.plan([axes.Cell(str(k), {}, {}, c) for k, c in enumerate(configs)])[0]
+    experiments, pictures = zip(*map(prepared, configs), strict=True)
+    cells = [axes.Cell(str(k), {}, {}, one) for k, one in enumerate(experiments)]
+    groups = plan.plan(cells, Cache())[0]
     assert [len(one.cells) for one in groups] == [2, 1]  # the third has another shape
     for one in groups:
         places = [int(cell.name) for cell in one.cells]
-        own = [configs[k] for k in places]
-        together = list(
-            transfer.paint_together(plan.widened(own), [pictures[k] for k in places], vgg19)
-        )
+        own = [experiments[k] for k in places], [pictures[k] for k in places]
+        together = list(painted_together(*own, vgg19))
         for place, k in enumerate(places):
-            alone = list(transfer.paint(configs[k], pictures[k], vgg19))
+            alone = list(painted(experiments[k], pictures[k], vgg19))
             assert [p.step for p in together] == [p.step for p in alone]
             tolerance = 1e-3 if optimizer == "adam" else 2e-2  # which branches at every try
-            difference = np.abs(together[-1].image[place] - alone[-1].image).max()
+            difference = np.abs(together[-1].images[place] - alone[-1].image).max()
             assert difference < tolerance
             for name, value in alone[0].terms.items():
                 assert together[0].terms[name][place] == pytest.approx(value, rel=1e-3)
@@ -214,12 +244,12 @@ def test_coarse_to_fine_in_a_batch(files, vgg19):
         "pyramid.first_steps": 4,
     }
     configs = [configured(files, **values, beta=beta) for beta in (0.02, 0.5)]
-    pictures = [prepare.read(c) for c in configs]
-    together = list(transfer.paint_together(configs, pictures, vgg19))
-    for k, c in enumerate(configs):
-        alone = list(transfer.paint(c, pictures[k], vgg19))
+    experiments, pictures = zip(*map(prepared, configs), strict=True)
+    together = list(painted_together(experiments, pictures, vgg19))
+    for k, experiment in enumerate(experiments):
+        alone = list(painted(experiment, pictures[k], vgg19))
         assert [p.step for p in together] == [p.step for p in alone]
-        np.testing.assert_allclose(together[-1].image[k], alone[-1].image, atol=1e-3)
+        np.testing.assert_array_equal(together[-1].images[k], alone[-1].image)
 
 
 @pytest.mark.parametrize(
@@ -227,7 +257,7 @@ def test_coarse_to_fine_in_a_batch(files, vgg19):
     [(1, 4, [1]), (4, 4, [4]), (5, 4, [2, 3]), (13, 4, [3, 3, 4, 3]), (6, 1, [1] * 6)],
 )
 def test_batches_are_about_equally_large(count, at_once, sizes):
-    parts = plan.batches(range(count), at_once)
+    parts = plan.split_evenly(range(count), at_once)
     assert sorted(map(len, parts)) == sorted(sizes)
     assert [one for part in parts for one in part] == list(range(count))
 
@@ -238,19 +268,17 @@ def test_batches_are_about_equally_large(count, at_once, sizes):
 def test_work_is_about_what_xla_says(optimizer, rematerialize, files, vgg19):
     """Memory within a quarter; operations within a half, for XLA counts all of them on CPU."""
     keys = {"optimizer.name": optimizer, "rematerialize": rematerialize}
-    c = changed(files, {"image_size": 96} | keys)
-    pictures, start, make_args = problem_of(c, vgg19)
-    settings = transfer.settings_of(c)
-    state = optimize.initial_state(settings, start)
-    compiled = optimize.chunk.lower(
-        settings, 1, 1, state, make_args(), transfer.rates_of(c)
-    ).compile()
+    experiment, pictures = prepared(changed(files, {"image_size": 96} | keys))
+    start, network, make_problem = begun(experiment, pictures, vgg19)
+    static, rates = experiment.optimizer.static, stack([experiment.optimizer.rates])
+    state, problem = initial_state(static, start[None]), stack([make_problem()])
+    compiled = chunk.lower(static, 1, 1, state, network, problem, rates).compile()
     memory = compiled.memory_analysis()
-    asked = plan.work(c, pictures.shape)
+    asked = estimate.work(experiment, pictures.shape)
     own = memory.temp_size_in_bytes + memory.output_size_in_bytes
     assert asked.bytes == pytest.approx(own, rel=0.25)
     if optimizer == "adam" and not rematerialize:
-        flops = compiled.cost_analysis()["flops"] * c.steps
+        flops = compiled.cost_analysis()["flops"] * experiment.steps
         assert asked.operations == pytest.approx(flops, rel=0.5)
     assert asked.pixels == np.prod(pictures.shape)
 
@@ -259,8 +287,8 @@ def test_work_is_about_what_xla_says(optimizer, rematerialize, files, vgg19):
 def test_what_a_cpu_runs_at_once(side, most, monkeypatch):
     cpu = type("", (), {"platform": "cpu"})
     monkeypatch.setattr(jax, "local_devices", lambda: [cpu])
-    asked = plan.Work(side * side, side * side * 2700, 1.0)
-    assert plan.at_once(asked) == most
+    asked = estimate.Work(side * side, side * side * 2700, 1.0)
+    assert estimate.batch_size(asked) == most
 
 
 @pytest.mark.parametrize(("gigabytes", "most"), [(80, 64), (1, 3), (0.1, 1)])
@@ -269,7 +297,7 @@ def test_what_a_gpu_runs_at_once(gigabytes, most, monkeypatch):
         "", (), {"platform": "gpu", "memory_stats": lambda: {"bytes_limit": gigabytes * 1e9}}
     )
     monkeypatch.setattr(jax, "local_devices", lambda: [gpu])
-    assert plan.at_once(plan.Work(65536, 177_000_000, 1.0)) == most
+    assert estimate.batch_size(estimate.Work(65536, 177_000_000, 1.0)) == most
 
 
 def test_the_plan_as_a_table(files):
@@ -279,7 +307,7 @@ def test_the_plan_as_a_table(files):
         for k, loss in enumerate(("gram", "sliced", "gram:2"))
     ]
     missing = config.with_values(c, {"content": "nowhere.png"})
-    table = plan.table([*cells, axes.Cell("3-x", {"loss": "none"}, {}, missing)], batch=2)
+    table = plan.table([*cells, axes.Cell("3-x", {"loss": "none"}, {}, missing)], Cache(), 2)
     lines = table.splitlines()
     assert lines[:5] == [
         "cell  loss    program",
