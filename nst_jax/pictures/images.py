@@ -1,8 +1,7 @@
 """Picture files <-> arrays: float32 [height, width, 3], sRGB in [0, 1].
 
-The only room that knows integers, EXIF, ICC profiles, alpha and resampling; how each format stores
-what it is given, `writers` knows. Everything beyond works in sRGB as stored, as the networks were
-trained.
+The only module that knows integers, EXIF, ICC profiles, alpha and resampling; `writers` knows how
+each format stores pixels. Everything else works in sRGB as stored, as the networks were trained.
 """
 
 import contextlib
@@ -25,17 +24,17 @@ from nst_jax.pictures.writers import ANIMATIONS, DEPTHS, SRGB, TRANSPARENT, WRIT
 Picture = Float[np.ndarray, "_ _ 3"]
 Plane = Float[np.ndarray, "_ _"]
 
-# How Pillow names the order of a 16-bit channel's bytes -> the other order's name: big, little,
-# the machine's own.
+# Pillow's name for the byte order of 16-bit channels (big, little, native) -> the other order.
 _OTHER_ORDER = {"B": "L", "L": "B", "N": "B" if sys.byteorder == "little" else "L"}
 
 
 def read(path: str | Path, size: int | None = None, smallest: int = 1) -> Picture:
     """Reads anything Pillow opens as sRGB in [0, 1].
 
-    EXIF orientation is obeyed, an embedded ICC profile converted to sRGB, transparency composited
-    on white (a line on standard error says so), of an animation the first frame taken. Grayscale
-    keeps its 16 bits, RGB(A) too unless its profile must be converted; all else is decoded to 8.
+    EXIF orientation is obeyed, an embedded ICC profile is converted to sRGB, transparency is
+    composited on white (a line on standard error says so), and the first frame of an animation is
+    taken. Grayscale keeps 16 bits, and so does RGB(A) unless its profile must be converted;
+    everything else is decoded to 8 bits.
 
     Args:
       path: the file.
@@ -55,17 +54,17 @@ def read(path: str | Path, size: int | None = None, smallest: int = 1) -> Pictur
 
 
 def read_alpha(path: str | Path, shape: tuple[int, int]) -> Plane | None:
-    """Reads how opaque a picture file is: straight alpha in [0, 1], EXIF orientation obeyed.
+    """Reads the alpha channel of a picture file, straight, with EXIF orientation obeyed.
 
     Args:
       path: the file.
       shape: (height, width) to resample to.
 
     Returns:
-      [height, width], or None if the file says nothing of transparency.
+      [height, width] in [0, 1]; None if the file has no transparency.
 
     Raises:
-      UserError: missing, no picture, or damaged.
+      UserError: missing, not a picture, or damaged.
     """
     with _opening(path) as opened:
         alpha = _decode_alpha(opened)
@@ -74,7 +73,7 @@ def read_alpha(path: str | Path, shape: tuple[int, int]) -> Plane | None:
 
 @contextlib.contextmanager
 def _opening(path: str | Path) -> Iterator[ImageFile.ImageFile]:
-    """Opens a picture file; whatever goes wrong until the block ends is one line for the user."""
+    """Opens a picture file; an error before the block ends becomes one line."""
     if "://" in str(path):
         raise UserError(f"pictures are read from files; download {path} first")
     path = Path(path).expanduser()
@@ -84,9 +83,9 @@ def _opening(path: str | Path) -> Iterator[ImageFile.ImageFile]:
         if path.exists() and not path.is_file():
             raise UserError(f"{path} is no file")
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Pillow's remarks on odd metadata, and its own limit
+            warnings.simplefilter("ignore")  # of Pillow, about odd metadata and its own limit
             with PillowImage.open(path) as opened:
-                if opened.format == "EPS":  # Ghostscript would run it, for as long as it likes
+                if opened.format == "EPS":  # Ghostscript would run it without a limit
                     raise UserError(f"{path} is PostScript, a program; save it as a picture first")
                 yield opened
     except FileNotFoundError:
@@ -100,12 +99,12 @@ def _opening(path: str | Path) -> Iterator[ImageFile.ImageFile]:
         raise UserError(f"{path} is no picture of a known format") from None
     except UserError:
         raise
-    except Exception as error:  # whatever a damaged file makes a decoder raise is the file's fault
+    except Exception as error:  # damaged files make decoders raise anything
         raise UserError(f"cannot read picture {path}: {error}") from error
 
 
 def prepare(image: np.ndarray, size: int | None, smallest: int, name: str) -> Picture:
-    """Checks and resizes a picture that is already an array; `read` does this for files.
+    """Checks and resizes a picture that is already an array.
 
     Args:
       image: [h, w, 3], floats in [0, 1] or uint8.
@@ -113,11 +112,11 @@ def prepare(image: np.ndarray, size: int | None, smallest: int, name: str) -> Pi
       name: what to call it in an error.
 
     Raises:
-      UserError: not such an array, or too small.
+      UserError: another shape or type, values outside [0, 1], or too small.
     """
     if image.ndim != 3 or image.shape[2] != 3 or not image.size:
         raise UserError(f"{name} has shape {image.shape}; a picture is [height, width, 3]")
-    if image.dtype != np.uint8:  # which becomes float only at its last size: it may be large
+    if image.dtype != np.uint8:  # uint8 is converted at its last size: the picture may be large
         if image.dtype.kind != "f":
             raise UserError(
                 f"{name} holds {image.dtype}; a picture holds uint8, or floats in [0, 1]"
@@ -130,7 +129,7 @@ def prepare(image: np.ndarray, size: int | None, smallest: int, name: str) -> Pi
 
 
 def _check_size(shape: tuple[int, ...], size: int | None, smallest: int, name: str):
-    """Refuses a picture that is too small, or would be with its longer side `size`."""
+    """Raises UserError for a picture that is too small, or would be with the longer side `size`."""
     shapes = {f"{name} is": shape[:2]}
     if size is not None:
         shapes[f"{name}, {size} pixels long, is"] = fit(shape, size)
@@ -143,7 +142,7 @@ def _check_size(shape: tuple[int, ...], size: int | None, smallest: int, name: s
 
 
 def fit(shape: tuple[int, ...], size: int) -> tuple[int, int]:
-    """(height, width) with the longer side `size` and the aspect of `shape`, each at least 1."""
+    """(height, width) with the longer side `size` and the aspect ratio of `shape`; at least 1."""
     height, width = shape[:2]
     scale = size / max(height, width)
     return max(1, round(height * scale)), max(1, round(width * scale))
@@ -155,14 +154,14 @@ def resize(image: Picture, shape: tuple[int, int]) -> Picture:
 
 
 def _resized(image: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    """The same of uint8, too."""
+    """As `resize`, also for uint8."""
     if image.shape[:2] == shape:
         return image
     return np.stack([_resample(channel, shape) for channel in np.moveaxis(image, -1, 0)], -1)
 
 
 def _unit(image: np.ndarray) -> np.ndarray:
-    """uint8 -> float32 in [0, 1]; floats stay."""
+    """uint8 -> float32 in [0, 1]; floats stay as they are."""
     unit = np.ascontiguousarray(image, np.float32)
     if image.dtype == np.uint8:
         unit /= 255  # in place: it is a copy
@@ -178,10 +177,10 @@ def _resample(plane: np.ndarray, shape: tuple[int, int]) -> Plane:
 
 
 def _decode(opened: ImageFile.ImageFile) -> np.ndarray:
-    """The pixels of an open file, in four moves: turn, widen, composite, convert colours.
+    """Decodes an open file: orientation, 16 bits, transparency, colour profile.
 
     Returns:
-      [h, w, 3], floats in [0, 1], or uint8 where there are no more bits.
+      [h, w, 3], uint8 for 8-bit files, else floats in [0, 1].
     """
     profile = opened.info.get("icc_profile")
     image = _turned(opened)
@@ -189,7 +188,7 @@ def _decode(opened: ImageFile.ImageFile) -> np.ndarray:
         gray = np.asarray(image, np.float32) / (1 if image.mode == "F" else 65535)
         return np.repeat(gray[..., None], 3, -1)
     if image.has_transparency_data:
-        with contextlib.suppress(OSError):  # nobody reads it any more
+        with contextlib.suppress(OSError):  # the reader is gone
             print(f"{opened.filename}: transparency composited on white", file=sys.stderr)
     deep = _deepened(image, opened) if profile in (None, SRGB) else None
     if deep is not None:
@@ -222,13 +221,13 @@ def _turned(opened: PillowImage.Image) -> PillowImage.Image:
 def _deepened(
     image: PillowImage.Image, opened: ImageFile.ImageFile
 ) -> Float[np.ndarray, "_ _ _"] | None:
-    """[h, w, 3 or 4] in [0, 1] where the file holds 16-bit RGB or RGBA; None where it does not.
+    """[h, w, 3 or 4] in [0, 1] for files with 16-bit RGB or RGBA; None for others.
 
-    Pillow has no such image: it decodes the high bytes, which are `image`, and leaves the low ones.
-    Asked to decode the file as if its bytes were in the other order, it leaves the high ones.
+    Pillow has no such mode: it decodes the high bytes, which are `image`, and drops the low ones.
+    Told that the bytes are in the other order, it decodes the low ones.
     """
     if opened.format not in ("PNG", "TIFF") or "transparency" in opened.info:
-        return None  # one colour named as transparent is Pillow's business
+        return None  # Pillow handles a single transparent colour
     with PillowImage.open(opened.filename) as again:
         tiles = [_swapped(tile) for tile in again.tile]
         if not all(tiles):
@@ -241,7 +240,7 @@ def _deepened(
 
 
 def _swapped(tile: ImageFile._Tile) -> ImageFile._Tile | None:
-    """A piece of a file of 16-bit RGB or RGBA as if in the other byte order; None of any other."""
+    """A tile of 16-bit RGB or RGBA with the byte order swapped; None for any other tile."""
     mode, *rest = (tile.args,) if isinstance(tile.args, str) else tile.args or ("",)
     if mode[:-1] not in ("RGB;16", "RGBA;16"):
         return None
@@ -250,7 +249,7 @@ def _swapped(tile: ImageFile._Tile) -> ImageFile._Tile | None:
 
 
 def _to_srgb(image: PillowImage.Image, profile: bytes | None) -> PillowImage.Image:
-    """8-bit sRGB by the embedded profile; by Pillow's own formula without a usable one."""
+    """8-bit sRGB, by the embedded profile, or by Pillow's formula where none is usable."""
     if profile and profile != SRGB:
         try:
             source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
@@ -270,15 +269,15 @@ def write(path: Path, image: Picture, note: str = "", bits: int = 8, alpha: Plan
     The file says that it is sRGB, by an ICC profile. The same arguments give the same bytes.
 
     Args:
-      path: where; the suffix is a key of `WRITERS`. Replaced in one step, never half-written.
+      path: its suffix is a key of `WRITERS`. Replaced atomically.
       image: [h, w, 3]; values outside [0, 1] are clipped.
       note: text for the file's metadata.
       bits: of a channel: 8, or 16 where `DEPTHS` has it for the suffix.
-      alpha: [h, w], how opaque each pixel is, clipped to [0, 1], for a suffix in `TRANSPARENT`.
-        Stored straight: the colours stay as they are. None writes no alpha.
+      alpha: [h, w] opacity, clipped to [0, 1], for a suffix in `TRANSPARENT`; stored straight, so
+        that colours stay as they are. None writes no alpha.
 
     Raises:
-      UserError: a suffix that is not known or cannot hold this, or a file that cannot be written.
+      UserError: a suffix that is unknown or cannot hold this, or a file that cannot be written.
     """
     suffix = path.suffix.lower()
     if suffix not in WRITERS:
@@ -302,13 +301,13 @@ def write_animation(
     """Writes pictures as an animation that repeats for ever, in the format of the suffix.
 
     Args:
-      path: where; the suffix is a key of `ANIMATIONS`. Replaced in one step, never half-written.
+      path: its suffix is a key of `ANIMATIONS`. Replaced atomically.
       frames: [h, w, 3] each, floats in [0, 1] or uint8; all are resampled to the size of the last.
-      milliseconds: how long each is shown; the last stays a second longer. GIF counts in tens.
+      milliseconds: for each frame; the last one stays a second longer. GIF counts in tens.
       note: text for the file's metadata.
 
     Raises:
-      UserError: a suffix that is not known, no frames, or a file that cannot be written.
+      UserError: an unknown suffix, no frames, or a file that cannot be written.
     """
     suffix = path.suffix.lower()
     if suffix not in ANIMATIONS:
@@ -326,18 +325,18 @@ def _eight_bits(frame: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
     """A frame at a size, as uint8."""
     if frame.dtype == np.uint8 and frame.shape[:2] == shape:
         return frame
-    return quantized(resize(frame, shape), 8)
+    return quantized(_unit(_resized(frame, shape)), 8)
 
 
 def quantized(image: Float[np.ndarray, "_ _ _"], bits: int) -> np.ndarray:
-    """[0, 1] -> integers of that many bits, clipped and rounded."""
+    """[0, 1] -> uint8 or uint16, clipped and rounded."""
     most = (1 << bits) - 1
     return np.rint(np.clip(image, 0, 1) * most).astype(np.uint8 if bits == 8 else np.uint16)
 
 
 @contextlib.contextmanager
 def _saving(path: Path) -> Iterator[Path]:
-    """`files.replacing`, where what a format cannot hold is one line for the user too."""
+    """`files.replacing`; what a format cannot hold becomes one line, too."""
     try:
         with files.replacing(path) as temporary:
             yield temporary

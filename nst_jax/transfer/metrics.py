@@ -39,7 +39,7 @@ LPIPS_ARCH = "vgg16"
 LPIPS_TAPS = ("relu1_2", "relu2_2", "relu3_3", "relu4_3", "relu5_3")
 STYLE_TAPS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
 SIFID_TAP = "relu2_2"
-HELD_OUT = {"vgg19": "vgg16", "vgg16": "vgg19"}  # the network that paints -> the one that judges
+HELD_OUT = {"vgg19": "vgg16", "vgg16": "vgg19"}  # network that paints -> network that judges
 SSIM_WINDOW_PIXELS = 11  # across its Gaussian window
 
 _LUMA = np.array([[0.299], [0.587], [0.114]], np.float32)  # BT.601, as SSIM's authors' rgb2gray
@@ -57,8 +57,8 @@ def lpips(painting: ByTap, content: ByTap, heads: ByTap) -> Scalar:
     equation 1, w outside the square as in their program, whose shift and scale of [-1, 1] are
     torchvision's normalisation. Activations of torchvision's VGG-16, heads [channels], by tap.
 
-    It tells whether things look alike in place, small changes of colour and texture forgiven. But
-    its people judged blur, noise and compression; how much paint is too much, it was never told.
+    It tells whether things look alike in place, and forgives small changes of colour and texture.
+    But it was trained on judgements of blur, noise and compression, not of paint.
     """
 
     def unit(x: Array) -> Array:
@@ -77,8 +77,8 @@ def ssim(painting: Image, content: Image) -> Scalar:
     + sigma_C^2 + c2)); down to -1 where light and dark are swapped. Wang et al. 2004, "Image
     Quality Assessment: From Error Visibility to Structural Similarity", equation 13, on gray.
 
-    It tells whether light and dark lie where they did. It is blind to colour and takes every brush
-    stroke for damage; a shift by a pixel or two, which nobody sees, costs it much.
+    It tells whether light and dark lie where they did. It ignores colour, counts every brush stroke
+    as damage, and drops for a shift by a pixel or two that nobody sees.
     """
     return _similarity(luminance(painting), luminance(content))
 
@@ -90,8 +90,8 @@ def edge_ssim(painting: Image, content: Image) -> Scalar:
     responses so; ours are Sobel's, as in Chen et al. 2006, "Gradient-Based Structural Similarity
     for Image Quality Assessment", who still compare the pictures' own luminance.
 
-    It tells whether contours lie where they did, whichever side is darker. Texture is edges too:
-    strokes in a clear sky count like a lost roof line.
+    It tells whether contours lie where they did, whichever side is darker. Texture has edges, too:
+    strokes in a clear sky count as much as a lost roof line.
     """
     return _similarity(edges(painting), edges(content))
 
@@ -121,8 +121,8 @@ def style_gram(painting: Statistics, style: Statistics) -> float:
     (https://arxiv.org/abs/1508.06576), equation 4, each layer as a share of what it would be if
     nothing were active. So layers count alike, and other pictures and networks give like numbers.
 
-    It tells whether the same things occur together as strongly; above 1, far too strongly. Loud
-    channels decide, and paintings that minimised "gram" are favoured.
+    It tells whether the same features occur together as strongly; above 1, far too strongly. Strong
+    channels dominate, and paintings that minimised "gram" are favoured.
     """
 
     def share(a: Spread, b: Spread) -> float:
@@ -138,8 +138,8 @@ def style_w2(painting: Statistics, style: Statistics) -> float:
     Mean over `STYLE_TAPS` of W_2^2(G, S) / E|a_S|^2: `frechet`, each layer as a share of what it
     would be if nothing were active. Unlike the loss, whose roots stop early, it is 0 at 0.
 
-    It tells whether activations have the same mean and spread, quiet channels as well. From few
-    positions (relu5_1 has 256 in 256x256 pixels, for 512 channels) these are a poor estimate: even
+    It tells whether activations have the same mean and spread, weak channels included. With few
+    positions (relu5_1 has 256 at 256x256 pixels, for 512 channels) the estimate is poor: even
     another part of the style picture stays well above 0.
     """
 
@@ -152,12 +152,12 @@ def style_w2(painting: Statistics, style: Statistics) -> float:
 def sifid(painting: Statistics, style: Statistics) -> float:
     """Single-image Frechet distance: `frechet` at `SIFID_TAP`, in squared units of activations.
 
-    0 for the style picture itself, no upper end; symmetric. Shaham et al. 2019, "SinGAN"
+    0 for the style picture itself, unbounded above; symmetric. Shaham et al. 2019, "SinGAN"
     (https://arxiv.org/abs/1905.01164), section 4: over positions of the layer before the second
     pooling, there Inception's, here the held-out VGG's. So its numbers cannot be compared with
     theirs, nor between the VGGs: those of Caffe's training are far larger than torchvision's.
 
-    It tells whether lines, strokes and colours are the style's, 14 pixels across at the most.
+    It tells whether lines, strokes and colours up to 14 pixels across are those of the style.
     """
     return frechet(painting[SIFID_TAP], style[SIFID_TAP])
 
@@ -172,7 +172,7 @@ def frechet(a: Spread, b: Spread) -> float:
 
     def root(covariance: Any) -> np.ndarray:
         values, vectors = np.linalg.eigh(covariance)
-        values = np.where(values > 1e-6 * values[-1], values, 0)  # float32's noise aside
+        values = np.where(values > 1e-6 * values[-1], values, 0)  # without float32 noise
         return np.sqrt(values)[:, None] * vectors.T
 
     root_a, root_b = root(a.covariance), root(b.covariance)
@@ -181,8 +181,8 @@ def frechet(a: Spread, b: Spread) -> float:
     return float(np.sum(np.square(a.mean - b.mean)) + max(apart, 0))
 
 
-# Metric -> shortest side, in pixels, that both pictures must have; comparison. Activations come by
-# tap, and the picture itself as "image".
+# Metric -> (shortest side in pixels that both pictures need, comparison). Comparisons get
+# activations by tap, with the picture itself as "image".
 CONTENT: dict[str, tuple[int, Callable[[ByTap, ByTap, ByTap], Scalar]]] = {
     "lpips": (architecture.smallest_size(LPIPS_TAPS), lpips),
     "ssim": (SSIM_WINDOW_PIXELS, lambda a, b, heads: ssim(a["image"], b["image"])),
