@@ -1,4 +1,4 @@
-"""Benchmarks, each a table of ratios measured in one run.
+"""Benchmarks. Each prints a table of ratios that are measured in one run.
 
   python scripts/bench.py step
   python scripts/bench.py step --sizes 512 --json step.json
@@ -8,21 +8,21 @@
 
 step      an Adam step of the default objective, against PyTorch's on the same device (needs the
           extra `bench`) and against direct convolutions
-precision the same in every precision, against PyTorch's, also compiled; and the share of a large
-          matrix product's speed that it reaches
-quality   seconds until the loss is within 5 % of that which neural-style-pt's 500 steps of L-BFGS
-          reach in PyTorch, from the photograph, against the time of those; and the loss at shares
-          of that time, as a multiple of the one to reach, with --pictures as pictures; measured
-          once
-sweep     a cell of a sweep, batched as `nst_jax.sweep` does it, against one after another
-memory    most bytes that a command had in use, a pixel of the painting: what the larger of two
-          sizes takes more, by the pixels that it has more
-compile   seconds to compile the steps of a size, and from the start of a command to its first step
+precision a step in every precision, against PyTorch's, also compiled; and its speed as a share of a
+          large matrix product's
+quality   seconds until the loss is within 5 % of what neural-style-pt reaches in PyTorch with 500
+          steps of L-BFGS from the photograph, against the time of those steps; and the loss at
+          shares of that time, as a multiple of the loss to reach; --pictures saves the pictures;
+          measured once
+sweep     a cell of a sweep in batches, as `nst_jax.sweep` paints it, against one cell at a time
+memory    a command's peak memory per pixel of the painting: the difference between two sizes,
+          divided by their difference in pixels
+compile   seconds to compile the steps at a size, and from the start of a command to its first step
 
 A ratio below 1 is better than the reference. Machines are noisy: every round measures all sides in
 turn, and a table has the median over rounds of the ratio within a round, with its smallest and
-largest. Compilation is not counted but by compile, which on a GPU leaves out the search for kernels
-that XLA remembers within a process.
+largest. Only `compile` counts compilation; on a GPU it leaves out the search for kernels, which XLA
+remembers within a process.
 
 2 CPU cores: step 4 minutes, quality 7 at 256 pixels and 20 at 512, sweep 12, memory 5, compile 5.
 """
@@ -34,47 +34,53 @@ import platform
 import re
 import statistics
 import subprocess
-import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import measuring
+import quality
 from absl import flags
-from measuring import ROUNDS, STEPS, Row, begun, experiment, rounds, row, sizes, stepped
-from quality import quality
+from measuring import ROUNDS, STEPS, Row, begun, experiment, loaded, rounds, row, sizes, stepped
 
-from nst_jax import cli
-from nst_jax import config
+from nst_jax import cli, config
+from nst_jax.config.experiment import Experiment, Pixels
 from nst_jax.errors import UserError
 from nst_jax.pictures import images
-from nst_jax.transfer import prepare
 
 _JSON = flags.DEFINE_string("json", "", "Also write the table to this file.")
+flags.adopt_module_key_flags(measuring)
+flags.adopt_module_key_flags(quality)
+
+PRECISIONS = ("float32", "tensorfloat32", "bfloat16")
+
+
+def square(size: int, keys: Mapping[str, Any]) -> Experiment:
+    """The default objective, with the sample's pictures resized to squares."""
+    c = config.sample()
+    content, style = (
+        Pixels(images.resize(images.read(path), (size, size)), path)
+        for path in (c.content, c.style)
+    )
+    return experiment(size, keys, content, [(style, 1.0)])
 
 
 def step() -> Iterator[Row]:
-    """A step on a square picture; PyTorch's is the better one of its two layouts."""
+    """A step on a square picture, against the faster of PyTorch's two memory layouts."""
     from torch_reference import painter
 
-    from nst_jax.transfer import paint as transfer
-
     for size in sizes(256, 512):
-        c = experiment(size)
-        content, style = square(c)
-        loaded = transfer.load_weights(c)
+        base = square(size, {})
+        pictures, _ = loaded(base)
         layouts = {"NCHW": False, "channels last": True}
         sides: dict[str, Callable[[], Any]] = {
-            f"PyTorch, {name}": functools.partial(
-                painter(c, loaded, content, style, last).steps, STEPS.value
-            )
+            f"PyTorch, {name}": functools.partial(painter(base, pictures, last).steps, STEPS.value)
             for name, last in layouts.items()
         }
         for method in ("auto", "direct"):
-            own = config.with_values(c, {"convolution": method})
-            pictures = prepare.read(own, content, [style])
-            sides[method] = stepped(own, pictures, loaded)
+            sides[method] = stepped(square(size, {"convolution": method}))
         seconds = rounds(sides)
         reference = min(list(sides)[:2], key=lambda name: statistics.median(seconds[name]))
         for name in sides:
@@ -82,45 +88,33 @@ def step() -> Iterator[Row]:
             yield row(label, seconds[name], seconds[reference], STEPS.value)
 
 
-def square(c: config.Config) -> list[images.Picture]:
-    """The pictures of a config, resized to squares."""
-    shape = c.image_size, c.image_size
-    return [images.resize(images.read(path), shape) for path in (c.content, c.style)]
-
-
-PRECISIONS = ("float32", "tensorfloat32", "bfloat16")
-
-
 def precision() -> Iterator[Row]:
-    """A step on a square picture in every precision, with its speed; against PyTorch's better way.
+    """A step on a square picture in every precision, against PyTorch's fastest way; and its speed.
 
-    Counted are the operations of the direct convolutions there and back: nothing between them, and
-    not the forward pass for the terms of the log, once in `--steps`.
+    The speed counts the operations of the direct convolutions, forward and backward. It leaves out
+    everything between them, and the forward pass for the log's terms, one in --steps.
     """
     from torch_reference import painter
 
-    from nst_jax.runs import plan
-    from nst_jax.transfer import paint as transfer
+    from nst_jax.transfer import estimate
 
+    ways = {
+        "PyTorch, NCHW": (False, False),
+        "PyTorch, channels last": (True, False),
+        "PyTorch, channels last, compiled": (True, True),
+    }
     for size in sizes(512):
         for name in PRECISIONS:
-            c = experiment(size, precision=name)
-            content, style = square(c)
-            loaded = transfer.load_weights(c)
+            base = square(size, {"precision": name})
+            pictures, _ = loaded(base)
             multiply, products = product(name)
-            ways = {
-                "PyTorch, NCHW": (False, False),
-                "PyTorch, channels last": (True, False),
-                "PyTorch, channels last, compiled": (True, True),
-            }
             others = {
-                way: functools.partial(painter(c, loaded, content, style, *how).steps, STEPS.value)
+                way: functools.partial(painter(base, pictures, *how).steps, STEPS.value)
                 for way, how in ways.items()
             }
-            own = stepped(c, prepare.read(c, content, [style]), loaded)
-            seconds = rounds({"nst_jax": own, "product": multiply} | others)
+            seconds = rounds({"nst_jax": stepped(base), "product": multiply} | others)
             best = products / statistics.median(seconds.pop("product"))
-            operations = plan.work(c, (size, size)).operations
+            operations = estimate.work(base, (size, size)).operations
             reference = min(others, key=lambda way: statistics.median(seconds[way]))
             for way in seconds:
                 label = f"{size} pixels, {name}, {way}, against {reference}"
@@ -130,7 +124,7 @@ def precision() -> Iterator[Row]:
 
 
 def product(precision: str) -> tuple[Callable[[], Any], float]:
-    """Ten products of large matrices in one precision, and how many operations they are."""
+    """Ten products of large matrices in one precision, and the number of their operations."""
     import jax
     import jax.numpy as jnp
 
@@ -147,54 +141,44 @@ def product(precision: str) -> tuple[Callable[[], Any], float]:
 
 
 def sweep() -> Iterator[Row]:
-    """Cells that differ in beta, in batches, against one after another; on a GPU up to 64."""
+    """Cells that differ in beta, in batches, against one at a time; up to 64 cells on a GPU."""
     import jax
 
-    from nst_jax.runs import plan
-    from nst_jax.transfer import paint as transfer
+    from nst_jax.transfer import estimate
+    from nst_jax.transfer.paint import Job
 
     counts = (1, 4, 16) if jax.default_backend() == "cpu" else (1, 16, 64)
     for size in sizes(128, 256):
         for optimizer in ("adam", "lbfgs"):
-            base = experiment(size, **{"optimizer.name": optimizer})
-            pictures, loaded = prepare.read(base), transfer.load_weights(base)
-            most = plan.at_once(plan.work(base, pictures.shape))
+            keys = {"optimizer.name": optimizer}
+            base = experiment(size, keys)
+            pictures, network = loaded(base)
+            most = estimate.batch_size(estimate.work(base, pictures.shape))
             for count in counts:
-                cells = [config.with_values(base, {"beta": 0.02 * (1 + k)}) for k in range(count)]
+                jobs = [
+                    Job(experiment(size, keys | {"beta": 0.02 * (1 + k)}), pictures)
+                    for k in range(count)
+                ]
                 seconds = rounds(
                     {
-                        "in turn": functools.partial(in_turn, cells, pictures, loaded),
-                        "batched": functools.partial(batched, cells, pictures, loaded, most),
+                        "in turn": functools.partial(painted, jobs, network, 1),
+                        "batched": functools.partial(painted, jobs, network, most),
                     }
                 )
                 label = f"{size} pixels, {optimizer}, {count} cells, {min(most, count)} at once"
                 yield row(label, seconds["batched"], seconds["in turn"], count)
 
 
-def in_turn(cells: Sequence[Any], pictures: Any, loaded: Any):
-    """Paints one after another."""
-    from nst_jax.transfer import paint as transfer
-
-    for c in cells:
-        finish(transfer.paint(c, pictures, loaded))
-
-
-def batched(cells: Sequence[Any], pictures: Any, loaded: Any, most: int):
-    """Paints in batches."""
+def painted(jobs: Sequence[Any], network: Any, at_once: int):
+    """Paints all jobs, in batches of `at_once` at most."""
     from nst_jax.runs import plan
-    from nst_jax.transfer import paint as transfer
+    from nst_jax.transfer.paint import paint
 
-    for batch in plan.batches(cells, most):
-        finish(transfer.paint_together(batch, [pictures] * len(batch), loaded))
-
-
-def finish(progress: Iterator[Any]):
-    """Paints to the end."""
-    for one in progress:
-        one.image.block_until_ready()
+    for batch in plan.split_evenly(jobs, at_once):
+        for progress in paint(batch, network):
+            progress.images.block_until_ready()
 
 
-ROOT = Path(__file__).parents[1]
 MEMORY_WAYS: dict[str, dict[str, Any]] = {
     "Adam": {},
     "Adam, direct": {"convolution": "direct"},
@@ -206,13 +190,22 @@ MEMORY_WAYS: dict[str, dict[str, Any]] = {
 }
 
 
-def command(folder: str, size: int, keys: dict[str, Any], cache: str = "") -> tuple[float, Path]:
-    """Runs starry.py at one size for two steps: seconds to the first of them, and its folder."""
+def run(folder: str, size: int, keys: Mapping[str, Any], cache: str = "") -> tuple[float, Path]:
+    """Runs starry.py at one size for two steps.
+
+    Args:
+      folder: for the work directory.
+      size: longer side in pixels.
+      keys: other settings.
+      cache: JAX's compilation cache; "" for none.
+
+    Returns:
+      Seconds until the first step was logged, and the work directory.
+    """
     shared = {"image_size": size, "pyramid.min_size": 0, "steps": 2, "log_every": 1}
-    keys = shared | {"save_every": 0, "optimizer.name": "adam"} | keys
+    shared |= {"save_every": 0, "optimizer.name": "adam"}
     workdir = Path(tempfile.mkdtemp(dir=folder)) / "run"
-    words = [sys.executable, "-m", "nst_jax.run", "--config", str(ROOT / "configs" / "starry.py")]
-    words += [f"--workdir={workdir}", *(f"--config.{key}={value}" for key, value in keys.items())]
+    words = measuring.run_command(workdir, {**shared, **keys})
     environment = os.environ | {"JAX_COMPILATION_CACHE_DIR": cache}
     seconds, start = 0.0, time.perf_counter()
     unseen, seen = subprocess.DEVNULL, subprocess.PIPE
@@ -221,12 +214,12 @@ def command(folder: str, size: int, keys: dict[str, Any], cache: str = "") -> tu
         for line in child.stderr:
             if re.match("step 1/", line):
                 seconds = time.perf_counter() - start
-    assert not child.returncode, f"{words} ended with {child.returncode}"
+    assert not child.returncode, f"{words} exited with {child.returncode}"
     return seconds, workdir
 
 
 def memory() -> Iterator[Row]:
-    """Kilobytes a pixel of the painting, by optimiser and precision."""
+    """Kilobytes per pixel of the painting, by optimiser and precision."""
     small, large = min(sizes(512, 1024)), max(sizes(512, 1024))
     if small == large:
         raise UserError("memory compares two sizes; name both with --sizes")
@@ -235,7 +228,7 @@ def memory() -> Iterator[Row]:
         pixels, used = [], []
         with tempfile.TemporaryDirectory() as folder:
             for size in (small, large):
-                workdir = command(folder, size, keys)[1]
+                _, workdir = run(folder, size, keys)
                 height, width, _ = images.read(workdir / "final.png").shape
                 pixels.append(height * width)
                 result = json.loads((workdir / "result.json").read_text())
@@ -250,41 +243,38 @@ def compilation() -> Iterator[Row]:
     """Seconds to compile, and from the start of a command to its first step."""
     import jax
 
-    from nst_jax.optimize.loop import chunk
-    from nst_jax.transfer import paint as transfer
-
     jax.config.update("jax_enable_compilation_cache", False)
     ways = {f"{o}, {m}": (o, m) for o in ("adam", "lbfgs") for m in ("auto", "direct")}
     for size in sizes(256, 512):
         sides = {}
         for name, (optimizer, method) in ways.items():
-            c = experiment(size, **{"optimizer.name": optimizer, "convolution": method})
-            settings, *rest = begun(c, prepare.read(c), transfer.load_weights(c))
-            given = settings, c.log_every, 0, *rest
-            sides[name] = functools.partial(compiled, chunk, given)
+            own = experiment(size, {"optimizer.name": optimizer, "convolution": method})
+            sides[name] = functools.partial(compiled, *begun(own))
         seconds = rounds(sides)
         for name in sides:
             yield row(f"{size} pixels, {name}", seconds[name], seconds["adam, auto"], 1)
     with tempfile.TemporaryDirectory() as folder:
-        cold = [command(folder, 256, {}, f"{folder}/{k}")[0] for k in range(ROUNDS.value)]
-        warm = [command(folder, 256, {}, f"{folder}/{k}")[0] for k in range(ROUNDS.value)]
-    yield row("256 pixels, a command to its first step, from nothing", cold, cold, 1)
-    yield row("256 pixels, the same, programs kept", warm, cold, 1)
+        cold = [run(folder, 256, {}, f"{folder}/{k}")[0] for k in range(ROUNDS.value)]
+        warm = [run(folder, 256, {}, f"{folder}/{k}")[0] for k in range(ROUNDS.value)]
+    yield row("256 pixels, a command to its first step, empty cache", cold, cold, 1)
+    yield row("256 pixels, the same, cached programs", warm, cold, 1)
 
 
-def compiled(function: Any, given: Sequence[Any]):
-    """Traces and compiles anew."""
+def compiled(static: Any, *others: Any):
+    """Traces and compiles a chunk from nothing."""
     import jax
 
+    from nst_jax.optimize.step import chunk
+
     jax.clear_caches()
-    function.lower(*given).compile()
+    chunk.lower(static, STEPS.value, 0, *others).compile()
 
 
-# name -> (benchmark, what its values are)
+# Name -> (benchmark, unit of its values).
 BENCHMARKS: dict[str, tuple[Callable[[], Iterator[Row]], str]] = {
     "step": (step, "seconds"),
     "precision": (precision, "seconds"),
-    "quality": (quality, "seconds"),
+    "quality": (quality.quality, "seconds"),
     "sweep": (sweep, "seconds"),
     "memory": (memory, "kB/pixel"),
     "compile": (compilation, "seconds"),
@@ -292,8 +282,8 @@ BENCHMARKS: dict[str, tuple[Callable[[], Iterator[Row]], str]] = {
 
 
 def main(name: str):
-    """Measures and prints a table, and writes it as JSON if asked."""
-    # A GPU is shared with PyTorch, and with commands that are started.
+    """Runs a benchmark, prints its table, and writes it as JSON if asked to."""
+    # PyTorch and the commands started here share the GPU.
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
     import jax
 

@@ -3,7 +3,7 @@
 python scripts/controls.py --families pooling,padding
 python scripts/controls.py
 
-2 CPU cores: about half a minute a painting, 25 minutes for all. Other GPUs and TPUs: not measured.
+2 CPU cores: about half a minute per painting, 25 minutes for all. GPU, TPU: not measured.
 """
 
 import runpy
@@ -17,37 +17,32 @@ from absl import flags
 from PIL import Image as PillowImage
 from PIL import ImageDraw, ImageFilter
 
-from nst_jax import cli
-from nst_jax import config
+from nst_jax import cli, config
 from nst_jax.config import rules
 from nst_jax.errors import UserError
 from nst_jax.pictures import images, sheets
 
-_FAMILIES = flags.DEFINE_list("families", [], "Which sheets to draw; all if empty.")
-_FOLDER = flags.DEFINE_string("folder", "docs/images", "Where to write them, as FAMILY.jpg.")
-_SIZE = flags.DEFINE_integer("size", 176, "Longer side of a painting.", lower_bound=32)
-_STEPS = flags.DEFINE_integer("steps", 70, "Steps of a painting.", lower_bound=1)
+_FAMILIES = flags.DEFINE_list("families", [], "Sheets to draw; all if empty.")
+_FOLDER = flags.DEFINE_string("folder", "docs/images", "Folder to write FAMILY.jpg to.")
+_SIZE = flags.DEFINE_integer("size", 176, "Longer side of a painting in pixels.", lower_bound=32)
+_STEPS = flags.DEFINE_integer("steps", 70, "Steps per painting.", lower_bound=1)
 
 CONTENT = config.sample_photograph()
-LONGEST = 200
 STYLE = str(config.PICTURES / "starry.jpg")
+MAX_PRESET_STEPS = 200  # at each scale
+# Outline of the figure in the portrait, drawn by hand: x and y as shares of the width and height.
 FIGURE = [(0.30, 0.20), (0.36, 0.08), (0.5, 0.04), (0.66, 0.08), (0.72, 0.20), (0.70, 0.45)]
 FIGURE += [(0.64, 0.56), (0.70, 0.62), (0.90, 0.70), (1, 0.80), (1, 1), (0, 1), (0, 0.80)]
 FIGURE += [(0.08, 0.72), (0.32, 0.62), (0.38, 0.56), (0.31, 0.45)]
 
 
-def pixels(path: str) -> images.Picture:
-    """A picture as it is."""
-    return images.read(path)
-
-
 def warm() -> images.Picture:
-    """A second style: the painting in images/ with red and blue exchanged."""
-    return np.ascontiguousarray(pixels(STYLE)[..., ::-1])
+    """A second style: the painting in images/ with red and blue swapped."""
+    return np.ascontiguousarray(images.read(STYLE)[..., ::-1])
 
 
 def masks(folder: Path) -> dict[str, Any]:
-    """Guides for the portrait: the figure, drawn by hand, and what is behind it."""
+    """Writes masks of the figure in the portrait and of what is behind it; returns guides."""
     width, height = 256, 300
     figure = PillowImage.new("L", (width, height))
     outline = [(x * width, y * height) for x, y in FIGURE]
@@ -58,24 +53,25 @@ def masks(folder: Path) -> dict[str, Any]:
     return {"content": f"figure={folder}/figure.png, behind={folder}/behind.png"}
 
 
-Paint = Callable[..., images.Picture]
-Cells = dict[str, images.Picture]
+Paint = Callable[..., images.Picture]  # (content, style, **settings) -> painting
+Cells = dict[str, images.Picture]  # label -> painting
+Family = Callable[[Paint, Path], Cells]  # (paint, folder for masks) -> cells
 
 
-def _varied(changes: dict[str, dict[str, Any]]) -> Callable[[Paint, Path], Cells]:
-    """A family whose paintings differ by keys of the config alone."""
+def _varied(changes: dict[str, dict[str, Any]]) -> Family:
+    """A family whose paintings differ only in config keys."""
     return lambda paint, folder: {label: paint(**keys) for label, keys in changes.items()}
 
 
-def _named(key: str, names: Any, **others: Any) -> Callable[[Paint, Path], Cells]:
-    """A family with one painting for each value of a key."""
+def _named(key: str, names: Any, **others: Any) -> Family:
+    """A family with one painting per value of a key."""
     return _varied({str(name): {key: name} | others for name in names})
 
 
 def _guides(paint: Paint, folder: Path) -> Cells:
-    """Regions, each with a style picture of its own, and where content counts."""
+    """Regions with a style picture each, and a map of where content counts."""
     guides = masks(folder) | {"style": "figure=; behind="}
-    two = [warm(), pixels(STYLE)]
+    two = [warm(), images.read(STYLE)]
     cells = {"no guides": paint(style=two)}
     for how in ("simple", "all"):
         given = guides | {"propagation": how}
@@ -86,8 +82,8 @@ def _guides(paint: Paint, folder: Path) -> Cells:
 
 
 def _blends(paint: Paint, _: Path) -> Cells:
-    """Two styles mixed, and a sequence between them."""
-    two = [pixels(STYLE), warm()]
+    """Two styles mixed, and a sequence from one to the other."""
+    two = [images.read(STYLE), warm()]
     cells = {
         f"interpolate {k + 1} of 3": one for k, one in enumerate(paint(style=two, interpolate=3))
     }
@@ -112,24 +108,24 @@ def _padding(paint: Paint, _: Path) -> Cells:
 
 
 def _presets(paint: Paint, _: Path) -> Cells:
-    """Each preset, shrunk to the sheet's size and to LONGEST steps at most at every scale."""
+    """Every preset, shrunk to the sheet's size and to `MAX_PRESET_STEPS` at each scale."""
     cells = {}
     for path in sorted((config.PICTURES.parent / "configs" / "presets").glob("*.py")):
         c = runpy.run_path(str(path))["get_config"]()
         c.pyramid.min_size = round(c.pyramid.min_size * _SIZE.value / c.image_size)
-        if c.optimizer.name == "sgd":  # whose gradients are the larger the fewer pixels there are
+        if c.optimizer.name == "sgd":  # gradients grow as the number of pixels shrinks
             c.optimizer.learning_rate *= (_SIZE.value / c.image_size) ** 2
         c.image_size = _SIZE.value
-        c.pyramid.first_steps = min(c.pyramid.first_steps, LONGEST)
-        c.pyramid.steps = min(c.pyramid.steps, LONGEST)
-        c.steps = c.log_every = min(c.steps, LONGEST)
+        c.pyramid.first_steps = min(c.pyramid.first_steps, MAX_PRESET_STEPS)
+        c.pyramid.steps = min(c.pyramid.steps, MAX_PRESET_STEPS)
+        c.steps = c.log_every = min(c.steps, MAX_PRESET_STEPS)
         c.save_every = 0
         cells[path.stem] = paint(**c.to_dict())
     return cells
 
 
-# The style picture's wide aspect makes wide textures; everything else is a portrait.
-FAMILIES: dict[str, Callable[[Paint, Path], Cells]] = {
+# Name -> sheet. Textures are wide like the style picture; all other paintings are portraits.
+FAMILIES: dict[str, Family] = {
     "style_losses": _named("style_losses", [*rules.STYLE_LOSSES]),
     "content_losses": _varied(
         {
@@ -186,7 +182,9 @@ def main():
 
     unknown = set(_FAMILIES.value) - set(FAMILIES)
     if unknown:
-        raise UserError(f"--families {sorted(unknown)}; there are {', '.join(FAMILIES)}")
+        raise UserError(
+            f"--families: unknown {', '.join(sorted(unknown))}; there are {', '.join(FAMILIES)}"
+        )
 
     def paint(content: Any = CONTENT, style: Any = STYLE, **keys: Any) -> images.Picture:
         common = {"image_size": _SIZE.value, "steps": _STEPS.value, "log_every": _STEPS.value}
@@ -201,7 +199,7 @@ def main():
 
 
 def sheet(cells: Cells, columns: int = 5) -> images.Picture:
-    """The paintings with their labels, five in a row."""
+    """Lays out labelled paintings, `columns` to a row."""
     labels, pictures = [*cells], [*cells.values()]
     rows = []
     for start in range(0, len(labels), columns):

@@ -1,4 +1,4 @@
-"""What `fuzz.py` damages, small whole files of every kind, and what reads them, as commands do."""
+"""What `fuzz.py` damages, small files of every kind, and how commands read them."""
 
 import contextlib
 import functools
@@ -13,9 +13,11 @@ from typing import Any
 
 import numpy as np
 
+from nst_jax.errors import UserError
+
 
 def pictures() -> list[tuple[str, bytes]]:
-    """Small pictures of many kinds, by their suffix."""
+    """Small pictures of many kinds, each with its suffix."""
     from PIL import Image
 
     y, x = np.mgrid[:40, :52]
@@ -47,7 +49,7 @@ def pictures() -> list[tuple[str, bytes]]:
 
 
 def read_picture(path: Path):
-    """As a run reads pictures."""
+    """Reads a picture as a run does."""
     from nst_jax.pictures import images
 
     read = images.read(path, 64, smallest=16)
@@ -56,7 +58,7 @@ def read_picture(path: Path):
 
 
 def weights() -> list[tuple[str, bytes]]:
-    """Small files in every container that published weights come in."""
+    """Small files in every container format of published weights, each with its suffix."""
     import h5py
     import scipy.io
     from safetensors.numpy import save
@@ -83,48 +85,46 @@ def weights() -> list[tuple[str, bytes]]:
 
 
 def read_weights(path: Path):
-    """As the converter reads them."""
-    from nst_jax.errors import UserError
+    """Reads weights as the converter does."""
     from nst_jax.network import containers, formats
 
     containers.contents(path)
     with contextlib.suppress(UserError):
-        formats.read(path, "vgg19")  # none is one; but what is in it is looked at
+        formats.read(path, "vgg19")  # refuses them all, but inspects their arrays first
 
 
 @functools.cache
 def small_run() -> tuple[Any, Any]:
-    """A config and its pictures, tiny."""
+    """A tiny experiment and its pictures."""
     from nst_jax import config
     from nst_jax.transfer import prepare
+    from nst_jax.transfer.cache import Cache
 
     c = config.sample()
     c.image_size = 32
-    c = config.validate(c)
-    return c, prepare.read(c)
+    experiment = config.parse(c)
+    return experiment, prepare.load(experiment, Cache())
 
 
 def checkpoints() -> list[tuple[str, bytes]]:
-    """One checkpoint."""
+    """One checkpoint of the tiny experiment."""
     import jax
 
-    from nst_jax.optimize import loop as optimize
+    from nst_jax.optimize.loop import Progress
+    from nst_jax.optimize.step import initial_state
     from nst_jax.runs import checkpoints
-    from nst_jax.transfer import paint as transfer
 
-    c, given = small_run()
-    start = np.full((*given.shape, 3), 0.5, np.float32)
-    state = jax.device_get(optimize.initial_state(transfer.settings_of(c), start))
+    experiment, pictures = small_run()
+    start = np.full((1, *pictures.shape, 3), 0.5, np.float32)
+    state = jax.device_get(initial_state(experiment.optimizer.static, start))
     with tempfile.TemporaryDirectory() as folder:
-        progress = optimize.Progress(5, state.image, {}, state=state)
-        checkpoints.write(Path(folder), progress, 1.0)
-        (path,) = (Path(folder) / "checkpoints").iterdir()
+        checkpoints.write(Path(folder), Progress(5, state.image, {}, state=state), 1.0)
+        (path,) = (Path(folder) / checkpoints.FOLDER).iterdir()
         return [(".state", path.read_bytes())]
 
 
 def read_checkpoint(path: Path):
-    """As a run that goes on reads it."""
-    from nst_jax.errors import UserError
+    """Reads a checkpoint as a run that resumes does."""
     from nst_jax.runs import checkpoints
 
     try:
@@ -134,17 +134,18 @@ def read_checkpoint(path: Path):
 
 
 def read_mask(path: Path):
-    """As a run reads regions."""
+    """Reads regions as a run does: the picture as a mask, and as a colour-coded guide."""
+    from nst_jax.config import grammar
     from nst_jax.pictures import masks
 
     shape = (40, 52)
-    for spec in (f"figure={path}", str(path)):
-        for mask in masks.read(masks.parse(spec), shape).values():
+    for text in (f"figure={path}", str(path)):
+        for mask in masks.read(grammar.parse_masks(text), shape).values():
             assert mask.shape == shape and 0 <= mask.min() <= mask.max() <= 1
 
 
 def settings() -> list[tuple[str, bytes]]:
-    """Lines in every language that a config's values have."""
+    """One line for every notation of config values."""
     lines = {
         "style": "a.jpg:3, b.jpg:1",
         "content_losses": "squared, self_similarity:0.5(relu3_1)",
@@ -164,19 +165,17 @@ def settings() -> list[tuple[str, bytes]]:
 
 
 def read_settings(path: Path):
-    """As the commands read flags."""
+    """Parses a line as the commands parse flags."""
     from nst_jax import config
-    from nst_jax.config import axes
-    from nst_jax.config import grammar
-    from nst_jax.pictures import masks
+    from nst_jax.config import axes, grammar
 
     key, _, value = path.read_text("latin-1").partition("=")
     refused = None
     for read in (
         lambda: axes.cells(with_axis(config.sample(), axes.parse(f"{key}={value}"))),
         lambda: config.with_values(config.sample(), {key: value}),
-        lambda: masks.parse_styles(value, 2),
-        lambda: grammar.parse_regions(value),
+        lambda: grammar.parse_style_masks(value, 2),
+        lambda: grammar.parse_region_weights(value),
     ):
         refused = refused or refusal(read)
     if refused:
@@ -189,10 +188,8 @@ def with_axis(c: Any, axis: Any) -> Any:
     return c
 
 
-def refusal(read: Callable[[], Any]) -> Exception | None:
-    """The error for the user that a call comes to, if any."""
-    from nst_jax.errors import UserError
-
+def refusal(read: Callable[[], Any]) -> UserError | None:
+    """The `UserError` that a call raises, if any."""
     try:
         read()
     except UserError as error:
@@ -202,7 +199,7 @@ def refusal(read: Callable[[], Any]) -> Exception | None:
 
 @functools.cache
 def folder_files() -> dict[str, bytes]:
-    """What a run's folder and a sweep's say, as small as it goes."""
+    """The files of a run's and a sweep's folder, by name, as small as possible."""
     from nst_jax import config
 
     c = config.sample().to_dict()
@@ -224,38 +221,35 @@ def folder_files() -> dict[str, bytes]:
 
 
 def folders() -> list[tuple[str, bytes]]:
-    """The files of a folder, by their name."""
+    """The files of a folder, each with its name as the suffix."""
     return [(f".{name}", content) for name, content in folder_files().items()]
 
 
 def read_folder(path: Path):
-    """As a command that goes on, and as the report."""
+    """Reads a folder as the report does, and as a command that resumes."""
     from nst_jax import config, report
-    from nst_jax.runs import record
-    from nst_jax.runs import workdir
+    from nst_jax.runs import record, workdir
 
     name = path.name.partition(".")[2]
     with tempfile.TemporaryDirectory() as temporary:
-        workdir = Path(temporary)
-        for own in (workdir, workdir / "cells" / "0-beta=0", workdir / "cells" / "1-beta=1"):
+        folder = Path(temporary)
+        for own in (folder, folder / "cells" / "0-beta=0", folder / "cells" / "1-beta=1"):
             own.mkdir(parents=True, exist_ok=True)
             for other, content in folder_files().items():
-                if other != "sweep.json" or (name == other and own == workdir):
+                if other != "sweep.json" or (name == other and own == folder):
                     (own / other).write_bytes(path.read_bytes() if other == name else content)
-        report.write(workdir)
-        c = config.sample()
-        record.finished(workdir, c)
-        before = workdir.read_json(workdir / name) if name.endswith(".json") else {}
+        report.write(folder)
+        record.is_finished(folder, config.parse(config.sample()))
+        before = workdir.read_json(folder / name) if name.endswith(".json") else {}
         if name == "sweep.json":
-            plan = json.loads(folder_files()[name])
-            workdir.open_sweep(str(workdir), "small", plan)
+            workdir.open_sweep(str(folder), "small", json.loads(folder_files()[name]))
         elif before:
-            workdir.check_same(workdir, before, json.loads(folder_files()[name]))
-        record.recorded(workdir)
-        record.rewind(workdir, 20)
+            workdir.check_same(folder, before, json.loads(folder_files()[name]))
+        record.last_entry(folder)
+        record.rewind(folder, 20)
 
 
-# name -> (whole files, reader)
+# Name -> (intact files, reader).
 TARGETS: dict[str, tuple[Callable[[], list[tuple[str, bytes]]], Callable[[Path], None]]] = {
     "pictures": (pictures, read_picture),
     "weights": (weights, read_weights),

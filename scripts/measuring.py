@@ -1,32 +1,34 @@
-"""What the benchmarks share: their flags, the lines of their tables, and how sides take turns."""
+"""What the benchmarks share: flags, table rows, timing, and the first steps of an experiment."""
 
 import statistics
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from absl import flags
 
 from nst_jax import config
+from nst_jax.config.experiment import Experiment, Source
 
-SIZES = flags.DEFINE_list("sizes", [], "Sides of the painting, in pixels; empty: the benchmark's.")
-STEPS = flags.DEFINE_integer("steps", 10, "Steps of one measurement.", lower_bound=1)
-ROUNDS = flags.DEFINE_integer("rounds", 5, "Measurements of each side.", lower_bound=1)
+SIZES = flags.DEFINE_list(
+    "sizes", [], "Sides of the painting in pixels; if empty, the benchmark's own."
+)
+STEPS = flags.DEFINE_integer("steps", 10, "Steps per measurement.", lower_bound=1)
+ROUNDS = flags.DEFINE_integer("rounds", 5, "Measurements per side.", lower_bound=1)
 
-
-def sizes(*usual: int) -> list[int]:
-    """The sizes that are asked for, or else the usual ones."""
-    return [int(size) for size in SIZES.value] or [*usual]
+ROOT = Path(__file__).parents[1]
 
 
 class Row(NamedTuple):
-    """A line of a table.
+    """A row of a table.
 
     Attributes:
-      label: what was measured, against what.
-      value: median of what was measured.
-      ratios: of each round, to the reference, in order of size.
-      note: more about it.
+      label: what was measured, and against what.
+      value: median of the measurements.
+      ratios: each round's ratio to the reference, in ascending order.
+      note: anything else worth printing.
     """
 
     label: str
@@ -35,8 +37,13 @@ class Row(NamedTuple):
     note: str = ""
 
 
+def sizes(*usual: int) -> list[int]:
+    """The sizes given with --sizes, or the usual ones."""
+    return [int(size) for size in SIZES.value] or [*usual]
+
+
 def rounds(sides: dict[str, Callable[[], Any]]) -> dict[str, list[float]]:
-    """Seconds of each side in every round; a first one compiles and is not counted."""
+    """Times every side in every round, in seconds. An extra first round compiles and is dropped."""
     seconds: dict[str, list[float]] = {name: [] for name in sides}
     for number in range(ROUNDS.value + 1):
         for name, run in sides.items():
@@ -47,50 +54,87 @@ def rounds(sides: dict[str, Callable[[], Any]]) -> dict[str, list[float]]:
     return seconds
 
 
-def row(label: str, own: list[float], reference: list[float], each: int) -> Row:
-    """A line of what was measured against its reference, in seconds of one of `each`."""
+def row(label: str, own: list[float], reference: list[float], count: int) -> Row:
+    """Compares the seconds of one side with the reference's; the value is for one of `count`."""
     ratios = sorted(a / b for a, b in zip(own, reference, strict=True))
-    return Row(label, statistics.median(own) / each, ratios)
+    return Row(label, statistics.median(own) / count, ratios)
 
 
-def experiment(size: int, **keys: Any) -> config.Config:
-    """The default objective at a size, in a single chunk."""
+def experiment(
+    size: int,
+    keys: Mapping[str, Any],
+    content: Source | None = None,
+    styles: Sequence[tuple[Source, float]] = (),
+) -> Experiment:
+    """The default objective at one size, with all `STEPS` steps in one chunk.
+
+    Args:
+      size: longer side in pixels.
+      keys: other settings, by their full key.
+      content, styles: pictures to use instead of the sample's, as in `config.parse`.
+    """
     c = config.sample()
     c.update_from_flattened_dict(keys)
     c.image_size, c.steps, c.log_every, c.save_every = size, STEPS.value, STEPS.value, 0
-    return config.validate(c)
+    return config.parse(c, content, styles)
 
 
-def begun(c: config.Config, pictures: Any, loaded: Any) -> tuple[Any, Any, Any, Any]:
-    """What `optimize.chunk` takes for an experiment's first steps: settings, state, args, rates."""
+def loaded(experiment: Experiment) -> tuple[Any, Any]:
+    """Loads the pictures and the network of an experiment."""
+    from nst_jax.transfer import networks, prepare
+    from nst_jax.transfer.cache import SHARED
+
+    pictures = prepare.load(experiment, SHARED)
+    return pictures, networks.load_network(experiment, pictures, SHARED)
+
+
+def begun(experiment: Experiment) -> tuple[Any, Any, Any, Any, Any]:
+    """What `chunk` takes for the first steps of an experiment, as a batch of one.
+
+    Returns:
+      (static, state, network, problem, rates)
+    """
     import jax
 
-    from nst_jax.optimize.loop import initial_state
-    from nst_jax.transfer import paint as transfer
+    from nst_jax.optimize.step import initial_state, stack
+    from nst_jax.transfer.problem import problem_of
     from nst_jax.transfer.starts import start_image
 
-    settings = transfer.settings_of(c)
-    args = transfer.problem(c, pictures, transfer.network_for(c, loaded))
-    state = initial_state(settings, start_image(c, pictures, loaded.mean))
-    return settings, state, *jax.device_put((args, transfer.rates_of(c)))
+    pictures, network = loaded(experiment)
+    static, rates = experiment.optimizer.static, experiment.optimizer.rates
+    start = start_image(experiment.inputs.start, experiment.seed, pictures, network.mean)
+    problem = problem_of(experiment, pictures, network)
+    state = initial_state(static, start[None])
+    return static, state, network, *jax.device_put((stack([problem]), stack([rates])))
 
 
-def stepped(c: config.Config, pictures: Any, loaded: Any) -> Callable[[], None]:
-    """A function that takes a chunk of steps and goes on where the last one ended."""
-    from nst_jax.optimize.loop import chunk
+def stepped(experiment: Experiment) -> Callable[[], None]:
+    """A function that takes `STEPS` steps, each time from where the last call stopped."""
+    from nst_jax.optimize.step import chunk
 
-    settings, start, args, rates = begun(c, pictures, loaded)
+    static, start, network, problem, rates = begun(experiment)
     count = STEPS.value
-    return ongoing(lambda state: chunk(settings, count, count, state, args, rates)[0], start)
+
+    def steps(state: Any) -> Any:
+        return chunk(static, count, count, state, network, problem, rates)[0]
+
+    return ongoing(steps, start)
 
 
 def ongoing(steps: Callable[[Any], Any], state: Any) -> Callable[[], None]:
-    """A function that takes steps from where they ended the last time, and waits for them."""
+    """A function that runs `steps` on the last state and blocks until the next one is ready."""
     import jax
 
     now = [state]
 
-    def go_on():
+    def advance():
         now[0] = jax.block_until_ready(steps(now[0]))
 
-    return go_on
+    return advance
+
+
+def run_command(workdir: Path, keys: Mapping[str, Any]) -> list[str]:
+    """The command line that paints configs/starry.py with other settings."""
+    words = [sys.executable, "-m", "nst_jax.run", "--config", str(ROOT / "configs" / "starry.py")]
+    settings = [f"--config.{key}={value}" for key, value in keys.items()]
+    return [*words, f"--workdir={workdir}", *settings]

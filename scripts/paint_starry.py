@@ -1,12 +1,13 @@
-"""Paints images/starry.jpg, the style picture that this project ships: a night in oil strokes.
+"""Paints images/starry.jpg, the style picture that the project ships: a starry night in oil.
 
-  python scripts/paint_starry.py                        # images/starry.jpg again, pixel for pixel
+  python scripts/paint_starry.py                        # images/starry.jpg, pixel for pixel
   python scripts/paint_starry.py --palette ember --output images/ember.jpg
   python scripts/paint_starry.py --output other.jpg --seed 7
 
-A flow field (wind, two great swirls, a whirl around each star) guides about 30 000 strokes, from
-broad to fine. Each stroke is a bundle of bristles with colours of its own; a second canvas collects
-the thickness of the paint, whose slopes are lit from the upper left. Same seed, same picture.
+A flow field (wind, two large swirls, a whirl around each star) guides about 30,000 strokes, from
+broad to fine. Each stroke is a bundle of bristles that differ a little in colour. A second canvas
+holds the thickness of the paint, which is lit from the upper left. The same seed gives the same
+picture.
 """
 
 import dataclasses
@@ -17,20 +18,19 @@ import numpy as np
 from absl import flags
 from PIL import Image, ImageDraw, ImageFilter
 
-from nst_jax import cli
-from nst_jax import files
+from nst_jax import cli, files
 from nst_jax.errors import UserError
 
 _OUTPUT = flags.DEFINE_string("output", "images/starry.jpg", "Picture to write.")
 _SEED = flags.DEFINE_integer("seed", 3, "Seed of every random choice.", lower_bound=0)
 _PALETTE = flags.DEFINE_enum(
-    "palette", "night", ["night", "ember"], "ember: red and blue exchanged, broad brushes alone."
+    "palette", "night", ["night", "ember"], "ember: red and blue swapped, broad brushes only."
 )
 
 WIDTH, HEIGHT = 1024, 768
-SCALE = 2  # strokes are drawn twice as large and averaged down, which smooths their edges
+SCALE = 2  # strokes are drawn at twice the size and averaged down, for smooth edges
 
-# The palette: sRGB, 0 to 255.
+# sRGB, 0 to 255.
 NIGHT = (14, 24, 66)
 ULTRAMARINE = (28, 58, 140)
 COBALT = (52, 104, 178)
@@ -46,7 +46,7 @@ MOSS = (66, 84, 36)
 ROOF = (72, 44, 48)
 WALL = (86, 104, 126)
 
-# Stars and moon: x, y, radius of the glow, all in shares of the width.
+# Moon and stars: x, y and radius of the glow, as shares of the width.
 MOON = (0.87, 0.13, 0.085)
 STARS = (
     (0.09, 0.10, 0.040),
@@ -61,7 +61,7 @@ STARS = (
     (0.95, 0.36, 0.030),
     (0.36, 0.42, 0.028),
 )
-SWIRLS = (  # x, y, radius, turn
+SWIRLS = (  # x, y, radius, direction of rotation
     (0.43, 0.30, 0.135, 1.0),
     (0.585, 0.345, 0.085, -1.0),
 )
@@ -69,12 +69,19 @@ SWIRLS = (  # x, y, radius, turn
 
 @dataclasses.dataclass(frozen=True)
 class Layer:
-    """One pass of strokes with one brush; lengths in pixels of the final picture."""
+    """One pass of strokes with one brush.
+
+    Attributes:
+      count: number of strokes.
+      width, length: of a stroke, in pixels of the final picture.
+      jitter: spread of the colour between strokes, 0 to 255.
+      bristles: per stroke.
+    """
 
     count: int
     width: float
     length: float
-    jitter: float  # spread of the colour between strokes, 0 to 255
+    jitter: float
     bristles: int
 
 
@@ -87,7 +94,7 @@ LAYERS = (
 
 
 def main():
-    """Paints, lights and writes the picture."""
+    """Paints the strokes, lights them and writes the picture."""
     if Path(_OUTPUT.value).suffix.lower() not in (".jpg", ".jpeg"):
         raise UserError(f"--output {_OUTPUT.value!r} must end in .jpg")
     rng = np.random.default_rng(_SEED.value)
@@ -103,7 +110,7 @@ def main():
 
 
 def scene() -> tuple[np.ndarray, np.ndarray]:
-    """What is painted: its colour [h, w, 3] and the direction of the strokes [h, w] (radians)."""
+    """The scene: colours [h, w, 3] in 0 to 255, and stroke directions [h, w] in radians."""
     y, x = np.mgrid[:HEIGHT, :WIDTH] / WIDTH  # y runs to 0.75
     colours, flow_x, flow_y = sky(x, y)
     horizon = 0.50 + 0.05 * np.sin(5.2 * x + 0.6) + 0.03 * np.sin(11 * x + 2)
@@ -125,7 +132,14 @@ def scene() -> tuple[np.ndarray, np.ndarray]:
 
 
 def sky(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Wind in bands of blue, two swirls, whirls around the stars, and their light."""
+    """The sky: bands of blue, two swirls, and glowing stars with whirls around them.
+
+    Args:
+      x, y: [h, w] coordinates, as shares of the width.
+
+    Returns:
+      Colours [h, w, 3], and the flow along x and along y, [h, w] each.
+    """
     flow_x = np.ones_like(x)
     flow_y = 0.35 * np.sin(6 * x + 2.5 * y) + 0.2 * np.sin(13 * x - 6 * y)
     tone = 0.42 + 0.26 * np.sin(30 * y + 7 * np.sin(4 * x) + 3 * x) + 0.5 * (y - 0.3)
@@ -160,7 +174,7 @@ def sky(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarra
 
 
 def village(x: np.ndarray, y: np.ndarray, colours: np.ndarray) -> np.ndarray:
-    """Houses with lit windows along the foot of the hills, and a church."""
+    """Adds houses with lit windows at the foot of the hills, and a church."""
     houses = [(0.34 + 0.058 * i, 0.655 + 0.012 * ((i * 5) % 4), 0.024) for i in range(11)]
     for number, (cx, cy, half) in enumerate(houses):
         walls = (abs(x - cx) < half) & (y > cy) & (y < cy + 0.04)
@@ -177,7 +191,7 @@ def village(x: np.ndarray, y: np.ndarray, colours: np.ndarray) -> np.ndarray:
 def cypress(
     x: np.ndarray, y: np.ndarray, colours: np.ndarray, flow_x: np.ndarray, flow_y: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """A dark flame of a tree on the left, its strokes licking upwards."""
+    """Adds two flame-like cypresses on the left, with strokes that run upwards."""
     for cx, top, half in ((0.155, 0.10, 0.060), (0.235, 0.34, 0.036)):
         rise = np.clip((y - top) / (0.75 - top), 0, 1)
         sway = cx + 0.018 * np.sin(13 * y + 2)
@@ -191,7 +205,7 @@ def cypress(
 
 
 def mix(first: object, second: object, share: object) -> np.ndarray:
-    """first + share * (second - first), for colours or pictures of them."""
+    """first + share * (second - first), of colours or pictures."""
     weight = np.asarray(share, float)
     weight = weight[..., None] if weight.ndim else weight
     return np.asarray(first, float) * (1 - weight) + np.asarray(second, float) * weight
@@ -203,7 +217,7 @@ def strokes(
     angles: np.ndarray,
     layers: Sequence[Layer] = LAYERS,
 ) -> tuple[Image.Image, np.ndarray]:
-    """Paints the layers: the colours, and the thickness of the paint [h, w] in 0 to 1, enlarged."""
+    """Paints the layers, enlarged by `SCALE`: the picture, and paint thickness [h, w] in 0 to 1."""
     size = (WIDTH * SCALE, HEIGHT * SCALE)
     canvas = Image.new("RGB", size, NIGHT)
     relief = Image.new("L", size, 0)
@@ -213,7 +227,7 @@ def strokes(
         xs = rng.uniform(0, WIDTH - 1, layer.count)
         ys = rng.uniform(0, HEIGHT - 1, layer.count)
         for x, y in zip(xs, ys, strict=True):
-            # Broad brushes stay out of fine places, fine ones out of most of the open sky.
+            # Broad brushes skip detailed areas; fine brushes skip most of the open sky.
             busy = detail[int(y), int(x)]
             if layer.width > 10 and busy > 0.55:
                 continue
@@ -228,7 +242,7 @@ def strokes(
 
 
 def local_detail(colours: np.ndarray) -> np.ndarray:
-    """How busy the scene is around each pixel, 0 to 1."""
+    """How much detail the scene has around each pixel: [h, w], 0 for none."""
     gray = colours.mean(-1)
     slopes = np.hypot(*np.gradient(gray))
     busy = Image.fromarray(np.clip(slopes * 12, 0, 255).astype(np.uint8))
@@ -236,7 +250,7 @@ def local_detail(colours: np.ndarray) -> np.ndarray:
 
 
 def follow(x: float, y: float, angles: np.ndarray, length: float, pace: float = 4) -> np.ndarray:
-    """A path of the given length along the flow, both ways from (x, y): [points, 2]."""
+    """A path [points, 2] along the flow, half of its length on each side of (x, y)."""
     halves = []
     for way in (-1, 1):
         px, py, points = x, y, []
@@ -257,7 +271,7 @@ def stroke(
     layer: Layer,
     base: np.ndarray,
 ):
-    """One stroke: parallel bristles, each a little off in colour, length and height."""
+    """Draws one stroke: parallel bristles that vary in colour, length and thickness."""
     tangent = np.gradient(path, axis=0)
     normal = np.stack([-tangent[:, 1], tangent[:, 0]], -1)
     normal /= np.linalg.norm(normal, axis=1, keepdims=True) + 1e-9
@@ -278,7 +292,7 @@ def stroke(
 
 
 def lit(paint: Image.Image, thickness: np.ndarray) -> Image.Image:
-    """Light from the upper left on the relief of the paint, then the final size."""
+    """Lights the relief of the paint from the upper left and scales it to the final size."""
     relief = Image.fromarray((thickness * 255).astype(np.uint8)).filter(
         ImageFilter.GaussianBlur(1.2)
     )

@@ -1,4 +1,4 @@
-"""Sets content, style and painting of a run beside each other in one picture.
+"""Puts the content, style and painting of a run side by side in one picture.
 
 python scripts/side_by_side.py --workdir runs/NAME --output side_by_side.jpg
 """
@@ -21,7 +21,7 @@ _HEIGHT = flags.DEFINE_integer(
 
 
 def main():
-    """Reads the run's config for its pictures; one that the run left out is left out here."""
+    """Finds the pictures in the run's config; a picture that the run left out is left out here."""
     workdir = Path(_WORKDIR.value)
     try:
         config = json.loads((workdir / "config.json").read_text())
@@ -33,7 +33,7 @@ def main():
 
 
 def side_by_side(paths: list[str | Path], height: int) -> images.Picture:
-    """The pictures at one height, in a row with a white gap of 1/40 of it between them."""
+    """The pictures in a row, at one height, separated by white gaps of 1/40 of that height."""
     row = []
     gap = np.ones((height, height // 40, 3), np.float32)
     for path in filter(None, paths):

@@ -35,6 +35,14 @@ ROOT = Path(__file__).parents[1]
 STYLE_TAPS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
 
 
+def pytest_collection_modifyitems(config, items):
+    """Deselects the tests that need a browser, unless -m names them."""
+    if "browser" not in config.option.markexpr:
+        left_out = [item for item in items if item.get_closest_marker("browser")]
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in left_out]
+
+
 def knobs_for(content=None, style=None, alpha=1.0, beta=1.0, tv=0.0, regions=("",)) -> Knobs:
     """Knobs of the losses "squared" and "gram" by {tap: lambda}, and of squared variation."""
     return Knobs(

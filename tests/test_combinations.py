@@ -25,8 +25,9 @@ from nst_jax.transfer import prepare
 from nst_jax.transfer.problem import problem_of
 from nst_jax.transfer.starts import start_image
 
+SAME_CODE = {"gram_mse", "gram_johnson", "gram_keras", "w2_crowsonkb"}  # with another number
 CHOICES = {
-    "style_losses": tuple(STYLE),
+    "style_losses": tuple(name for name in STYLE if name not in SAME_CODE),
     "pooling": rules.POOLINGS,
     "padding": rules.PADDINGS,
     "optimizer.name": tuple(optimizers.OPTIMIZERS),
@@ -133,8 +134,8 @@ def test_every_pair_of_choices_occurs():
     for a, b in itertools.combinations(CHOICES, 2):
         together = set(zip(columns[a], columns[b], strict=True))
         assert together == set(itertools.product(CHOICES[a], CHOICES[b]))
-    assert len(COMBINATIONS) <= 110  # 15 losses by 7 colour modes are 105
-    assert len({row[:-1] for row in COMBINATIONS}) <= 80  # 15 losses by 5 poolings are 75
+    assert len(COMBINATIONS) <= 92  # 11 losses by 7 colour modes are 77
+    assert len({row[:-1] for row in COMBINATIONS}) <= 62  # 11 losses by 5 poolings are 55
 
 
 @pytest.mark.parametrize("row", COMBINATIONS, ids="-".join)

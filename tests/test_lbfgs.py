@@ -99,7 +99,7 @@ def test_forgets_what_does_not_help():
         jnp.eye(2), -jnp.eye(2), -jnp.ones(2), jnp.int32(2), jnp.float32(1)
     )  # uphill
     at = jnp.array([1.0, 1.0])
-    state = lbfgs.State(at, jnp.float32(2), 2 * at, pairs, jnp.float32(1))
+    state = lbfgs.LBFGSState(at, jnp.float32(2), 2 * at, pairs, jnp.float32(1))
     image, values = at + 1, []
     for _ in range(8):
         value, gradient = jax.value_and_grad(lambda x: jnp.sum(x**2))(image)

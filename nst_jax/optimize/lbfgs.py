@@ -52,8 +52,8 @@ class Pairs(NamedTuple):
     scale: Float[Array, ""]
 
 
-class State(NamedTuple):
-    """State of `lbfgs`.
+class LBFGSState(NamedTuple):
+    """The state of `lbfgs`.
 
     Attributes:
       image: the accepted point, [*shape].
@@ -81,14 +81,14 @@ def lbfgs(memory: int) -> optax.GradientTransformationExtraArgs:
       objective there. A NaN or infinite value counts as a step that was too long.
     """
 
-    def init(image: Image) -> State:
+    def init(image: Image) -> LBFGSState:
         empty = jnp.zeros((memory, *image.shape), image.dtype)
         pairs = Pairs(empty, empty, jnp.zeros(memory), jnp.int32(0), jnp.float32(0))
-        return State(image, jnp.float32(jnp.inf), jnp.zeros_like(image), pairs, jnp.float32(1))
+        return LBFGSState(image, jnp.float32(jnp.inf), jnp.zeros_like(image), pairs, jnp.float32(1))
 
     def update(
-        gradient: Image, state: State, image: Image | None = None, *, value: Any, **_: Any
-    ) -> tuple[Image, State]:
+        gradient: Image, state: LBFGSState, image: Image | None = None, *, value: Any, **_: Any
+    ) -> tuple[Image, LBFGSState]:
         assert image is not None
         accepted = value <= state.value
         stuck = ~accepted & (state.length < MIN_STEP_RATIO) & (state.pairs.scale > 0)
@@ -97,7 +97,7 @@ def lbfgs(memory: int) -> optax.GradientTransformationExtraArgs:
             weights=jnp.where(stuck, 0, pairs.weights), scale=jnp.where(stuck, 0, pairs.scale)
         )
         shortened = state.length * _backtrack_ratio(state, image, value)
-        new = State(
+        new = LBFGSState(
             image=jnp.where(accepted, image, state.image),
             value=jnp.where(accepted, value, state.value),
             gradient=jnp.where(accepted, gradient, state.gradient),
@@ -109,7 +109,7 @@ def lbfgs(memory: int) -> optax.GradientTransformationExtraArgs:
     return optax.GradientTransformationExtraArgs(cast(Any, init), cast(Any, update))
 
 
-def _backtrack_ratio(state: State, image: Image, value: Any) -> Array:
+def _backtrack_ratio(state: LBFGSState, image: Image, value: Any) -> Array:
     """Share of the step to `image` at which the interpolating parabola is lowest (ibid., 3.57)."""
     slope = jnp.vdot(state.gradient, image - state.image)
     lowest = -slope / (2 * (value - state.value - slope))
@@ -117,7 +117,7 @@ def _backtrack_ratio(state: State, image: Image, value: Any) -> Array:
     return jnp.clip(lowest, MIN_BACKTRACK_RATIO, MAX_BACKTRACK_RATIO)
 
 
-def _remember(state: State, image: Image, gradient: Image, accepted: Array) -> Pairs:
+def _remember(state: LBFGSState, image: Image, gradient: Image, accepted: Array) -> Pairs:
     """The pairs, with a new one if the step was accepted and the objective is convex along it."""
     pairs = state.pairs
     s, y = image - state.image, gradient - state.gradient

@@ -17,8 +17,8 @@ from jaxtyping import Float, Int
 IMPROVEMENT_RATIO = 0.99
 
 
-class State(NamedTuple):
-    """State of `halving`.
+class PlateauState(NamedTuple):
+    """The state of `halving`.
 
     Attributes:
       lowest: the lowest objective since the last halving; infinite before the first step.
@@ -44,18 +44,18 @@ def halving(patience: Any) -> optax.GradientTransformationExtraArgs:
       An optax transformation; its `update` requires the keyword `value`.
     """
 
-    def init(_: Any) -> State:
-        return State(jnp.float32(jnp.inf), jnp.int32(0), jnp.float32(1))
+    def init(_: Any) -> PlateauState:
+        return PlateauState(jnp.float32(jnp.inf), jnp.int32(0), jnp.float32(1))
 
     def update(
-        updates: Any, state: State, image: Any = None, *, value: Any, **_: Any
-    ) -> tuple[Any, State]:
+        updates: Any, state: PlateauState, image: Any = None, *, value: Any, **_: Any
+    ) -> tuple[Any, PlateauState]:
         del image
         improved = value < IMPROVEMENT_RATIO * state.lowest
         lowest = jnp.where(improved, value, state.lowest)
         waited = jnp.where(improved, 0, state.waited + 1)
         plateau = waited >= patience
-        new = State(
+        new = PlateauState(
             jnp.where(plateau, jnp.inf, lowest),
             jnp.where(plateau, 0, waited),
             jnp.where(plateau, state.share / 2, state.share),

@@ -1,0 +1,1 @@
+"""Work directories: what is written, and how a run resumes."""

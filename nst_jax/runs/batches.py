@@ -1,0 +1,346 @@
+"""A sweep: its cells painted in batches, each into a folder of its own; what was painted is kept."""
+
+import contextlib
+import itertools
+import math
+import sys
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from tqdm import tqdm
+
+from nst_jax import report
+from nst_jax.config.axes import Axis, Cell
+from nst_jax.errors import StoppedError, UnwritableError, UserError, VersionError
+from nst_jax.network.weights import Weights
+from nst_jax.optimize.loop import NonFiniteLossError
+from nst_jax.runs import checkpoints, driver, failures, plan, record, workdir
+from nst_jax.runs.driver import Member, Standing
+from nst_jax.runs.interrupts import Interrupts
+from nst_jax.transfer import metrics, networks, prepare
+from nst_jax.transfer.cache import Cache
+from nst_jax.transfer.paint import Job
+from nst_jax.transfer.problem import aligned
+
+
+class Tools(NamedTuple):
+    """What every batch of a sweep uses.
+
+    Attributes:
+      interrupts: signals; obeyed once there is a checkpoint.
+      cache: keeps what cells have in common.
+      bar: counts the steps of all cells.
+    """
+
+    interrupts: Interrupts
+    cache: Cache
+    bar: tqdm
+
+
+def sweep(
+    cells: Sequence[Cell],
+    axes: Sequence[Axis],
+    name: str,
+    folder: str,
+    interrupts: Interrupts,
+    *,
+    command_of: Callable[[Cell], str],
+    at_once: int = 0,
+    place: tuple[int, int] | None = None,
+) -> Path:
+    """Paints what is missing of a sweep.
+
+    Args:
+      cells, axes: of the sweep.
+      name: of the config.
+      folder: the work directory; "" for runs/NAME.
+      interrupts: signals; armed here, after JAX is imported.
+      command_of: cell -> what to type to paint it alone.
+      at_once: cells that each device computes at once; 0 for what suits it.
+      place: (number of this process, number of processes) that share the folder; None for one.
+
+    Returns:
+      Path of the report.
+
+    Raises:
+      UserError: the folder or the weights cannot be used.
+      StoppedError: interrupted, or cells failed; names one.
+    """
+    interrupts.arm()
+    cache = Cache()
+    for arch in {cell.experiment.network.arch for cell in cells if cell.experiment.output.metrics}:
+        experiments = (cell.experiment for cell in cells)
+        metrics.prepare(next(e for e in experiments if e.network.arch == arch), cache)
+    path = workdir.open_sweep(folder, name, described(cells, axes, name, command_of, cache))
+    process, processes = place or (0, 1)
+    mine = cells[process::processes]
+    try:
+        with workdir.lock(path, process if place else None):
+            failed = paint_missing(path / "cells", mine, interrupts, cache, at_once)
+    except KeyboardInterrupt:
+        with contextlib.suppress(UserError):  # the interrupt is what matters
+            report.write(path)
+        finished = (record.is_finished(path / "cells" / c.name, c.experiment) for c in cells)
+        raise StoppedError(
+            f"interrupted; {sum(finished)} of {len(cells)} cells are done, and the same command "
+            "resumes",
+            interrupts.code,
+        ) from None
+    page = report.write(path)
+    if failed:
+        first = next(iter(failed))
+        raise StoppedError(
+            f"{len(failed)} of {len(cells)} cells failed, such as {first}: {failed[first]}; "
+            f"see {page}",
+            1,
+        )
+    return page
+
+
+def described(
+    cells: Sequence[Cell],
+    axes: Sequence[Axis],
+    name: str,
+    command_of: Callable[[Cell], str],
+    cache: Cache,
+) -> dict[str, Any]:
+    """What sweep.json says: the axes, every cell, and the files that they depend on."""
+    pictures = sorted({path for cell in cells for path in cell.experiment.files})
+    wanted = [cell.experiment.network for cell in cells]
+    users = {f"{network.arch} {network.weights}".strip(): network for network in wanted}
+    return {
+        "name": name,
+        "axes": [
+            {"name": axis.name, "labels": [label for label, _ in axis.places]} for axis in axes
+        ],
+        "inputs": {
+            "picture": {path: record.digest(path, cache) for path in pictures},
+            "weights": {
+                source: networks.load_weights(users[source], cache).sha256
+                for source in users
+            },
+        },
+        "cells": [
+            {
+                "name": cell.name,
+                "labels": cell.labels,
+                "command": command_of(cell),
+                "config": cell.experiment.raw,
+            }
+            for cell in cells
+        ],
+    }
+
+
+def paint_missing(
+    folder: Path, cells: Sequence[Cell], interrupts: Interrupts, cache: Cache, at_once: int = 0
+) -> dict[str, str]:
+    """Paints the cells that are not finished.
+
+    Returns:
+      name of a cell that failed -> why.
+    """
+    started = begun(folder, cells)
+    resumed = {cell.name for cell in itertools.chain(*started)}
+    missing = [
+        cell
+        for cell in cells
+        if cell.name not in resumed
+        and not record.is_finished(folder / cell.name, cell.experiment)
+    ]
+    programs, failed = plan.plan(missing, cache, at_once)
+    for cell in missing:
+        if cell.name in failed:
+            record.fail(folder / cell.name, cell.experiment, failed[cell.name])
+    queue = [*started]
+    for program in programs:
+        queue += plan.split_evenly(program.cells, program.at_once * len(jax.local_devices()))
+    steps = sum(cell.experiment.steps for cell in itertools.chain(*queue))
+    with tqdm(total=steps, unit="step", disable=not sys.stderr.isatty()) as bar:
+        return failed | paint_queue(folder, queue, Tools(interrupts, cache, bar))
+
+
+def begun(folder: Path, cells: Sequence[Cell]) -> list[list[Cell]]:
+    """The batches that were under way when a sweep was stopped, by their checkpoints.
+
+    Args:
+      folder: of all cells' folders.
+      cells: those to look among. Checkpoints of a batch that is finished are removed.
+    """
+    known, batches = {cell.name: cell for cell in cells}, []
+    for cell in cells:
+        names = checkpoints.batch(folder / cell.name)
+        if names[:1] != [cell.name] or not known.keys() >= {*names}:
+            continue  # none, or of processes that shared the cells in another way
+        batch = [known[name] for name in names]
+        if all(record.is_finished(folder / one.name, one.experiment) for one in batch):
+            checkpoints.discard(folder / cell.name)
+        else:
+            batches.append(batch)
+    return batches
+
+
+def paint_queue(folder: Path, batches: Sequence[list[Cell]], tools: Tools) -> dict[str, str]:
+    """Paints batches of cells.
+
+    A batch that cannot be painted is halved, until it fits the device or a single cell is to blame.
+
+    Returns:
+      name of a cell that failed -> why.
+
+    Raises:
+      UnwritableError: the folder is full or gone; no cell is to blame for that.
+      VersionError: another version of the project wrote a checkpoint.
+      StoppedError: the device failed.
+    """
+    failed: dict[str, str] = {}
+    queue = deque(batches)
+    while queue:
+        tools.interrupts.check()
+        batch, before = queue.popleft(), tools.bar.n
+        try:
+            failed |= paint_batch(folder, batch, tools)
+            continue
+        except (UnwritableError, VersionError):
+            raise
+        except UserError as error:
+            message = str(error)
+        except (RuntimeError, ValueError) as error:
+            explained = failures.explained(error, batch[0].experiment)
+            if isinstance(explained, StoppedError):
+                text = f"{explained}; the same command resumes"
+                raise StoppedError(text, explained.code) from error
+            message = str(explained)
+        tools.bar.update(before - tools.bar.n)
+        if len(batch) > 1:
+            queue.extendleft(reversed(plan.split_evenly(batch, math.ceil(len(batch) / 2))))
+        else:
+            failed[batch[0].name] = message
+            record.fail(folder / batch[0].name, batch[0].experiment, message)
+    return failed
+
+
+def paint_batch(folder: Path, cells: Sequence[Cell], tools: Tools) -> dict[str, str]:
+    """Paints cells of one `Static`, from where they were stopped.
+
+    Until all are done, the folder of the first cell has the checkpoints of the batch.
+
+    Args:
+      folder: of all cells' folders.
+      cells: of one program.
+      tools: of the sweep.
+
+    Returns:
+      name of a cell that failed -> why.
+
+    Raises:
+      UserError: a cell's picture cannot be used, or the folder cannot be written.
+      RuntimeError, ValueError: by the device, for want of memory for example.
+      KeyboardInterrupt: by a signal.
+    """
+    cache, bar = tools.cache, tools.bar
+    members = [
+        Member(cell.name, Job(cell.experiment, prepare.load(cell.experiment, cache)), folder / cell.name)
+        for cell in cells
+    ]
+    shared = aligned([cell.experiment for cell in cells])
+    jobs = [Job(one, member.job.pictures) for one, member in zip(shared, members, strict=True)]
+    mesh = mesh_of(jax.local_devices()[: len(cells)])
+    fillers = -len(cells) % (mesh.size if mesh else 1)  # so that every device has equally many
+    names = [cell.name for cell in cells] + [cells[-1].name] * fillers
+    used = networks.load_weights(shared[0].network, cache)
+    found = _resumed(members, names)
+    if found is None:
+        left = [c for c in cells if not record.is_finished(folder / c.name, c.experiment)]
+        if len(left) < len(cells):  # the checkpoint is lost, but some are finished
+            return paint_batch(folder, left, tools) if left else {}
+    standing = Standing()
+    _open_folders(members, found, standing, used, cache)
+    network = networks.load_network(shared[0], jobs[0].pictures, cache)
+    done = 0
+
+    def count(progress: Any):
+        nonlocal done
+        bar.update((progress.step - done) * len(cells))
+        done = progress.step
+
+    driver.drive(
+        members,
+        [*([job] for job in jobs), *([jobs[-1]] for _ in range(fillers))],
+        network,
+        tools.interrupts,
+        standing,
+        found=found,
+        batch=names,
+        mesh=mesh,
+        on_progress=count,
+    )
+    failed = _finish(members, standing, tools)
+    checkpoints.discard(members[0].folder)
+    return failed
+
+
+def _resumed(members: Sequence[Member], names: Sequence[str]) -> checkpoints.Found | None:
+    """The checkpoint of a batch, if there is one and every cell's folder is still there."""
+    experiment, pictures = members[0].job
+    found, _ = checkpoints.newest(members[0].folder, experiment, pictures, names)
+    if found and all((member.folder / "config.json").is_file() for member in members):
+        return found
+    return None
+
+
+def _open_folders(
+    members: Sequence[Member],
+    found: checkpoints.Found | None,
+    standing: Standing,
+    used: Weights,
+    cache: Cache,
+):
+    """Makes the folders of a batch, or takes them back to where the checkpoint is."""
+    if found:
+        standing.lost |= {k: step for k, step in found.lost.items() if k < len(members)}
+    for k, member in enumerate(members):
+        if not found:
+            record.restart(member.folder, member.job.experiment, used, cache)
+            continue
+        if k not in standing.lost:
+            record.rewind(member.folder, found.progress.step)
+        entry = record.last_entry(member.folder)
+        if entry:
+            standing.last[k] = entry
+
+
+def _finish(members: Sequence[Member], standing: Standing, tools: Tools) -> dict[str, str]:
+    """Writes how each cell of a batch ended.
+
+    Returns:
+      name of a cell that failed -> why.
+    """
+    failed = {}
+    for k in (*range(1, len(members)), 0):  # the first has the checkpoints until the end
+        member, message = members[k], ""
+        values: Mapping[str, float] = {}
+        if k in standing.lost:
+            failed[member.name] = message = str(NonFiniteLossError(standing.lost[k]))
+        else:
+            values = driver.measured(member, standing.last[k], tools.cache)
+        experiment, entry = member.job.experiment, standing.last.get(k)
+        if entry:
+            share = standing.seconds / len(members)
+            ending = record.result(entry, share, values, message) | {"batch": len(members)}
+            record.finish(member.folder, experiment, ending)
+        else:
+            record.fail(member.folder, experiment, message)
+        with contextlib.suppress(OSError):  # nobody reads it any more
+            text = f"{member.name}: {message or 'done'}, {standing.seconds:.1f} s"
+            tools.bar.write(text, file=sys.stderr)
+    return failed
+
+
+def mesh_of(devices: Sequence[Any]) -> jax.sharding.Mesh | None:
+    """The devices in a row, along which cells are spread; None for a single one."""
+    return jax.sharding.Mesh(np.array(devices), ("cells",)) if len(devices) > 1 else None

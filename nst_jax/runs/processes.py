@@ -1,0 +1,71 @@
+"""Several processes that share a sweep: which of how many this one is."""
+
+import re
+import socket
+import sys
+import time
+
+import jax
+
+from nst_jax.errors import UserError
+
+MAX_WAIT_SECONDS = 300  # for process 0, as long as JAX itself would wait
+
+
+def share(coordinator: str, processes: int, process: int) -> tuple[int, int]:
+    """Finds the other processes.
+
+    They separate again at once: each computes on its own devices and needs none of the others, so
+    that one that is lost does not take others with it.
+
+    Args:
+      coordinator: host:port of process 0; "" where Slurm, Open MPI or a TPU says it.
+      processes, process: how many there are and which is this one, with a coordinator.
+
+    Returns:
+      (number of this process, number of processes).
+
+    Raises:
+      UserError: the others cannot be found.
+    """
+    host, _, port = coordinator.rpartition(":")
+    if coordinator and not (host and re.fullmatch(r"\d{1,5}", port)):
+        raise UserError(f"--coordinator {coordinator!r}; write it as HOST:PORT")
+    if coordinator and process >= processes:
+        raise UserError(f"--process={process} of --processes={processes}; they count from 0")
+    print("waiting for the other processes", file=sys.stderr, flush=True)
+    if process:
+        await_listener(host.strip("[]"), int(port))
+    try:
+        if coordinator:
+            jax.distributed.initialize(coordinator, processes, process)
+        else:
+            jax.distributed.initialize()
+        place = jax.process_index(), jax.process_count()
+        jax.distributed.shutdown()
+    except (RuntimeError, ValueError) as error:
+        raise UserError(
+            f"the processes that share the sweep do not find each other ({error}); "
+            "give --coordinator, --processes and --process"
+        ) from error
+    return place
+
+
+def await_listener(host: str, port: int):
+    """Waits until somebody listens there; JAX would end the process without a word.
+
+    Raises:
+      UserError: nobody does, for `MAX_WAIT_SECONDS`.
+    """
+    until = time.monotonic() + MAX_WAIT_SECONDS
+    while True:
+        try:
+            socket.create_connection((host, port), timeout=10).close()
+            return
+        except (OSError, OverflowError, UnicodeError) as error:
+            if time.monotonic() > until:
+                raise UserError(
+                    f"process 0 does not listen on --coordinator {host}:{port} ({error}); "
+                    "start it, or correct the address"
+                ) from error
+        time.sleep(0.5)

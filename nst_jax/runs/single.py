@@ -1,0 +1,195 @@
+"""One experiment into one work directory, in which it may have begun."""
+
+import contextlib
+from collections.abc import Mapping
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from nst_jax import report
+from nst_jax.config.experiment import Experiment
+from nst_jax.errors import StoppedError, UserError
+from nst_jax.network.weights import Weights
+from nst_jax.optimize.loop import NonFiniteLossError
+from nst_jax.runs import checkpoints, driver, failures, record, workdir
+from nst_jax.runs.checkpoints import Found
+from nst_jax.runs.driver import Member, Standing
+from nst_jax.runs.interrupts import Interrupts
+from nst_jax.runs.log import Log, say
+from nst_jax.transfer import metrics, networks, prepare
+from nst_jax.transfer.cache import Cache
+from nst_jax.transfer.paint import Job
+
+
+def run(
+    experiment: Experiment,
+    name: str,
+    folder: str,
+    interrupts: Interrupts,
+    *,
+    command: str = "",
+    profile: bool = False,
+    extended: int = 0,
+) -> Path:
+    """Runs an experiment, or resumes it.
+
+    Args:
+      experiment: the experiment.
+      name: of the config, for the name of the work directory.
+      folder: the work directory, or "".
+      interrupts: signals; armed here, after JAX is imported.
+      command: what to type to run it again, for the report.
+      profile: whether to record JAX's trace in the folder's profile/.
+      extended: how many of its steps a finished run in the folder may lack.
+
+    Returns:
+      The painting's path.
+
+    Raises:
+      UserError: a picture, the weights, the work directory or the device's memory cannot be used,
+        or the run in the directory has other settings.
+      StoppedError: interrupted, not finite, or the device failed; names the last good picture.
+    """
+    interrupts.arm()
+    cache = Cache()
+    pictures = prepare.load(experiment, cache)
+    used = networks.load_weights(experiment.network, cache)
+    if experiment.output.metrics:
+        metrics.prepare(experiment, cache)
+    path, began = workdir.open_run(folder, name)
+    member = Member(name, Job(experiment, pictures), path)
+    with workdir.lock(path), contextlib.ExitStack() as stack:
+        if began:
+            _check_begun(member, used, extended, cache)
+            if record.is_finished(path, experiment):
+                say("it is finished already")
+                return record.painting_path(path, experiment)
+        standing, ending = Standing(), {"name": name, "command": command}
+        try:
+            found = _resumed(member) if began else None
+            record.write_settings(path, experiment, used, cache)
+            record.rewind(path, found.progress.step if found else 0)
+            if profile:
+                stack.enter_context(jax.profiler.trace(path / "profile"))
+            return _paint(member, interrupts, standing, found, ending, cache)
+        finally:
+            if not standing.last and not began:
+                workdir.discard(path)
+
+
+def _paint(
+    member: Member,
+    interrupts: Interrupts,
+    standing: Standing,
+    found: Found | None,
+    ending: dict[str, str],
+    cache: Cache,
+) -> Path:
+    """Paints and finishes a member; whatever happens, what was painted is kept and described."""
+    experiment, pictures = member.job
+    try:
+        with Log(experiment) as log:
+            network = networks.load_network(experiment, pictures, cache)
+            jobs = [Job(one, pictures) for one in experiment.paintings()]
+            driver.drive(
+                [member],
+                [jobs],
+                network,
+                interrupts,
+                standing,
+                found=found,
+                on_progress=lambda progress: log.tell(progress, standing),
+            )
+        if standing.lost:
+            raise NonFiniteLossError(np.array([*standing.lost.values()]))
+        values = driver.measured(member, standing.last[0], cache)
+    except BaseException as error:
+        stopped = _explained(error, member, standing, interrupts)
+        _finish(member, standing, {}, str(stopped[1]), ending, is_failed=True)
+        raise stopped[0] from error
+    assert standing.painting is not None, "an optimisation yields at least its start"
+    try:
+        _finish(member, standing, values, "", ending)
+    except KeyboardInterrupt:
+        raise StoppedError(
+            f"interrupted; the painting is {standing.painting}, and the same command with "
+            f"--workdir={member.folder} finishes the rest",
+            interrupts.code,
+        ) from None
+    return standing.painting
+
+
+def _explained(
+    error: BaseException, member: Member, standing: Standing, interrupts: Interrupts
+) -> tuple[BaseException, str]:
+    """What to raise for an error, with what is kept; and the message for result.json."""
+    kept = ahead = ""
+    if standing.painting is not None:
+        kept = f"; the picture after {standing.last[0].step} steps is {standing.painting}"
+    if standing.checkpoint is not None:
+        ahead = f", and --workdir={member.folder} resumes after step {standing.checkpoint}"
+    if isinstance(error, KeyboardInterrupt):
+        return StoppedError(f"interrupted{kept}{ahead}", interrupts.code), "interrupted"
+    if isinstance(error, NonFiniteLossError):
+        return StoppedError(f"{error}{kept}", 1), str(error)
+    if isinstance(error, RuntimeError | ValueError):
+        error = failures.explained(error, member.job.experiment)
+    if isinstance(error, StoppedError):
+        return StoppedError(f"{error}{kept}{ahead}", error.code), str(error)
+    if isinstance(error, UserError):
+        return UserError(f"{error}{kept}"), str(error)
+    return error, "interrupted"
+
+
+def _finish(
+    member: Member,
+    standing: Standing,
+    values: Mapping[str, float],
+    message: str,
+    ending: dict[str, str],
+    is_failed: bool = False,
+):
+    """Writes result.json and the report; where the run failed, that is what to report instead."""
+    if not standing.last:
+        return
+    result = record.result(standing.last[0], standing.seconds, values, message)
+    with contextlib.suppress(UserError) if is_failed else contextlib.nullcontext():
+        record.finish(member.folder, member.job.experiment, result | ending)
+        report.write(member.folder)
+
+
+def _check_begun(member: Member, used: Weights, extended: int, cache: Cache):
+    """Checks that the run which began in a folder is this one.
+
+    Raises:
+      UserError: it had another config, other pictures or other weights.
+    """
+    experiment, path = member.job.experiment, member.folder
+    before = workdir.read_json(path / "config.json")
+    if before.get("steps") == experiment.raw["steps"] - extended:
+        before["steps"] = experiment.raw["steps"]
+    then = workdir.read_json(path / "environment.json")
+    now = record.environment(experiment, used, cache)
+    workdir.check_same(
+        path,
+        {"config": before, "pictures": then.get("pictures"), "weights": then.get("weights")},
+        {"config": experiment.raw, "pictures": now["pictures"], "weights": now["weights"]},
+    )
+
+
+def _resumed(member: Member) -> Found | None:
+    """The newest whole checkpoint of a folder, if there is one.
+
+    Raises:
+      VersionError: another version of the project wrote it.
+    """
+    experiment, pictures = member.job
+    found, damaged = checkpoints.newest(member.folder, experiment, pictures)
+    for text in damaged:
+        say(f"skipping a damaged checkpoint: {text}")
+    if found:
+        say(f"resuming after {found.progress.step} steps")
+    else:
+        say("starting again: there is no checkpoint")
+    return found
