@@ -26,6 +26,7 @@ from nst_jax.losses.objective import (
 )
 from nst_jax.network import architecture, fetch, weights
 from nst_jax.network.state import NetworkState
+from nst_jax.optimize import loop
 from nst_jax.pictures import images
 from nst_jax.transfer import networks, paint, prepare, problem
 from nst_jax.transfer.cache import Cache
@@ -148,6 +149,12 @@ def compiled_programs(tmp_path_factory):
         patch.setenv("JAX_COMPILATION_CACHE_DIR", str(folder))
         patch.setenv("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
         yield
+
+
+@pytest.fixture(autouse=True)
+def whole_dispatches(monkeypatch):
+    """No dispatch is cut short by its time, so that no test depends on the machine's speed."""
+    monkeypatch.setattr(loop, "MAX_DISPATCH_SECONDS", 1e9)
 
 
 @pytest.fixture(scope="session")

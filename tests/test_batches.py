@@ -1,12 +1,13 @@
 """Batches of a sweep in this process: what was stopped goes on, to the bit."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 from tqdm import tqdm
 
-from nst_jax import config
+from nst_jax import config, files
 from nst_jax.config import axes
 from nst_jax.optimize import loop
 from nst_jax.pictures import images
@@ -171,3 +172,19 @@ def test_another_batch_begins_anew(cells, vgg19, tmp_path, monkeypatch):
     assert paint(tmp_path, several[:2], Stop(monkeypatch)) == {}
     for cell in several[:2]:
         assert record.is_finished(tmp_path / cell.name, cell.experiment)
+
+
+def test_what_cells_have_in_common_is_looked_up_once(cells, vgg19, tmp_path, monkeypatch):
+    """The commit, and the checksum of every picture."""
+    asked = []
+    monkeypatch.setattr(record, "git_commit", lambda: asked.append("commit") or "abc")
+    missing = files.digest_or_missing
+    monkeypatch.setattr(
+        files, "digest_or_missing", lambda path: asked.append(Path(path).name) or missing(path)
+    )
+    cache = Cache()
+    for cell in cells("adam", 0.01, 0.1, 1.0):
+        record.write_settings(tmp_path / cell.name, cell.experiment, vgg19, cache)
+    assert sorted(asked) == ["commit", "content.png", "style.png"]
+    said = json.loads((tmp_path / cell.name / "environment.json").read_text())
+    assert said["git_commit"] == "abc"

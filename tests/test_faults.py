@@ -50,9 +50,9 @@ time.time = lambda: 1.7e9 - 3600 * next(hours)
 """
 
 
-def started(before, workdir, **options):
+def started(before, workdir, more=(), **options):
     """The command in a process in which something else was run before."""
-    words = ["nst_jax.run", *ARGUMENTS, f"--workdir={workdir}"]
+    words = ["nst_jax.run", *ARGUMENTS, *more, f"--workdir={workdir}"]
     code = f"import runpy, sys\nsys.argv = {words!r}\n{before}\n"
     code += "runpy.run_module('nst_jax.run', run_name='__main__', alter_sys=True)"
     return subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, **options)
@@ -102,3 +102,42 @@ def test_a_clock_set_back_and_a_pipe_that_nobody_reads(tmp_path):
     assert seconds == sorted(seconds)
     assert seconds[0] >= 0
     assert seconds[-1] < 600
+
+
+INTERRUPTED_FILM = """
+import os
+import signal
+import time
+from nst_jax.runs import record
+
+def interrupted(folder, experiment):
+    os.kill(os.getpid(), signal.SIGINT)
+    time.sleep(60)
+
+record.animate = interrupted
+"""
+
+
+def test_an_interrupt_is_obeyed_while_the_film_is_written(tmp_path):
+    """The painting is there; the same command resumes after the last step and writes the film."""
+    workdir = tmp_path / "w"
+    film = "--config.save_every=2", "--config.animation=film.gif"
+    process = started(INTERRUPTED_FILM, workdir, more=film, stderr=subprocess.PIPE)
+    said = process.communicate()[1].decode()
+    assert process.returncode == 130, said
+    last = said.splitlines()[-1]
+    assert last.startswith(f"error: interrupted; the painting is {workdir}/final.png"), said
+    assert not (workdir / "result.json").exists()
+    process = started("", workdir, more=film, stderr=subprocess.PIPE)
+    said = process.communicate()[1].decode()
+    assert process.returncode == 0, said
+    assert "resuming after 4 steps" in said
+    assert (workdir / "film.gif").stat().st_size > 1000
+    assert json.loads((workdir / "result.json").read_text())["status"] == "done"
+
+
+def test_modules_that_only_unix_has_are_not_needed_to_import():
+    code = "import sys\nfor name in ('resource', 'fcntl'): sys.modules[name] = None\n"
+    code += "import nst_jax.run, nst_jax.runs.single, nst_jax.runs.record, nst_jax.network.fetch"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

@@ -518,7 +518,7 @@ def test_a_position_of_weight_two_counts_like_two(name, rng):
 
 @pytest.mark.parametrize("name", STYLE)
 def test_a_mixture_of_one_is_that_one(name, rng):
-    """A mixed set of points has more vectors: as many as the same one twice, with quantiles in between."""
+    """A mixed set of points has as many vectors as the same one twice, with quantiles between."""
     features, one, other = activations(rng), *(described(name, activations(rng)) for _ in range(2))
 
     def mixed(targets, *shares):

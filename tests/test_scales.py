@@ -144,3 +144,24 @@ def test_guides_and_start_are_sized_for_every_scale(picture, vgg19, tmp_path):
     *_, last = painted(*prepared(c, picture(48, 64), [picture(40, 64)]), vgg19)
     assert last.image.shape == (48, 64, 3)
     assert np.isfinite(list(last.terms.values())).all()
+
+
+def test_frames_are_due_by_the_steps_of_the_whole_run(picture, vgg19):
+    """Five steps at 32 pixels, six at 64: every third step has a log line, every fourth a frame."""
+    c = configured(
+        **{
+            "image_size": 64,
+            "style_layers": "relu1_1",
+            "content_layers": "relu1_1",
+            "log_every": 3,
+            "save_every": 4,
+            "steps": 6,
+            "pyramid.min_size": 32,
+            "pyramid.factor": 2.0,
+            "pyramid.first_steps": 5,
+        }
+    )
+    experiment, pictures = prepared(c, picture(48, 64), [picture(40, 64)])
+    seen = [progress.step for progress in painted(experiment, pictures, vgg19)]
+    assert seen == [0, 3, 4, 5, 6, 8, 9, 11]
+    assert [step for step in seen if experiment.output.is_frame(step)] == [0, 4, 8]

@@ -89,7 +89,11 @@ def unquoted(word: str) -> str:
 
 
 def quoted(name: str) -> str:
-    """A file name as the grammar reads it back, in quotes where it needs them."""
+    """A file name as the grammar reads it back, in quotes where it needs them.
+
+    >>> quoted("a.jpg"), quoted("a, b.jpg")
+    ('a.jpg', '"a, b.jpg"')
+    """
     if not re.search(r"[,:;=()\"']|^\s|\s$", name):
         return name
     quote = "'" if '"' in name else '"'
@@ -124,7 +128,10 @@ def number(text: str, subject: str) -> float:
 
 
 def parse_layers(text: str, arch: str) -> dict[str, float]:
-    """Reads "relu1_1:0.2, relu2_1" as {"relu1_1": 0.2, "relu2_1": 1.0}.
+    """Reads layers with their lambdas.
+
+    >>> parse_layers("relu1_1:0.2, relu2_1", "vgg19")
+    {'relu1_1': 0.2, 'relu2_1': 1.0}
 
     Raises:
       UserError: a layer that `arch` does not have, one named twice, or a lambda that is not a
@@ -145,7 +152,10 @@ def parse_layers(text: str, arch: str) -> dict[str, float]:
 def parse_losses(
     text: str, layers: str, defaults: Mapping[str, str], arch: str, paired: Sequence[str] = ()
 ) -> dict[str, dict[str, float]]:
-    """Reads "gram, sliced:0.5(relu1_1:2)" as {"gram": {...}, "sliced": {"relu1_1": 1.0}}.
+    """Reads losses with their weights and layers.
+
+    >>> parse_losses("gram, w2:0.5(relu1_1:2)", "", {"gram": "relu2_1", "w2": "relu1_1"}, "vgg19")
+    {'gram': {'relu2_1': 1.0}, 'w2': {'relu1_1': 1.0}}
 
     The weight of a loss is multiplied into its lambdas. A loss without layers of its own takes
     those of `layers`, and where that is empty its own defaults.
@@ -208,7 +218,12 @@ def _check_pairs(name: str, text: str, lambdas: Mapping[str, float]):
 
 
 def parse_pictures(value: str | Sequence[Any]) -> dict[str, float]:
-    """Reads "night.jpg:3, day.jpg" as {"night.jpg": 0.75, "day.jpg": 0.25}.
+    """Reads pictures with their weights.
+
+    >>> parse_pictures("night.jpg:3, 'day, late.jpg'")
+    {'night.jpg': 0.75, 'day, late.jpg': 0.25}
+    >>> parse_pictures(("night.jpg", ("day, late.jpg", 3)))
+    {'night.jpg': 0.25, 'day, late.jpg': 0.75}
 
     Args:
       value: files with weights in one text; or a sequence, each member a file with or without a
@@ -285,12 +300,19 @@ def _is_number(text: str) -> bool:
 
 
 def parse_files(text: str) -> list[str]:
-    """Reads "a.jpg, b.jpg" as ["a.jpg", "b.jpg"]."""
+    """Reads file names.
+
+    >>> parse_files("content, 'a, b.jpg'")
+    ['content', 'a, b.jpg']
+    """
     return [unquoted(word) for word in words(text, is_name=is_file)]
 
 
 def parse_region_weights(text: str) -> dict[str, float]:
-    """Reads "sky:2, house:0.5" as {"sky": 2.0, "house": 0.5}.
+    """Reads weights of regions.
+
+    >>> parse_region_weights("sky:2, house:0.5")
+    {'sky': 2.0, 'house': 0.5}
 
     Raises:
       UserError: a region that is named twice or has no number.
@@ -307,7 +329,12 @@ def parse_region_weights(text: str) -> dict[str, float]:
 
 
 def parse_masks(text: str) -> dict[str, str] | str:
-    """Reads "sky=sky.png, ground=" as {"sky": "sky.png", "ground": ""}, "guide.png" as itself.
+    """Reads the masks of a picture.
+
+    >>> parse_masks("sky=sky.png, ground=")
+    {'sky': 'sky.png', 'ground': ''}
+    >>> parse_masks("guide.png")
+    'guide.png'
 
     Returns:
       region -> mask file, "" for the whole picture; or the name of one colour-coded picture, which
@@ -331,7 +358,10 @@ def parse_masks(text: str) -> dict[str, str] | str:
 
 
 def parse_style_masks(text: str, count: int) -> list[dict[str, str] | str]:
-    """Reads the guides of `count` style pictures: "sky=a.png; ; sky=c.png", each as `parse_masks`.
+    """Reads the masks of several style pictures, separated by semicolons.
+
+    >>> parse_style_masks("sky=a.png; ; codes.png", 4)
+    [{'sky': 'a.png'}, {}, 'codes.png', {}]
 
     Part k is for picture k. An empty part, or one missing at the end, is {}.
 

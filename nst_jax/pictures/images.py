@@ -142,7 +142,11 @@ def _check_size(shape: tuple[int, ...], size: int | None, smallest: int, name: s
 
 
 def fit(shape: tuple[int, ...], size: int) -> tuple[int, int]:
-    """(height, width) with the longer side `size` and the aspect ratio of `shape`; at least 1."""
+    """(height, width) with the longer side `size` and the aspect ratio of `shape`; at least 1.
+
+    >>> fit((300, 400, 3), 200)
+    (150, 200)
+    """
     height, width = shape[:2]
     scale = size / max(height, width)
     return max(1, round(height * scale)), max(1, round(width * scale))

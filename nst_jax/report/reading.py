@@ -12,7 +12,7 @@ from typing import Any
 
 from PIL import Image as PillowImage
 
-from nst_jax.config import grammar as specs
+from nst_jax.config import grammar
 from nst_jax.errors import UserError
 
 MAX_CURVE_POINTS = 200
@@ -196,11 +196,13 @@ def _named(value: Any) -> str:
     return value if isinstance(value, str) else ""
 
 
-def _pictures(spec: Any) -> list[str]:
-    """The paths in a config's `style`."""
+def _pictures(value: Any) -> list[str]:
+    """The paths in a config's `style`: a text, or a list."""
+    if not isinstance(value, str | list):
+        return []
     try:
-        return list(specs.parse_pictures(_named(spec)))
-    except UserError:
+        return [_named(picture) for picture in grammar.parse_pictures(value)]
+    except (UserError, TypeError):  # a damaged file
         return []
 
 

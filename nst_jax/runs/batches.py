@@ -1,4 +1,4 @@
-"""A sweep: its cells painted in batches, each into a folder of its own; what was painted is kept."""
+"""A sweep: its cells painted in batches, each cell into a folder of its own."""
 
 import contextlib
 import itertools
@@ -120,8 +120,7 @@ def described(
         "inputs": {
             "picture": {path: record.digest(path, cache) for path in pictures},
             "weights": {
-                source: networks.load_weights(users[source], cache).sha256
-                for source in users
+                source: networks.load_weights(users[source], cache).sha256 for source in users
             },
         },
         "cells": [
@@ -149,8 +148,7 @@ def paint_missing(
     missing = [
         cell
         for cell in cells
-        if cell.name not in resumed
-        and not record.is_finished(folder / cell.name, cell.experiment)
+        if cell.name not in resumed and not record.is_finished(folder / cell.name, cell.experiment)
     ]
     programs, failed = plan.plan(missing, cache, at_once)
     for cell in missing:
@@ -243,12 +241,12 @@ def paint_batch(folder: Path, cells: Sequence[Cell], tools: Tools) -> dict[str, 
       KeyboardInterrupt: by a signal.
     """
     cache, bar = tools.cache, tools.bar
+    own = [Job(cell.experiment, prepare.load(cell.experiment, cache)) for cell in cells]
     members = [
-        Member(cell.name, Job(cell.experiment, prepare.load(cell.experiment, cache)), folder / cell.name)
-        for cell in cells
+        Member(cell.name, job, folder / cell.name) for cell, job in zip(cells, own, strict=True)
     ]
     shared = aligned([cell.experiment for cell in cells])
-    jobs = [Job(one, member.job.pictures) for one, member in zip(shared, members, strict=True)]
+    jobs = [Job(one, job.pictures) for one, job in zip(shared, own, strict=True)]
     mesh = mesh_of(jax.local_devices()[: len(cells)])
     fillers = -len(cells) % (mesh.size if mesh else 1)  # so that every device has equally many
     names = [cell.name for cell in cells] + [cells[-1].name] * fillers
@@ -270,7 +268,7 @@ def paint_batch(folder: Path, cells: Sequence[Cell], tools: Tools) -> dict[str, 
 
     driver.drive(
         members,
-        [*([job] for job in jobs), *([jobs[-1]] for _ in range(fillers))],
+        [[job] for job in jobs] + [[jobs[-1]]] * fillers,
         network,
         tools.interrupts,
         standing,

@@ -98,7 +98,9 @@ def write(
     Raises:
       UnwritableError: the disk is full or the folder is gone.
     """
-    payload = b"".join(np.ascontiguousarray(leaf).tobytes() for leaf in jax.tree.leaves(progress.state))
+    payload = b"".join(
+        np.ascontiguousarray(leaf).tobytes() for leaf in jax.tree.leaves(progress.state)
+    )
     header = {
         "format": FORMAT,
         "step": progress.step,

@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from nst_jax.optimize.loop import NonFiniteLossError, Progress
 from nst_jax.network.state import NetworkState
+from nst_jax.optimize.loop import NonFiniteLossError, Progress
 from nst_jax.runs import checkpoints, record
 from nst_jax.runs.checkpoints import Found
 from nst_jax.runs.interrupts import Interrupts

@@ -1,4 +1,4 @@
-"""The plan of a sweep: which cells share a compiled program, how many at once, how long it takes."""
+"""The plan of a sweep: which cells share compiled programs, how many at once, how long."""
 
 import itertools
 import math
@@ -75,6 +75,9 @@ def split_evenly(group: Sequence[T], at_once: int) -> list[list[T]]:
     """Splits a group into batches of `at_once` at most.
 
     Their sizes differ by 1 at most, because every size is a program of its own.
+
+    >>> split_evenly("abcde", 2)
+    [['a', 'b'], ['c', 'd'], ['e']]
     """
     count = math.ceil(len(group) / at_once)
     bounds = [round(k * len(group) / count) for k in range(count + 1)]
@@ -112,7 +115,11 @@ def table(cells: Sequence[Cell], cache: Cache, at_once: int = 0) -> str:
 
 
 def duration(seconds: float) -> str:
-    """A time in its unit: "40 s", "12 min", "3.5 h"."""
+    """A time in a suitable unit.
+
+    >>> duration(40.0), duration(720.0), duration(12600.0)
+    ('40 s', '12 min', '3.5 h')
+    """
     for unit, length in (("h", 3600), ("min", 60)):
         if seconds >= 2 * length:
             return f"{seconds / length:.3g} {unit}"

@@ -32,7 +32,7 @@ import jax
 import numpy as np
 
 from nst_jax import files
-from nst_jax.config.experiment import Experiment, Output
+from nst_jax.config.experiment import Experiment
 from nst_jax.errors import UnwritableError
 from nst_jax.network.weights import Weights
 from nst_jax.pictures import images
@@ -332,7 +332,7 @@ def append_metrics(folder: Path, entry: Entry, seconds: float):
 
 
 def write_events(folder: Path, experiment: Experiment):
-    """Writes metrics.jsonl and the painting as TensorBoard events, with the times they stand for."""
+    """Writes metrics.jsonl and the painting as TensorBoard events, at their own times."""
     from tensorboardX import SummaryWriter  # an extra
 
     rows = [row for row in read_rows(folder) if "seconds" in row]

@@ -33,9 +33,23 @@ def stylize(
     within bounds; `nst_jax.clear_cache()` lets go of it.
 
     Examples:
-      painting = stylize("me.jpg", "painting.jpg", image_size=256, beta=0.1)
-      painting = stylize(photograph, painting, optimizer={"name": "lbfgs"}, steps=100)
-      painting = stylize("me.jpg", [("night.jpg", 3), ("day.jpg", 1)], blend="losses")
+      >>> from nst_jax import config, stylize
+      >>> photograph, night = config.sample_photograph(), config.PICTURES / "starry.jpg"
+      >>> painting = stylize(photograph, night, image_size=48, steps=2, style_layers="relu1_1")
+      >>> painting.shape, painting.dtype
+      ((48, 41, 3), dtype('float32'))
+
+      Several styles with weights, and keys of a group:
+
+      >>> day = config.PICTURES / "ember.jpg"
+      >>> painting = stylize(
+      ...     photograph,
+      ...     [(night, 3), (day, 1)],
+      ...     image_size=48,
+      ...     steps=2,
+      ...     style_layers="relu1_1",
+      ...     optimizer={"name": "lbfgs"},
+      ... )
 
     Args:
       content: a picture; None for a texture without content.

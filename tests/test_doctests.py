@@ -1,0 +1,33 @@
+"""Examples in docstrings."""
+
+import doctest
+import importlib
+import pkgutil
+
+import pytest
+
+import nst_jax
+
+MODULES = [
+    module.name
+    for module in pkgutil.walk_packages(nst_jax.__path__, "nst_jax.")
+    if module.name not in ("nst_jax.run", "nst_jax.sweep", "nst_jax.watch")  # define flags
+]
+
+
+def examples_of(name):
+    """The docstrings of a module that have examples."""
+    found = doctest.DocTestFinder().find(importlib.import_module(name))
+    return [test for test in found if test.examples]
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_examples_run(name):
+    for example in examples_of(name):
+        assert doctest.DocTestRunner().run(example).failed == 0, example.name
+
+
+def test_there_are_examples():
+    names = [example.name for name in MODULES for example in examples_of(name)]
+    assert "nst_jax.transfer.api.stylize" in names
+    assert len(names) > 8
