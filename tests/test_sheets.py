@@ -5,9 +5,13 @@ import sys
 
 import numpy as np
 import pytest
-from conftest import ROOT
+from conftest import ROOT, network_for, prepared
 
+from nst_jax import config
+from nst_jax.optimize.step import chunk, initial_state, stack
 from nst_jax.pictures import images, sheets
+from nst_jax.transfer.problem import problem_of
+from nst_jax.transfer.starts import start_image
 
 
 def flat(height, width, value):
@@ -98,24 +102,18 @@ def test_step_times_are_ratios_to_the_defaults():
     assert all(0.05 < float(row[32:40]) < 20 for row in rows)
 
 
-def test_the_step_written_by_hand_is_one_of_the_defaults():
+def test_the_step_written_by_hand_is_one_of_the_defaults(vgg19):
     """Otherwise its time would say nothing."""
     import step_time
 
-    from nst_jax import config
-    from nst_jax.optimize.loop import chunk, initial_state
-    from nst_jax.transfer import paint as transfer
-    from nst_jax.transfer import prepare
-    from nst_jax.transfer.starts import start_image
-
     c = config.sample()
     c.image_size = 48
-    c = config.validate(c)
-    loaded, pictures = transfer.load_weights(c), prepare.read(c)
-    network = transfer.network_of(loaded, prepare.taps_of(c), c.pooling, c.padding)
-    args = transfer.problem(c, pictures, network)
-    start = start_image(c, pictures, loaded.mean)
-    state, steps = step_time.by_hand(start, args, 4, c.optimizer.learning_rate)
-    settings = transfer.settings_of(c)
-    expected = chunk(settings, 4, 4, initial_state(settings, start), args, transfer.rates_of(c))[1]
-    np.testing.assert_allclose(steps(state)[0][0], expected, atol=1e-4)
+    experiment, pictures = prepared(c)
+    network = network_for(experiment, pictures, vgg19)
+    problem, rates = problem_of(experiment, pictures, network), experiment.optimizer.rates
+    start = start_image(experiment.inputs.start, 0, pictures, vgg19.mean)
+    state, steps = step_time.by_hand(start, network, problem, 4, rates.learning_rate)
+    static = experiment.optimizer.static
+    batch = network, stack([problem]), stack([rates])
+    expected = chunk(static, 4, 4, initial_state(static, start[None]), *batch)[1]
+    np.testing.assert_allclose(steps(state)[0][0], expected[0], atol=1e-4)
