@@ -1,10 +1,10 @@
-"""The founding recipe: random pixels, L-BFGS, five style layers that count alike, 512 pixels.
+"""The founding recipe: from noise, L-BFGS, five style layers of equal weight, 512 pixels.
 
   python -m nst_jax.run --config configs/gatys.py
 
 2 CPU cores: under 5 minutes, measured on a busy machine. GPU, TPU: not measured.
-Loss: 3.4e6 at the start, 2.2e4 after 150 steps. Without a smoothness term some of the noise that it
-starts from stays as a fine grain.
+Loss: 3.4e6 at the start, 2.2e4 after 150 steps. Without total variation, some of the initial noise
+remains as fine grain.
 """
 
 from nst_jax import config
@@ -14,7 +14,7 @@ def get_config(arg: str = "") -> config.Config:
     """Gatys, Ecker & Bethge 2015 (https://arxiv.org/abs/1508.06576), section "Methods".
 
     Their equal layer weights suit a network rescaled to a mean activation of 1; the default lambdas
-    do the same for the plain one.
+    have the same effect on the plain network.
     """
     options = config.parse_arg(arg, smoke=False)
     c = config.sample()

@@ -1,11 +1,11 @@
-"""A portrait in the style of a starry night: what the project's first command paints.
+"""A portrait in the style of a starry night: the first command of the README.
 
   python -m nst_jax.run --config configs/starry.py
   python -m nst_jax.run --config configs/starry.py --config.content=me.jpg \\
       --config.style=painting.jpg --config.image_size=512
 
-2 CPU cores: 30 seconds, 35 the first time, for compilation. GPU, TPU: not measured.
-Loss: 2.2e7 at the start, at 160 pixels; 3.3e5 after 140 steps, four fifths of it content.
+2 CPU cores: 30 seconds, 35 the first time, with compilation. GPU, TPU: not measured.
+Loss: 2.2e7 at the start, at 160 pixels; 3.3e5 after 140 steps, four fifths of which is content.
 """
 
 from nst_jax import config
@@ -14,13 +14,13 @@ from nst_jax import config
 def get_config(arg: str = "") -> config.Config:
     """Coarse to fine, with a photograph that matplotlib ships and the painting in images/.
 
-    small: for sweeps; Adam, which draws anew at every step for losses that draw.
+    small: 256 pixels, for sweeps, with Adam: losses that draw then draw new samples at every step.
     """
     options = config.parse_arg(arg, small=False, smoke=False)
     c = config.sample()
     c.image_size = 320
     c.alpha = 1.5
-    c.pyramid.min_size = 160  # 160, 226, 320: strokes larger than one scale makes them
+    c.pyramid.min_size = 160  # 160, 226, 320: larger strokes than at a single scale
     c.pyramid.first_steps = 60
     c.pyramid.steps = 40
     c.steps = 40

@@ -1,4 +1,4 @@
-"""Draws what channels of the network respond to: activation maximisation, one row per layer.
+"""Draws what channels of the network look for: activation maximisation, one row per layer.
 
   python scripts/feature_visualisation.py --output features.png
   python scripts/feature_visualisation.py --taps "conv4_1, conv4_3" --channels 7,40,112 --size 128
@@ -76,7 +76,7 @@ def main():
         for tap in tqdm(taps, unit="layer", disable=not sys.stderr.isatty())
     ]
     labels = [f"channel {channel}" for channel in channels]
-    images.write(output, sheets.sheet(rows, taps, labels, "What channels respond to"))
+    images.write(output, sheets.sheet(rows, taps, labels, "What channels look for"))
     print(output)
 
 

@@ -1,4 +1,4 @@
-"""Puts the content, style and painting of a run side by side in one picture.
+"""Puts the content, styles and painting of a run side by side in one picture.
 
 python scripts/side_by_side.py --workdir runs/NAME --output side_by_side.jpg
 """
@@ -10,6 +10,7 @@ import numpy as np
 from absl import flags
 
 from nst_jax import cli
+from nst_jax.config import grammar
 from nst_jax.errors import UserError
 from nst_jax.pictures import images
 
@@ -25,7 +26,8 @@ def main():
     workdir = Path(_WORKDIR.value)
     try:
         config = json.loads((workdir / "config.json").read_text())
-        paths = [config["content"], config["style"], workdir / config["output"]]
+        styles = grammar.parse_pictures(config["style"])
+        paths = [config["content"], *styles, workdir / config["output"]]
     except (OSError, ValueError, KeyError, TypeError):
         raise UserError(f"--workdir {workdir} holds no finished run") from None
     images.write(Path(_OUTPUT.value), side_by_side(paths, _HEIGHT.value))

@@ -16,7 +16,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-import measuring
 import numpy as np
 from absl import flags
 from measuring import ROUNDS, STEPS, begun, ongoing, rounds, stepped
@@ -34,7 +33,8 @@ _ROWS = flags.DEFINE_string(
     "rows", "", "Rows to time, each by the start of its name; all rows if empty."
 )
 _SIZE = flags.DEFINE_integer("size", 192, "Longer side of the painting in pixels.", lower_bound=32)
-flags.adopt_module_key_flags(measuring)
+flags.declare_key_flag("steps")
+flags.declare_key_flag("rounds")
 flags.set_default(STEPS, 3)
 flags.set_default(ROUNDS, 7)
 

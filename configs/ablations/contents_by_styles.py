@@ -17,7 +17,7 @@ STARRY = Path(__file__).parents[1] / "starry.py"
 
 
 def get_config(arg: str = "") -> config.Config:
-    """A portrait and a landscape by the two paintings in images/; 4 cells, two programs."""
+    """A portrait and a landscape, each in the styles of two paintings; 4 cells, 2 programs."""
     c = config.load(STARRY, f"small,{arg}")
     night, ember = (str(config.PICTURES / name) for name in ("starry.jpg", "ember.jpg"))
     c.axes = (

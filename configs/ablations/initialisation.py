@@ -1,4 +1,4 @@
-"""Where to start: the photograph, gray, the style's colours or noise, with three seeds each.
+"""Where to start: the photograph, gray, the style's colours or noise; three seeds each.
 
   python -m nst_jax.sweep --config configs/ablations/initialisation.py
 

@@ -1,4 +1,4 @@
-"""Which layers carry style? Each alone, and one after another added from the shallowest.
+"""Which layers carry style? Each layer alone, then all up to each, from the shallowest.
 
   python -m nst_jax.sweep --config configs/ablations/layers.py
 
@@ -15,7 +15,7 @@ STARRY = Path(__file__).parents[1] / "starry.py"
 
 
 def get_config(arg: str = "") -> config.Config:
-    """The portrait of starry.py, 256 pixels; 9 cells, one program: a layer that is off weighs 0."""
+    """The portrait of starry.py, 256 pixels; 9 cells, one program: layers that are off weigh 0."""
     c = config.load(STARRY, f"small,{arg}")
     layers = rules.STYLE_LOSSES["gram"].split(", ")
     alone = {layer.partition(":")[0]: layer for layer in layers}

@@ -2,8 +2,8 @@
 
   python -m nst_jax.sweep --config configs/ablations/losses.py
 
-2 CPU cores: 27 minutes beside other jobs. GPU, TPU: not measured.
-Loss: each style loss has a scale of its own; compare metrics instead.
+2 CPU cores: 27 minutes, measured on a busy machine. GPU, TPU: not measured.
+Loss: not comparable between style losses, which differ in scale; compare the metrics instead.
 """
 
 from pathlib import Path

@@ -1,9 +1,9 @@
-"""How much style? beta over three decades and more, with three seeds of the noise in the start.
+"""How much style? beta over three decades, with three seeds of the initial noise.
 
   python -m nst_jax.sweep --config configs/ablations/style_weight.py
 
 2 CPU cores: 12 minutes, measured on a busy machine. GPU, TPU: not measured.
-Loss: 1.5e5 with beta 0.0005, 3.4e5, 6.6e5, 1.7e6 with 0.5.
+Loss: 1.5e5, 3.4e5, 6.6e5 and 1.7e6, from beta 0.0005 to 0.5.
 """
 
 from pathlib import Path

@@ -1,14 +1,14 @@
-"""crowsonkb/style-transfer-pytorch with its defaults: W2 style, a pyramid, an average.
+"""crowsonkb/style-transfer-pytorch with its defaults: W2 style loss, pyramid, averaged iterates.
 
   python -m nst_jax.run --config configs/presets/crowsonkb.py
 
-Its weights suit torchvision's network: convert it with
+Its loss weights are tuned for torchvision's network: convert that with
 weights/convert_vgg19.py --source torchvision --output weights/torchvision.h5 and add
---config.weights=weights/torchvision.h5. It never enlarges the style picture, which here has the
-output's size.
+--config.weights=weights/torchvision.h5. It never enlarges the style picture; here the style picture
+has the output's size.
 
-2 CPU cores: about 40 minutes, reckoned from the time of one step. GPU, TPU: not measured.
-Loss: 2.79e4 at the start at the first scale with the default weights; the end is not measured.
+2 CPU cores: about 40 minutes, estimated from the time of one step. GPU, TPU: not measured.
+Loss: 2.79e4 at the start of the first scale with the default weights; the end is not measured.
 """
 
 from nst_jax import config

@@ -2,11 +2,11 @@
 
   python -m nst_jax.run --config configs/presets/founding.py
 
-Equal lambdas suit a network rescaled to a mean activation of 1, which
---config.normalize_network="content, style" makes; in the plain one relu4_1 outweighs the others a
-hundredfold and more.
+Equal lambdas suit a network rescaled to a mean activation of 1, as by
+--config.normalize_network="content, style". In the plain network, relu4_1 outweighs the other
+layers a hundredfold or more.
 
-2 CPU cores: about 13 minutes, reckoned from the time of one step. GPU, TPU: not measured.
+2 CPU cores: about 13 minutes, estimated from the time of one step. GPU, TPU: not measured.
 Loss: 2.23e10 at the start with the default weights; the end is not measured.
 """
 
@@ -14,7 +14,7 @@ from nst_jax import config
 
 
 def get_config(arg: str = "") -> config.Config:
-    """J_content and J_style as in the README; the start is 60 % noise."""
+    """J_content and J_style as in the README; starts from 60 % noise."""
     options = config.parse_arg(arg, smoke=False)
     c = config.sample()
     c.image_size = 512

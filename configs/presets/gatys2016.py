@@ -1,10 +1,10 @@
-"""Gatys' notebook of 2016 (leongatys/PytorchNeuralStyleTransfer), its first stage.
+"""The first stage of Gatys' 2016 notebook (leongatys/PytorchNeuralStyleTransfer).
 
   python -m nst_jax.run --config configs/presets/gatys2016.py
 
-There the shorter side is 512, and a second stage repeats it at 800, as gatys2017.py does at 1024.
+Its shorter side is 512, and a second stage repeats it at 800, as gatys2017.py does at 1024.
 
-2 CPU cores: about 12 minutes, reckoned from the time of one step. GPU, TPU: not measured.
+2 CPU cores: about 12 minutes, estimated from the time of one step. GPU, TPU: not measured.
 Loss: 1.33e9 at the start with the default weights; the end is not measured.
 """
 
@@ -17,7 +17,7 @@ def get_config(arg: str = "") -> config.Config:
     c = config.sample()
     c.image_size = 512
     c.content_losses = "mse"
-    c.style_losses = "gram_johnson"  # which divides by n_C^2
+    c.style_losses = "gram_johnson"  # divides by n_C^2
     c.style_layers = "relu1_1, relu2_1, relu3_1, relu4_1, relu5_1"
     c.beta = 1000.0
     c.tv_weight = 0.0

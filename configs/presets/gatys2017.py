@@ -2,18 +2,18 @@
 
   python -m nst_jax.run --config configs/presets/gatys2017.py
 
-"Controlling Perceptual Factors in Neural Style Transfer" (https://arxiv.org/abs/1611.07865). There
-sizes are square roots of areas, and pooling keeps an odd last row, which here is left out.
+"Controlling Perceptual Factors in Neural Style Transfer" (https://arxiv.org/abs/1611.07865). Their
+sizes are square roots of areas, and their pooling keeps an odd last row, which ours drops.
 
-2 CPU cores: about 32 minutes, reckoned from the time of one step. GPU, TPU: not measured.
-Loss: 1.33e9 at the start at the first scale with the default weights; the end is not measured.
+2 CPU cores: about 32 minutes, estimated from the time of one step. GPU, TPU: not measured.
+Loss: 1.33e9 at the start of the first scale with the default weights; the end is not measured.
 """
 
 from nst_jax import config
 
 
 def get_config(arg: str = "") -> config.Config:
-    """The notebook's objective of 2016 at two scales."""
+    """The objective of the 2016 notebook, at two scales."""
     options = config.parse_arg(arg, smoke=False)
     c = config.sample()
     c.image_size = 1024
@@ -21,7 +21,7 @@ def get_config(arg: str = "") -> config.Config:
     c.pyramid.factor = 2.0
     c.pyramid.first_steps = 500
     c.content_losses = "mse"
-    c.style_losses = "gram_johnson"  # which divides by n_C^2
+    c.style_losses = "gram_johnson"  # divides by n_C^2
     c.style_layers = "relu1_1, relu2_1, relu3_1, relu4_1, relu5_1"
     c.beta = 1000.0
     c.tv_weight = 0.0

@@ -2,18 +2,18 @@
 
   python -m nst_jax.run --config configs/presets/keras_example.py
 
-There the picture has 400 rows and the style picture is stretched to its size.
+Its picture has 400 rows, and the style picture is stretched to the same size.
 
-2 CPU cores: about 70 minutes, reckoned from the time of one step. GPU, TPU: not measured.
+2 CPU cores: about 70 minutes, estimated from the time of one step. GPU, TPU: not measured.
 Loss: 1.35e5 at the start with the default weights, 8.53e3 after 25 steps; the end is not measured.
-At other sizes gradients are others: scale the learning rate with the number of pixels.
+Gradients depend on the size: scale the learning rate with the number of pixels.
 """
 
 from nst_jax import config
 
 
 def get_config(arg: str = "") -> config.Config:
-    """Sums instead of means; Gram terms over 4 x 3^2 x (the picture's pixels)^2."""
+    """Sums instead of means; Gram terms are divided by 4 x 3^2 x (pixels of the picture)^2."""
     options = config.parse_arg(arg, smoke=False)
     c = config.sample()
     c.image_size = 400
@@ -23,9 +23,9 @@ def get_config(arg: str = "") -> config.Config:
     c.alpha = 2.5e-8
     c.beta = 1e-6 / 5
     c.tv_loss = "power"
-    c.tv_weight = 1e-6 * 255**2.5  # there of pixels in 0 to 255
+    c.tv_weight = 1e-6 * 255**2.5  # theirs is for pixels in 0 to 255
     c.optimizer.name = "sgd"
-    c.optimizer.learning_rate = 100 / 255**2  # likewise
+    c.optimizer.learning_rate = 100 / 255**2  # also for pixels in 0 to 255
     c.optimizer.decay = 0.96**0.01
     c.steps = 4000
     return config.smoke(c) if options.smoke else c

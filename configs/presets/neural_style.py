@@ -1,12 +1,12 @@
-"""neural-style-pt with its defaults (and jcjohnson/neural-style but for total variation).
+"""neural-style-pt with its defaults (and jcjohnson/neural-style, except for total variation).
 
   python -m nst_jax.run --config configs/presets/neural_style.py
 
-jcjohnson's original has squared total variation in its gradient only. Both see pixels of 0 to 256,
-0.4 % more contrast than here, and resize bilinearly. Their L-BFGS takes every step unseen. Their
-Adam has --config.optimizer.learning_rate=0.0039 (1 / 256).
+jcjohnson's original has squared total variation, in its gradient only. Both scale pixels to 0 to
+256, 0.4 % more contrast than here, and resize bilinearly. Their L-BFGS takes every step without
+checking the loss. Their Adam corresponds to --config.optimizer.learning_rate=0.0039 (1 / 256).
 
-2 CPU cores: about 10 minutes, reckoned from the time of one step. GPU, TPU: not measured.
+2 CPU cores: about 10 minutes, estimated from the time of one step. GPU, TPU: not measured.
 Loss: 2.14e8 at the start with the default weights; the end is not measured.
 """
 

@@ -2,9 +2,9 @@
 
   python -m nst_jax.run --config configs/presets/pastiche.py
 
-There the picture has 500 x 500 pixels' area, whatever its aspect.
+Its picture has an area of 500 x 500 pixels, whatever the aspect ratio.
 
-2 CPU cores: about 25 minutes, reckoned from the time of one step. GPU, TPU: not measured.
+2 CPU cores: about 25 minutes, estimated from the time of one step. GPU, TPU: not measured.
 Loss: 1.33e7 at the start with the default weights; the end is not measured.
 """
 
@@ -12,12 +12,12 @@ from nst_jax import config
 
 
 def get_config(arg: str = "") -> config.Config:
-    """0.01 x MSE + 10 / n_C^2 x MSE of G / (n_H n_W): a hundredth of gatys2016.py."""
+    """0.01 x MSE + 10 / n_C^2 x MSE of G / (n_H n_W): one hundredth of gatys2016.py."""
     options = config.parse_arg(arg, smoke=False)
     c = config.sample()
     c.image_size = 512
     c.content_losses = "mse"
-    c.style_losses = "gram_johnson"  # which divides by n_C^2
+    c.style_losses = "gram_johnson"  # divides by n_C^2
     c.style_layers = "relu1_1, relu2_1, relu3_1, relu4_1, relu5_1"
     c.alpha = 0.01
     c.beta = 10.0

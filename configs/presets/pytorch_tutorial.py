@@ -2,11 +2,11 @@
 
   python -m nst_jax.run --config configs/presets/pytorch_tutorial.py
 
-Its weights suit torchvision's network: convert it with
+Its loss weights are tuned for torchvision's network: convert that with
 weights/convert_vgg19.py --source torchvision --output weights/torchvision.h5 and add
---config.weights=weights/torchvision.h5. There the shorter side is 512 (128 without a GPU).
+--config.weights=weights/torchvision.h5. Its shorter side is 512 (128 without a GPU).
 
-2 CPU cores: about 5 minutes, reckoned from the time of one step. GPU, TPU: not measured.
+2 CPU cores: about 5 minutes, estimated from the time of one step. GPU, TPU: not measured.
 Loss: 7.29e11 at the start with the default weights; the end is not measured.
 """
 

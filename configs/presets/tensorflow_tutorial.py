@@ -2,9 +2,9 @@
 
   python -m nst_jax.run --config configs/presets/tensorflow_tutorial.py
 
-Its Adam adds epsilon before the bias correction, ours after it: larger steps here at first.
+Its Adam adds epsilon before the bias correction, ours after it: our first steps are larger.
 
-2 CPU cores: about 25 minutes, reckoned from the time of one step. GPU, TPU: not measured.
+2 CPU cores: about 25 minutes, estimated from the time of one step. GPU, TPU: not measured.
 Loss: 6.82e8 at the start with the default weights; the end is not measured.
 """
 
