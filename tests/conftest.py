@@ -1,11 +1,17 @@
 """Fixtures: the real weights, fetched once like any run does, and small seeded pictures."""
 
 import os
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 os.environ.setdefault("JAX_CAPTURED_CONSTANTS_WARN_BYTES", "1000000")
+# Both workers and the commands that they start find what another one compiled.
+if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+    compiled = tempfile.TemporaryDirectory(prefix="nst_jax-compiled-")
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = compiled.name
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
 # Two workers and the commands that they start share one GPU.
 os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
 
@@ -136,19 +142,17 @@ def painted_together(experiments, pictures, loaded):
     return paint.paint(jobs, network_for(shared[0], pictures[0], loaded))
 
 
-@pytest.fixture(scope="session", autouse=True)
-def compiled_programs(tmp_path_factory):
-    """A folder where commands find what an earlier one compiled: half the time of most.
+@pytest.fixture
+def quickly_compiled(monkeypatch):
+    """Programs are compiled without most of XLA's optimisations, here and in commands.
 
-    All workers share it. JAX is imported by now, so that it holds for processes that tests start,
-    not for the tests' own.
+    That halves the time of tests that are not about what the optimised programs do to the bit.
     """
-    base = tmp_path_factory.getbasetemp()
-    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "compiled"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("JAX_COMPILATION_CACHE_DIR", str(folder))
-        patch.setenv("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
-        yield
+    monkeypatch.setenv("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
+    before = jax.config.read("jax_disable_most_optimizations")
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", before)
 
 
 @pytest.fixture(autouse=True)

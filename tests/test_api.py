@@ -20,6 +20,8 @@ from nst_jax.pictures import images
 from nst_jax.transfer import api, cache
 from nst_jax.transfer.starts import start_image
 
+pytestmark = pytest.mark.usefixtures("quickly_compiled")
+
 FAST = {
     "image_size": 32,
     "steps": 3,
@@ -39,6 +41,7 @@ def pair(tmp_path, picture):
     return tmp_path / "content.png", tmp_path / "style.png"
 
 
+@pytest.mark.slow
 def test_stylize_takes_paths(pair):
     painting = nst_jax.stylize(*pair, **FAST)
     assert painting.shape == (20, 32, 3)
@@ -73,6 +76,7 @@ def test_every_optimiser_and_pooling_lowers_the_loss(pair, vgg19, name, pooling)
     assert last.terms["total"] < 0.8 * first.terms["total"]
 
 
+@pytest.mark.slow
 def test_texture_and_reconstruction_leave_a_picture_out(pair):
     content, style = pair
     noise = {"init": {"noise": 1.0}}
@@ -80,6 +84,7 @@ def test_texture_and_reconstruction_leave_a_picture_out(pair):
     assert nst_jax.stylize(content, None, **FAST | noise).shape == (20, 32, 3)
 
 
+@pytest.mark.slow
 def test_a_second_painting_compiles_nothing(pair, compilations):
     nst_jax.stylize(*pair, **FAST)
     compilations.clear()
@@ -88,6 +93,7 @@ def test_a_second_painting_compiles_nothing(pair, compilations):
     assert not compilations
 
 
+@pytest.mark.slow
 def test_programs_are_forgotten_before_linux_runs_out_of_maps(pair, compilations):
     """Those of a single painting fill more than a thousandth; elsewhere there is no limit."""
     nst_jax.stylize(*pair, **FAST)
@@ -192,6 +198,7 @@ def test_a_tiny_picture_is_refused_with_the_smallest_size(tmp_path, pair):
         nst_jax.stylize(tmp_path / "dot.png", pair[1])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "carried"),
     [("float32", "HIGHEST"), ("tensorfloat32", "HIGH"), ("bfloat16", "DEFAULT")],
@@ -233,6 +240,7 @@ def two_styles(pair, tmp_path, picture):
     return *pair, tmp_path / "other.png"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("blend", ["targets", "losses"])
 @pytest.mark.parametrize("name", ["adam", "lbfgs"])
 def test_interpolation_ends_at_the_single_styles(two_styles, blend, name):
@@ -260,6 +268,7 @@ def test_the_weights_of_several_styles_are_shares(two_styles):
     assert np.abs(twice - alone).max() > 0.01
 
 
+@pytest.mark.slow
 def test_three_styles_of_which_the_last_is_beside_the_path(two_styles, picture):
     content, first, second = two_styles
     options = FAST | {"interpolate": 2}
@@ -393,6 +402,7 @@ def test_nothing_of_the_callers_is_cleared(pair):
     assert (mine._cache_size(), signal.getsignal(signal.SIGINT), dict(os.environ)) == before
 
 
+@pytest.mark.slow
 def test_what_is_kept_is_bounded_and_can_be_cleared(pair, picture):
     for side in range(20, 30):
         cache.SHARED.get("picture", side, lambda: picture(2, 2))

@@ -17,6 +17,8 @@ from nst_jax.runs.interrupts import Interrupts
 from nst_jax.transfer import prepare
 from nst_jax.transfer.cache import Cache
 
+pytestmark = pytest.mark.slow
+
 
 class Stop(Interrupts):
     """A signal that comes after so many lines of a log; 0: none comes."""

@@ -18,6 +18,8 @@ from nst_jax.errors import UserError
 from nst_jax.optimize import loop
 from nst_jax.runs import checkpoints, record, workdir
 
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("quickly_compiled")]
+
 SHALLOW = {"content_layers": "relu2_1", "style_layers": "relu1_1, relu2_1"}
 COMMAND = [sys.executable, "-m", "nst_jax.run", "--config", f"{ROOT}/configs/starry.py:smoke"]
 COMMAND += [f"--config.{key}={value}" for key, value in SHALLOW.items()]  # compiles in less time

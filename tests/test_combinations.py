@@ -95,15 +95,6 @@ def covering_array(seed: int = 0, tries: int = 200) -> list[Row]:
 COMBINATIONS = covering_array()
 
 
-@pytest.fixture
-def quickly_compiled():
-    """Without most of the compiler's optimisations, which take twice the time here."""
-    before = jax.config.read("jax_disable_most_optimizations")
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", before)
-
-
 def configured(files, *row: str, **more) -> config.Config:
     """The config of one combination; of the defaults where none is given."""
     c = config.default()
@@ -138,6 +129,7 @@ def test_every_pair_of_choices_occurs():
     assert len({row[:-1] for row in COMBINATIONS}) <= 62  # 11 losses by 5 poolings are 55
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("row", COMBINATIONS, ids="-".join)
 def test_any_two_choices_paint_together(row, files, vgg19, quickly_compiled):
     """Three steps: all terms finite, the picture within its range, and another than before."""
@@ -237,6 +229,7 @@ def test_guides_take_products_of_their_own(files, vgg19):
     assert guided["multiply"] > plain["multiply"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "numbers",
     [

@@ -66,6 +66,7 @@ def test_the_gradient_is_autodiffs(zeros, rng):
         np.testing.assert_allclose(pull(cotangent)[0], expected, atol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("padding", "deepest"), [("zero", "conv5_4"), ("circular", "conv3_1")])
 def test_the_real_network_within_a_ten_thousandth(padding, deepest, vgg19, pixels):
     """Every tap, in units of its largest activation, and the gradient of the deepest."""

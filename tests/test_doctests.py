@@ -8,6 +8,8 @@ import pytest
 
 import nst_jax
 
+pytestmark = pytest.mark.usefixtures("quickly_compiled")
+
 MODULES = [
     module.name
     for module in pkgutil.walk_packages(nst_jax.__path__, "nst_jax.")
@@ -21,6 +23,7 @@ def examples_of(name):
     return [test for test in found if test.examples]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MODULES)
 def test_examples_run(name):
     for example in examples_of(name):

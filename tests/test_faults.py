@@ -8,7 +8,10 @@ import subprocess
 import sys
 import time
 
+import pytest
 from conftest import ROOT
+
+pytestmark = pytest.mark.slow
 
 ARGUMENTS = (
     "--config",
@@ -24,6 +27,7 @@ ARGUMENTS = (
 FAILING_DEVICE = """
 import jax
 from nst_jax.optimize import step
+
 
 objective, evaluated = step.objective, []
 

@@ -38,6 +38,7 @@ WRITERS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("small")
 @pytest.mark.parametrize("arch", ["vgg19", "vgg16"])
 @pytest.mark.parametrize("title", WRITERS)
@@ -215,6 +216,7 @@ def test_a_pickle_that_would_run_code_is_refused(write, tmp_path, capsys):
     assert "code ran" not in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_members_that_claim_too_much_are_refused_before_they_are_read(tmp_path):
     with h5py.File(tmp_path / "sparse.h5", "w") as file:  # 40 GB of nothing, some kilobytes here
         file.create_dataset("block1_conv1/kernel:0", (10**5, 10**5), "f4", chunks=(100, 100))

@@ -92,6 +92,7 @@ def test_a_cliff_is_a_try_too_far(high):
     assert np.isfinite(states[-1].gradient).all()
 
 
+@pytest.mark.slow
 def test_forgets_what_does_not_help():
     """With pairs of another function every try rises, until the gradient is followed again."""
     method = lbfgs.lbfgs(2)
@@ -124,6 +125,7 @@ def test_at_the_minimum_nothing_moves():
     assert not np.any(points)
 
 
+@pytest.mark.slow
 def test_a_batch_steps_at_once_as_each_alone(rng):
     starts = np.float32(rng.random((3, 4)))
     method = lbfgs.lbfgs(3)

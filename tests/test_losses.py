@@ -16,6 +16,8 @@ from nst_jax.losses.context import Context
 from nst_jax.losses.smoothness import SMOOTHNESS
 from nst_jax.losses.style import STYLE
 
+pytestmark = pytest.mark.usefixtures("quickly_compiled")
+
 KEY = jax.random.key(20150826)
 SIDES = 6, 8  # of most features here; few shapes, few compilations
 PIXELS = 192.0  # of the picture that such features are said to be of
@@ -139,6 +141,7 @@ def test_content_is_finite_where_a_picture_is_flat_or_black(name, rng):
             assert np.isfinite(grad).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(2))
 def test_self_similarity_of_a_flat_picture_is_bounded(seed):
     """The means of |D_G / sum D_G| and |D_C / sum D_C| are 1 / n at most: together 2, after n."""
@@ -184,6 +187,7 @@ def test_gram_of_one_hot_channels_is_diagonal():
     np.testing.assert_allclose(style.gram(features, Context()), np.diag([3, 2, 1]) / 6)
 
 
+@pytest.mark.slow
 def test_style_distances_by_hand():
     """One position of 12 pixels with the activations 2 and 0; a style of zeros."""
     features, context = jnp.array([[[2.0, 0.0]]]), Context(None, KEY, 12)
@@ -203,6 +207,7 @@ def test_style_distances_by_hand():
         assert float(found) == pytest.approx(value), name
 
 
+@pytest.mark.slow
 def test_a_shift_costs_the_squared_distance(rng):
     """Two several that differ by a shift v: |v|^2 / n_C, and with lines about that on average."""
     features, shift = activations(rng), np.float32([0.3, -0.1, 0.2, 0.5, -0.4])

@@ -17,6 +17,8 @@ from nst_jax.transfer import metrics
 from nst_jax.transfer.cache import Cache
 from nst_jax.transfer.prepare import Pictures
 
+pytestmark = pytest.mark.usefixtures("quickly_compiled")
+
 OF_CONTENT = {"lpips", "ssim", "edge_ssim"}
 OF_STYLE = {"style_gram", "style_w2", "sifid"}
 
@@ -52,6 +54,7 @@ def measured(painting, content=None, styles=(), shares=None, arch="vgg19", chrom
 PUBLISHED = {(48, 64): (0.47154525, 0.33195633), (37, 53): (0.45406592, 0.27275428)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", PUBLISHED)
 def test_lpips_is_the_published_one(shape):
     a, b = waves(*shape, 0), waves(*shape, 1)
@@ -131,6 +134,7 @@ def test_style_metrics_by_hand():
     assert metrics.style_gram(nothing, style) == pytest.approx(1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("painter", "judge"), [("vgg19", "vgg16"), ("vgg16", "vgg19")])
 def test_the_network_that_did_not_paint_judges_style(painter, judge):
     painting, style = waves(48, 64, 0), waves(64, 40, 2)
@@ -159,6 +163,7 @@ def test_the_network_that_did_not_paint_judges_style(painter, judge):
     assert found["sifid"] == pytest.approx(expected, rel=1e-3)
 
 
+@pytest.mark.slow
 def test_only_the_networks_that_judge_are_loaded(monkeypatch):
     asked = []
     judge = metrics._judge
@@ -186,6 +191,7 @@ def test_equal_pictures():
     assert found == pytest.approx(expected, abs=1e-6)
 
 
+@pytest.mark.slow
 def test_more_noise_is_worse():
     a = waves(48, 64, 0)
     found = [measured(rough(a, amount), a, [a]) for amount in (0.02, 0.1, 0.3)]
@@ -202,6 +208,7 @@ def test_symmetric_where_they_say_so():
         assert there[name] == pytest.approx(back[name], rel=1e-5)
 
 
+@pytest.mark.slow
 def test_several_styles_count_by_their_shares():
     a, b, c = waves(48, 64, 0), waves(48, 64, 1), waves(40, 40, 2)
     one, other, both = (
@@ -218,6 +225,7 @@ def test_what_is_missing_is_left_out():
     assert measured(a, None, [a]).keys() == OF_STYLE
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("side", "style_side", "left"),
     [
@@ -267,6 +275,7 @@ def test_heads_that_are_damaged_or_of_another_network(monkeypatch, tmp_path):
         measured(a, a)
 
 
+@pytest.mark.slow
 def test_other_pictures_and_shares_compile_nothing(compilations):
     a, b, c = (waves(48, 64, phase) for phase in range(3))
     measured(a, b, [a, c])

@@ -16,6 +16,8 @@ from nst_jax.losses.smoothness import SMOOTHNESS
 from nst_jax.network.receptive import receptive_field
 from nst_jax.network.state import features
 
+pytestmark = pytest.mark.usefixtures("quickly_compiled")
+
 LAMBDAS = {"relu1_1": 0.5, "relu2_1": 0.1, "relu3_1": 0.3, "relu4_1": 0.002, "relu5_1": 0.7}
 TAPS = (*STYLE_TAPS, "relu4_2", "relu2_2")
 CONTENT = {"relu4_2": 0.8, "relu2_2": 0.2}
@@ -30,6 +32,7 @@ def network(vgg19):
     return network_of(vgg19, TAPS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pooling", ["max", "average"])
 def test_value_and_gradient_equal_numpys_in_float64(pooling, vgg19, pixels):
     network = network_of(vgg19, TAPS, pooling=pooling)
@@ -248,6 +251,7 @@ def test_a_style_of_share_zero_does_not_count(blend, shallow, pixels):
         )
 
 
+@pytest.mark.slow
 def test_mixed_losses_are_the_mean_of_the_objectives(shallow, pixels):
     image, content, styles = pixels(16, 18), pixels(16, 18), [pixels(20, 14), pixels(16, 16)]
     knobs = SMALL._replace(style={"gram": STYLE, "mmd_linear": {"relu2_1": 3.0}})
@@ -332,6 +336,7 @@ def test_a_normalized_gradient_keeps_its_direction_and_has_length_one(rng):
     assert sum(float(jnp.abs(part).sum()) for part in gradient) == pytest.approx(1, rel=1e-5)
 
 
+@pytest.mark.slow
 def test_normalized_gradients_weigh_layers_by_their_lambdas_alone(shallow, pixels):
     """At each layer the gradient is scaled before the network's: its L1 norm is lambda."""
     image, content, style = pixels(16, 18), pixels(16, 18), pixels(20, 14)

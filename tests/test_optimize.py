@@ -91,6 +91,7 @@ def test_adams_first_step_has_the_length_of_the_learning_rate(given, pixels):
     np.testing.assert_allclose(moved.image, image - 0.01 * jnp.sign(grad), atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("static", [ADAM, LBFGS])
 def test_the_loop_equals_single_steps(static, given, pixels):
     start = pixels(16, 18)
@@ -117,6 +118,7 @@ def test_the_loss_is_that_of_a_picture_that_can_be_saved(static, given, pixels):
     assert last.terms["total"] == pytest.approx(float(clipped), rel=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("static", [ADAM, LBFGS])
 def test_other_weights_and_rates_compile_nothing(static, network, pixels, compilations):
     start = pixels(18, 16)
@@ -132,6 +134,7 @@ def test_other_weights_and_rates_compile_nothing(static, network, pixels, compil
     assert not compilations
 
 
+@pytest.mark.slow
 def test_one_program_serves_all_chunks_of_a_size(given, pixels):
     """Also the start, which takes no step, and a last chunk that is shorter."""
     start, rates = pixels(16, 18), Rates(0.02)
@@ -143,6 +146,7 @@ def test_one_program_serves_all_chunks_of_a_size(given, pixels):
     assert stepping.chunk._cache_size() == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("static", [ADAM, LBFGS])
 def test_the_device_never_waits_for_the_host(static, given, pixels):
     """Nothing goes to the device once the steps have begun, and only whole chunks come back."""
@@ -162,6 +166,7 @@ def test_a_non_finite_loss_names_its_step_and_spares_what_came_before(given, pix
     assert np.isfinite(first.images).all()
 
 
+@pytest.mark.slow
 def test_style_taps_are_all_used(vgg19, pixels):
     """Every named layer has its own share in the gradient."""
     network = network_of(vgg19, STYLE_TAPS)
@@ -201,6 +206,7 @@ def test_sgd_steps_along_the_gradient(given, decay):
         np.testing.assert_allclose(state.image, x, atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("quadratic")
 def test_backing_off_saves_a_rate_that_is_too_large(given):
     """Above 2 / curvature, here 1 / 30, SGD goes to and fro; halved twice, it arrives."""
@@ -222,6 +228,7 @@ def test_the_rate_is_halved_after_so_many_steps_without_a_lower_loss(given, pixe
     np.testing.assert_allclose([p.terms["learning_rate"] for p in seen], expected, rtol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("decay", [0.0, 0.6, 0.99])
 def test_the_average_is_that_of_all_iterates_with_the_start(decay, given, pixels):
     """Weights decay^(t - i) of x_0 .. x_t, scaled to sum to 1; none of it feeds back."""
@@ -264,6 +271,7 @@ def two(network, pixels):
     return starts, [(network, problem) for problem in each], rates, batch
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("static", [ADAM, OptimizerStatic("lbfgs", memory=3)], ids=lambda s: s.name)
 def test_two_paintings_at_once_equal_two_runs(static, two):
     """A batch has everything but the network of its own for each image."""
@@ -335,6 +343,7 @@ def test_a_chunk_needs_nothing_of_the_host(given, pixels):
     assert results[0].step.tolist() == [6]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("static", [ADAM, LBFGS], ids=lambda s: s.name)
 def test_a_batch_computed_in_parts_is_the_same_to_the_bit(static, two):
     """`together` only saves memory; and a picture alone is what it is in a batch of two."""

@@ -128,6 +128,7 @@ def test_what_a_network_is_normalised_by_is_shared(files):
     assert static(changed(files, base | {"beta": 3.0})) == one
 
 
+@pytest.mark.slow
 def test_the_way_of_convolving_is_the_configs(files, vgg19):
     """Not to the last bit the same, but nearly."""
     ends = {}
@@ -202,6 +203,7 @@ def test_how_the_shipped_ablations_group_into_programs(name):
     assert not unusable
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("optimizer", ["adam", "lbfgs"])
 def test_together_they_paint_what_they_paint_alone(optimizer, files, vgg19):
     """Different knobs, layers, starts, pictures and rates, 50 steps of Adam: within 1e-3."""
@@ -236,6 +238,7 @@ def test_together_they_paint_what_they_paint_alone(optimizer, files, vgg19):
                 assert together[0].terms[name][place] == pytest.approx(value, rel=1e-3)
 
 
+@pytest.mark.slow
 def test_coarse_to_fine_in_a_batch(files, vgg19):
     values = {
         "image_size": 48,
@@ -262,6 +265,7 @@ def test_batches_are_about_equally_large(count, at_once, sizes):
     assert [one for part in parts for one in part] == list(range(count))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("optimizer", "rematerialize"), [("adam", False), ("adam", True), ("lbfgs", False)]
 )

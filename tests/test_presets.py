@@ -12,6 +12,8 @@ from nst_jax.losses.objective import breakdown
 from nst_jax.transfer.prepare import Pictures
 from nst_jax.transfer.problem import problem_of
 
+pytestmark = pytest.mark.usefixtures("quickly_compiled")
+
 PRESETS = sorted(path.stem for path in (ROOT / "configs" / "presets").glob("*.py"))
 
 
@@ -28,6 +30,7 @@ def terms_of(experiment, image, content, style, loaded):
     return jax.jit(breakdown)(image, network, problem_of(experiment, pictures, network))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PRESETS)
 def test_weighted_terms_equal_the_programs(name, vgg19, pixels):
     """Term by term, for one triple of pictures; sides that 16 divides, for odd rows differ."""
@@ -45,6 +48,7 @@ def test_weighted_terms_equal_the_programs(name, vgg19, pixels):
     assert terms["total"] == pytest.approx(sum(expected.values()), rel=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pooling", ["average_rescaled", "l2_rescaled"])
 def test_crowsonkbs_other_poolings(pooling, vgg19, pixels):
     c = load(ROOT / "configs" / "presets" / "crowsonkb.py").get_config()

@@ -13,6 +13,8 @@ from nst_jax.optimize.options import OptimizerStatic, Rates
 from nst_jax.optimize.step import State, enlarge, initial_state
 from nst_jax.pictures import images
 
+pytestmark = pytest.mark.usefixtures("quickly_compiled")
+
 
 def configured(**values):
     """A config of flat keys."""
@@ -30,6 +32,7 @@ def stepped(static: OptimizerStatic, image, gradients) -> State:
     return State(1 - image[None], image[None], optimizer, jnp.int32([len(gradients)]))
 
 
+@pytest.mark.slow
 def test_adam_stays_warm_and_its_mean_squares_positive(rng):
     """One lit pixel among zeros: bicubic interpolation would undershoot beside it."""
     image = jnp.asarray(rng.random((8, 6, 3)), jnp.float32)
@@ -85,6 +88,7 @@ def test_lbfgs_starts_afresh(rng):
         np.testing.assert_array_equal(leaf, wanted)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["adam", "lbfgs"])
 def test_steps_are_counted_through_and_a_second_run_compiles_nothing(
     name, picture, vgg19, compilations
@@ -118,6 +122,7 @@ def test_steps_are_counted_through_and_a_second_run_compiles_nothing(
     np.testing.assert_array_equal(again[-1].image, seen[-1].image)
 
 
+@pytest.mark.slow
 def test_guides_and_start_are_sized_for_every_scale(picture, vgg19, tmp_path):
     for side, half in {"left": np.s_[:, :32], "right": np.s_[:, 32:]}.items():
         mask = np.zeros((48, 64, 3), np.float32)

@@ -45,6 +45,7 @@ def test_the_style_picture_is_small_and_rich():
         assert np.abs(np.diff(gray, axis=1)).mean() > 0.02
 
 
+@pytest.mark.slow
 def test_the_same_seed_paints_the_same_picture(paint_starry):
     """A twentieth of the strokes, to be quick."""
     fewer = [
@@ -88,6 +89,7 @@ def test_side_by_side(tmp_path):
 TARGETS = {"pictures", "weights", "checkpoints", "masks", "settings", "folders"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("target", sorted(TARGETS))
 def test_damaged_files_are_read_or_refused_in_one_line(target, fuzz, tmp_path, capsys):
     """The short form of the campaigns."""

@@ -13,6 +13,8 @@ from nst_jax.pictures import images, sheets
 from nst_jax.transfer.problem import problem_of
 from nst_jax.transfer.starts import start_image
 
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("quickly_compiled")]
+
 
 def flat(height, width, value):
     return np.full((height, width, 3), value, np.float32)

@@ -18,6 +18,8 @@ import pytest
 from nst_jax import cli
 from nst_jax.pictures import images
 
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("quickly_compiled")]
+
 CONFIG = """
 from nst_jax import config
 from nst_jax.config import axes

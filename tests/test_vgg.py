@@ -178,6 +178,7 @@ def test_every_padding_works_down_to_one_position(padding, rng):
     assert jnp.isfinite(deepest).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pooling", ["max", "average"])
 def test_gradient_is_that_of_plain_autodiff(pooling, rng):
     """The hand-made backward convolution against lax's own, by a directional derivative."""
@@ -192,6 +193,7 @@ def test_gradient_is_that_of_plain_autodiff(pooling, rng):
     assert jnp.vdot(jax.grad(loss)(image), direction) == pytest.approx(float(numeric), rel=2e-2)
 
 
+@pytest.mark.slow
 def test_gradient_is_zero_outside_the_receptive_field(rng):
     vgg = tiny(rng, ["conv2_2"])
     image = jnp.asarray(rng.random((31, 37, 3)), jnp.float32)
@@ -206,6 +208,7 @@ def test_cut_at_the_deepest_tap(rng):
     assert list(tiny(rng, ["relu2_1", "conv1_2"]).convs) == ["conv1_1", "conv1_2", "conv2_1"]
 
 
+@pytest.mark.slow
 def test_nothing_but_the_image_is_learned(vgg19):
     network = network_of(vgg19, STYLE_TAPS)
     vgg = nnx.merge(network.graphdef, network.params)
@@ -222,6 +225,7 @@ def test_sixteen_pixels_reach_relu5_1_and_no_fewer(vgg19):
     assert features(network, jnp.zeros((16, 17, 3)))["relu5_1"].shape == (1, 1, 512)
 
 
+@pytest.mark.slow
 def test_vgg16_as_published_agrees_with_numpy(picture):
     """torchvision's VGG-16, fetched like any user's, against the float64 reference."""
     vgg16 = weights.load(fetch.find("", "vgg16"), "vgg16")
@@ -236,6 +240,7 @@ def test_vgg16_as_published_agrees_with_numpy(picture):
         np.testing.assert_allclose(found[tap], seen[tap], atol=1e-4 * np.abs(seen[tap]).max())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("pooling", "method"), [("max", "auto"), ("l2", "direct")])
 def test_rematerialized_gradients_are_the_same_for_less_memory(vgg19, pixels, method, pooling):
     """A chunk's values and slopes, through every block; memory as XLA counts it."""
@@ -263,6 +268,7 @@ def test_rematerialized_gradients_are_the_same_for_less_memory(vgg19, pixels, me
     assert memory[1] < 0.6 * memory[0]
 
 
+@pytest.mark.slow
 def test_bfloat16_keeps_the_picture_and_the_losses_in_float32(vgg19, pixels):
     """Activations within the error of 8 bits, summed over the layers; taps and slope in float32."""
     image, style = pixels(64, 64), pixels(64, 48)

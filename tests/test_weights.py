@@ -18,6 +18,8 @@ from nst_jax.network.state import features
 from nst_jax.pictures import images
 from nst_jax.transfer import networks
 
+pytestmark = pytest.mark.usefixtures("quickly_compiled")
+
 
 @pytest.fixture
 def converted(tmp_path, rng, small):
@@ -143,6 +145,7 @@ def _convert_many(folder):
         fetch.convert(f"{folder}/net.safetensors", folder / "vgg19.h5", "vgg19")
 
 
+@pytest.mark.slow
 def test_two_processes_may_convert_at_once(converted):
     context = multiprocessing.get_context("spawn")
     workers = [context.Process(target=_convert_many, args=(converted.parent,)) for _ in range(2)]
@@ -230,6 +233,7 @@ def random_weights(rng) -> weights.Weights:
     return weights.Weights("vgg19", layers, *weights.FAMILIES[family], family, "", "", "")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pooling", ["max", "average", "l2"])
 def test_normalized_activations_have_the_mean_one(pooling, rng, picture, tmp_path):
     c = config.default()

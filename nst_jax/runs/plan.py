@@ -77,7 +77,7 @@ def split_evenly(group: Sequence[T], at_once: int) -> list[list[T]]:
     Their sizes differ by 1 at most, because every size is a program of its own.
 
     >>> split_evenly("abcde", 2)
-    [['a', 'b'], ['c', 'd'], ['e']]
+    [['a', 'b'], ['c'], ['d', 'e']]
     """
     count = math.ceil(len(group) / at_once)
     bounds = [round(k * len(group) / count) for k in range(count + 1)]
