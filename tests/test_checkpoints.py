@@ -18,7 +18,7 @@ from nst_jax.errors import UserError
 from nst_jax.optimize import loop
 from nst_jax.runs import checkpoints, record, workdir
 
-pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("quickly_compiled")]
+pytestmark = pytest.mark.slow
 
 SHALLOW = {"content_layers": "relu2_1", "style_layers": "relu1_1, relu2_1"}
 COMMAND = [sys.executable, "-m", "nst_jax.run", "--config", f"{ROOT}/configs/starry.py:smoke"]

@@ -26,7 +26,7 @@ from nst_jax.runs import failures, log
 from nst_jax.runs.record import Entry
 from nst_jax.transfer import metrics
 
-pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("quickly_compiled")]
+pytestmark = pytest.mark.slow
 
 # At one scale, to compile less; the README's commands run it whole.
 STARRY = ("--config", f"{ROOT}/configs/starry.py:smoke", "--config.pyramid.min_size=0")

@@ -18,7 +18,7 @@ import pytest
 from nst_jax import cli
 from nst_jax.pictures import images
 
-pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("quickly_compiled")]
+pytestmark = pytest.mark.slow
 
 CONFIG = """
 from nst_jax import config
