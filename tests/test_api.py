@@ -47,6 +47,7 @@ def test_stylize_takes_paths(pair):
     assert painting.shape == (20, 32, 3)
     assert painting.dtype == np.float32
     assert 0 <= painting.min() < painting.max() <= 1
+    assert painting.flags.writeable
 
 
 def test_arrays_and_paths_give_the_same_painting(pair):

@@ -201,6 +201,7 @@ def test_more_noise_is_worse():
         assert len(set(values)) == 3
 
 
+@pytest.mark.slow
 def test_symmetric_where_they_say_so():
     a, b = waves(48, 64, 0), rough(waves(48, 64, 1))
     there, back = measured(a, b, [b]), measured(b, a, [a])
@@ -219,6 +220,7 @@ def test_several_styles_count_by_their_shares():
         assert both[name] == pytest.approx(0.75 * one[name] + 0.25 * other[name], rel=1e-5)
 
 
+@pytest.mark.slow
 def test_what_is_missing_is_left_out():
     a = waves(48, 64, 0)
     assert measured(a, a).keys() == OF_CONTENT

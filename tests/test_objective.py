@@ -73,6 +73,7 @@ def test_reference_gradient_is_the_slope_of_its_value(vgg19, rng, pixels):
     assert (gradient * direction).sum() == pytest.approx((up - down) / (2 * step), rel=1e-4)
 
 
+@pytest.mark.slow
 def test_content_gradient_is_zero_at_the_content_image(network, pixels):
     content = pixels(32, 32)
     knobs = KNOBS._replace(beta=0.0, smoothness={"squared": 0.0})
@@ -94,6 +95,7 @@ def test_terms_add_up(network, pixels):
     assert terms["total"] == pytest.approx(float(total), rel=1e-6)
 
 
+@pytest.mark.slow
 def test_a_lambda_of_zero_switches_a_layer_off(network, pixels):
     image, content, style = pixels(32, 32), pixels(32, 32), pixels(32, 32)
     without = {tap: value for tap, value in LAMBDAS.items() if tap != "relu4_1"}
@@ -134,6 +136,7 @@ def same(one, other):
     np.testing.assert_allclose(one[1], other[1], atol=1e-5 * scale)
 
 
+@pytest.mark.slow
 def test_guides_of_ones_change_nothing(shallow, pixels):
     image, content, style = pixels(16, 18), pixels(16, 18), pixels(20, 14)
     losses = {"gram": STYLE, "mmd_polynomial": STYLE}

@@ -23,7 +23,7 @@ def as_array(picture: Any, name: str) -> np.ndarray:
         mode = "RGBA" if picture.has_transparency_data else "RGB"
         return as_array(np.asarray(picture.convert(mode)), name)
     if isinstance(picture, str | bytes) or not hasattr(picture, "__array__"):
-        raise TypeError(f"{name} is a {type(picture).__name__}; it must be {ACCEPTED}")
+        raise TypeError(f"{name} is of type {type(picture).__name__}; it must be {ACCEPTED}")
     array = np.asarray(picture)
     is_float = array.dtype.kind == "f" or array.dtype.name == "bfloat16"
     if array.dtype != np.uint8 and not is_float:

@@ -73,6 +73,7 @@ def stylize(
     together = estimate.batch_size(estimate.work(experiment, pictures.shape))
     *_, last = paint(jobs, network, together=together)
     paintings = prepare.final_colours(last.images, pictures, experiment.inputs.color.space)
+    paintings = np.array(paintings)  # JAX's own buffer cannot be written to
     return paintings if experiment.interpolate else paintings[0]
 
 
