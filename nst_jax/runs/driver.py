@@ -159,12 +159,6 @@ def _is_lost(standing: Standing, places: range) -> bool:
     return any(place in standing.lost for place in places)
 
 
-def lost_at(standing: Standing, places: range) -> int | None:
-    """The first step at which one of a member's pictures was lost; None if all are good."""
-    steps = [standing.lost[place] for place in places if place in standing.lost]
-    return min(steps, default=None)
-
-
 def _record(standing: Standing, k: int, member: Member, progress: Progress, places: range):
     """Writes one member's share of a progress."""
     own = slice(places.start, places.stop)
