@@ -46,7 +46,8 @@ def keep_programs():
     """Lets JAX keep compiled programs for the next command, in a folder of this user alone.
 
     JAX runs what it finds there, so nobody else may write to it. JAX_COMPILATION_CACHE_DIR names
-    another folder; an empty value keeps nothing.
+    another folder; an empty value keeps nothing. Small programs are kept, too: a start has some
+    thirty, which take a second to compile.
     """
     if "JAX_COMPILATION_CACHE_DIR" in os.environ or not hasattr(os, "getuid"):
         return
@@ -58,6 +59,7 @@ def keep_programs():
         return  # it is only slower without
     if state.st_uid == os.getuid() and not state.st_mode & 0o022:
         os.environ["JAX_COMPILATION_CACHE_DIR"] = str(folder)
+        os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 
 
 def given_config() -> tuple[config.Config, str]:

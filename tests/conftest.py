@@ -11,7 +11,7 @@ os.environ.setdefault("JAX_CAPTURED_CONSTANTS_WARN_BYTES", "1000000")
 if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
     compiled = tempfile.TemporaryDirectory(prefix="nst_jax-compiled-")
     os.environ["JAX_COMPILATION_CACHE_DIR"] = compiled.name
-os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 # Two workers and the commands that they start share one GPU.
 os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import h5py
 import numpy as np
-import scipy.io
+import scipy
 from safetensors.numpy import load_file
 
 from nst_jax.errors import UserError

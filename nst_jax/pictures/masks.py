@@ -10,10 +10,9 @@ import re
 from collections.abc import Iterable, Mapping
 
 import numpy as np
+import scipy  # imports its parts when they are used, which takes 0.2 s
 from jaxtyping import Float32
 from PIL import Image as PillowImage
-from scipy import ndimage
-from scipy.cluster.vq import vq
 
 from nst_jax.errors import UserError
 from nst_jax.pictures import images
@@ -93,7 +92,8 @@ def _split(path: str, names: Iterable[str]) -> dict[str, Mask]:
             "region in one colour"
         )
     index = index.reshape(codes.shape)
-    spread = ndimage.maximum_filter(pixels, (2, 2, 1)) - ndimage.minimum_filter(pixels, (2, 2, 1))
+    square, filters = (2, 2, 1), scipy.ndimage
+    spread = filters.maximum_filter(pixels, square) - filters.minimum_filter(pixels, square)
     counts = np.bincount(index[spread.max(-1) <= SAME_COLOUR_LEVELS], minlength=len(colours))
     known = [int(name[1:], 16) for name in names if re.fullmatch("#[0-9a-f]{6}", name)]
     regions = _regions(colours, counts, codes.size * MIN_REGION_SHARE, known)
@@ -102,7 +102,7 @@ def _split(path: str, names: Iterable[str]) -> dict[str, Mask]:
             f"{path} is not a colour-coded guide: it has {len(regions)} plain colours, "
             f"not 1 to {MAX_REGIONS}; paint each region in one colour"
         )
-    labels = vq(_rgb(colours), _rgb(np.array(regions)))[0][index]
+    labels = scipy.cluster.vq.vq(_rgb(colours), _rgb(np.array(regions)))[0][index]
     return {f"#{code:06x}": (labels == k).astype(np.float32) for k, code in enumerate(regions)}
 
 
