@@ -82,7 +82,6 @@ def left(folder, cell):
 @pytest.mark.parametrize(
     ("optimizer", "betas", "lines"),
     [
-        ("adam", (0.01, 3e38, 1.0), 3),
         ("adam", (0.01, 3e38, 1.0), 9),
         ("lbfgs", (0.01,), 2),
         ("lbfgs", (0.01, 0.5), 7),

@@ -68,7 +68,9 @@ def test_the_gradient_is_autodiffs(zeros, rng):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("padding", "deepest"), [("zero", "conv5_4"), ("circular", "conv3_1")])
-def test_the_real_network_within_a_ten_thousandth(padding, deepest, vgg19, pixels):
+def test_the_real_network_within_a_ten_thousandth(
+    padding, deepest, vgg19, pixels, quickly_compiled
+):
     """Every tap, in units of its largest activation, and the gradient of the deepest."""
     image = pixels(37, 50)
     taps = tuple(tap for tap in architecture.taps("vgg19") if tap[4:] <= deepest[4:])

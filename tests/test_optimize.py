@@ -212,9 +212,9 @@ def test_backing_off_saves_a_rate_that_is_too_large(given):
     """Above 2 / curvature, here 1 / 30, SGD goes to and fro; halved twice, it arrives."""
     image = jnp.asarray(np.random.default_rng(1).random((3, 3, 3)), jnp.float32)
     for static, arrives in ((SGD, False), (dataclasses.replace(SGD, backs_off=True), True)):
-        state = start_of(static, image)
+        state, step = start_of(static, image), jax.jit(stepping.step, static_argnums=0)
         for _ in range(200):
-            state, _ = stepping.step(static, state, *given, Rates(0.1, patience=3))
+            state, _ = step(static, state, *given, Rates(0.1, patience=3))
         assert (np.abs(state.average - 0.3).max() < 1e-3) == arrives
 
 

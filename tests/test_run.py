@@ -24,7 +24,6 @@ from nst_jax import config
 from nst_jax.pictures import images
 from nst_jax.runs import failures, log
 from nst_jax.runs.record import Entry
-from nst_jax.transfer import metrics
 
 pytestmark = pytest.mark.slow
 
@@ -385,7 +384,6 @@ def test_16_bits_transparency_a_film_and_scales_in_one_command(cutout, tmp_path)
         "--config.pyramid.min_size=45",
         "--config.pyramid.first_steps=2",
         "--config.color.mode=recombine",
-        "--config.metrics",
         "--config.tensorboard",
         "--profile",
         "--workdir",
@@ -393,9 +391,6 @@ def test_16_bits_transparency_a_film_and_scales_in_one_command(cutout, tmp_path)
     )
     assert out == f"{workdir / 'final.png'}\n"
     assert "step 6/6" in err
-    result = json.loads((workdir / "result.json").read_text())
-    assert {*result["metrics"]} == {*metrics.CONTENT, *metrics.STYLE}
-    assert 0 < result["metrics"]["lpips"] < 1
     assert len(list(workdir.glob("events.out.tfevents.*"))) == 1
     assert len(list(workdir.glob("profile/**/*.xplane.pb"))) == 1
     header = (workdir / "final.png").read_bytes()[16:26]

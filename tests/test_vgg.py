@@ -243,14 +243,15 @@ def test_vgg16_as_published_agrees_with_numpy(picture):
 @pytest.mark.slow
 @pytest.mark.parametrize(("pooling", "method"), [("max", "auto"), ("l2", "direct")])
 def test_rematerialized_gradients_are_the_same_for_less_memory(vgg19, pixels, method, pooling):
-    """A chunk's values and slopes, through every block; memory as XLA counts it."""
+    """A chunk's values and slopes, through three blocks; memory as XLA counts it."""
+    taps = STYLE_TAPS[:3]
     image, content, style = pixels(96, 96), pixels(96, 96), pixels(64, 64)
     memory, values, pictures = [], [], []
     for rematerialize in (False, True):
         network = network_of(
-            vgg19, STYLE_TAPS, pooling=pooling, convolution=method, rematerialize=rematerialize
+            vgg19, taps, pooling=pooling, convolution=method, rematerialize=rematerialize
         )
-        knobs = knobs_for({"relu4_1": 1.0}, dict.fromkeys(STYLE_TAPS, 1.0))
+        knobs = knobs_for({"relu3_1": 1.0}, dict.fromkeys(taps, 1.0))
         batch = network, stack([problem_for(network, content, style, knobs)]), stack([Rates(1e-9)])
         static = OptimizerStatic("sgd")
         state, two = initial_state(static, image[None]), jnp.int32(2)
