@@ -242,8 +242,7 @@ def two_styles(pair, tmp_path, picture):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("blend", ["targets", "losses"])
-@pytest.mark.parametrize("name", ["adam", "lbfgs"])
+@pytest.mark.parametrize(("blend", "name"), [("targets", "lbfgs"), ("losses", "adam")])
 def test_interpolation_ends_at_the_single_styles(two_styles, blend, name):
     content, first, second = two_styles
     options = FAST | {"blend": blend, "optimizer": {"name": name}}

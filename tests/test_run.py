@@ -20,9 +20,12 @@ from conftest import ROOT
 from PIL import Image
 from test_images import jpeg, png_header
 
-from nst_jax import config
+from nst_jax import cli, config
+from nst_jax.errors import UserError
+from nst_jax.network import fetch
 from nst_jax.pictures import images
-from nst_jax.runs import failures, log
+from nst_jax.runs import failures, log, single
+from nst_jax.runs.interrupts import Interrupts
 from nst_jax.runs.record import Entry
 
 pytestmark = pytest.mark.slow
@@ -159,6 +162,7 @@ def test_help_does_not_wait_for_jax():
 
 
 MISTAKES = {
+    "missing picture": ((*STARRY, "--config.content=none.jpg"), "none.jpg"),
     "no config": ((), "configs/starry.py"),
     "missing config": (("--config", "none.py"), "none.py"),
     "unknown flag": ((*STARRY, "--wrkdir=x"), "workdir"),
@@ -170,21 +174,6 @@ MISTAKES = {
     "empty loss list": ((*STARRY, "--config.style_losses="), "style_losses is empty"),
     "unknown layer": ((*STARRY, "--config.style_layers=relu6_1"), "relu5_1"),
     "zero iterations": ((*STARRY, "--config.steps=0"), "steps"),
-    "missing picture": ((*STARRY, "--config.content=none.jpg"), "none.jpg"),
-    "folder as picture": ((*STARRY, "--config.content=folder"), "is a folder"),
-    "text as picture": ((*STARRY, "--config.content=text.jpg"), "text.jpg"),
-    "truncated jpeg": ((*STARRY, "--config.style=truncated.jpg"), "truncated.jpg"),
-    "0x0": ((*STARRY, "--config.content=0x0.png"), "0x0.png"),
-    "1x1": ((*STARRY, "--config.content=1x1.png"), "16 or more"),
-    "too small for the deepest layer": ((*STARRY, "--config.content=strip.png"), "16 or more"),
-    "decompression bomb": ((*STARRY, "--config.content=bomb.png"), "too many"),
-    "unwritable workdir": ((*STARRY, "--workdir=text.jpg/w"), "--workdir"),
-    "missing weights": ((*STARRY, "--config.weights=none.h5"), "none.h5"),
-    "corrupted weights": ((*STARRY, "--config.weights=corrupted.h5"), "corrupted.h5"),
-    "weights of another network": (
-        (*STARRY, "--config.arch=vgg16", "--config.content_layers=relu4_2", "--config.weights={}"),
-        "holds vgg19",
-    ),
     "broken config": (("--config", "broken.py"), "undefined"),
     "wrong type in a config": (("--config", "type.py"), "steps"),
     "no get_config": (("--config", "text.py"), "get_config"),
@@ -192,10 +181,7 @@ MISTAKES = {
     "a key too few": (("--config", "few.py"), "config.alpha is missing"),
     "a folder as config": (("--config", "folder"), "folder"),
     "a group of keys": ((*STARRY, "--config.optimizer=lbfgs"), "--config.optimizer.KEY=VALUE"),
-    "a url as picture": ((*STARRY, "--config.content=https://h/a.jpg"), "download"),
-    "a name too long": ((*STARRY, "--config.content=" + "x" * 300), "picture"),
     "a reserved name": ((*STARRY, "--config.output=losses.png"), "losses.png"),
-    "a folder in use": ((*STARRY, "--workdir=."), "not empty"),
     "two sizes of the style": (
         (*STARRY, "--config.style_size=64", "--config.style_scale=2"),
         "config.style_size and config.style_scale",
@@ -203,10 +189,6 @@ MISTAKES = {
     "16 bits in a jpeg": (
         (*STARRY, "--config.bits=16", "--config.output=final.jpg"),
         "config.bits is 16, which config.output",
-    ),
-    "a region without a partner": (
-        (*STARRY, "--config.guides.content=sky=", "--config.guides.style=sea="),
-        "'sky' of config.guides.content has no partner in config.guides.style; it has sea",
     ),
     "transparency of no picture": (
         (*STARRY, "--config.content=", "--config.init.picture=gray", "--config.keep_alpha"),
@@ -248,6 +230,47 @@ def test_a_mistake_is_one_line_and_exit_code_2(case, mistakes):
     assert set(mistakes.rglob("*")) - before <= {mistakes / "__pycache__"} | set(
         (mistakes / "__pycache__").glob("*")
     )
+
+
+FILES = {  # what is found with JAX in the process: values of keys, and the message
+    "folder as picture": ({"content": "folder"}, "is a folder"),
+    "text as picture": ({"content": "text.jpg"}, "text.jpg"),
+    "truncated jpeg": ({"style": "truncated.jpg"}, "truncated.jpg"),
+    "0x0": ({"content": "0x0.png"}, "0x0.png"),
+    "1x1": ({"content": "1x1.png"}, "16 or more"),
+    "too small for the deepest layer": ({"content": "strip.png"}, "16 or more"),
+    "decompression bomb": ({"content": "bomb.png"}, "too many"),
+    "missing weights": ({"weights": "none.h5"}, "none.h5"),
+    "corrupted weights": ({"weights": "corrupted.h5"}, "corrupted.h5"),
+    "weights of another network": (
+        {"arch": "vgg16", "content_layers": "relu4_2", "weights": str(fetch.default_path("vgg19"))},
+        "holds vgg19",
+    ),
+    "a url as picture": ({"content": "https://h/a.jpg"}, "download"),
+    "a name too long": ({"content": "x" * 300}, "picture"),
+    "a region without a partner": (
+        {"guides.content": "sky=", "guides.style": "sea="},
+        "'sky' of config.guides.content has no partner in config.guides.style; it has sea",
+    ),
+    "unwritable workdir": ({}, "--workdir"),
+    "a folder in use": ({}, "not empty"),
+}
+FOLDERS = {"unwritable workdir": "text.jpg/w", "a folder in use": "."}
+
+
+@pytest.mark.parametrize("case", FILES)
+def test_a_file_that_cannot_be_used_is_one_line(case, mistakes, monkeypatch, vgg19):
+    """The command prints the error, and nothing is written."""
+    monkeypatch.chdir(mistakes)
+    monkeypatch.setattr(Interrupts, "arm", lambda self: None)
+    values, message = FILES[case]
+    c, before = config.smoke(config.sample()), set(mistakes.rglob("*"))
+    c.update_from_flattened_dict(values)
+    with pytest.raises(UserError) as raised:
+        single.run(config.parse(c), "name", FOLDERS.get(case, "w"), Interrupts())
+    assert message in str(raised.value)
+    assert "\n" not in str(raised.value)
+    assert set(mistakes.rglob("*")) == before
 
 
 def test_a_pickle_that_tries_to_run_code_is_refused_by_the_converter(tmp_path):
@@ -438,17 +461,24 @@ def test_paintings_between_two_styles_are_numbered_and_a_film(cutout, tmp_path):
     assert said.endswith("it is finished already\n")
 
 
-@pytest.mark.parametrize(("mode", "kept"), [(0o700, True), (0o777, False)])
-def test_programs_are_kept_for_the_next_command_in_a_private_folder(
-    mode, kept, tmp_path, monkeypatch
-):
-    """A folder that others may write to is not trusted: what lies there would be run."""
+def test_programs_are_kept_for_the_next_command_in_a_private_folder(tmp_path, monkeypatch):
     monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     folder = tmp_path / "nst_jax" / "programs"
-    if not kept:
-        folder.mkdir(parents=True)
-        folder.chmod(mode)
     command(*STARRY, *SHALLOW, "--workdir", tmp_path / "w")
-    assert bool(list(folder.iterdir())) == kept
-    assert folder.stat().st_mode & 0o777 == mode
+    assert len(list(folder.iterdir())) > 10
+    assert folder.stat().st_mode & 0o777 == 0o700
+
+
+def test_a_folder_that_others_may_write_to_is_not_trusted(tmp_path, monkeypatch):
+    """What lies there would be run."""
+    monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    folder = tmp_path / "nst_jax" / "programs"
+    folder.mkdir(parents=True)
+    folder.chmod(0o777)
+    cli.keep_programs()
+    assert "JAX_COMPILATION_CACHE_DIR" not in os.environ
+    folder.chmod(0o700)
+    cli.keep_programs()
+    assert os.environ.pop("JAX_COMPILATION_CACHE_DIR") == str(folder)
