@@ -177,7 +177,9 @@ def test_shrunk_masks_are_antialiased(tmp_path):
 
 def test_black_masks(tmp_path):
     black = save(tmp_path / "night.png", np.zeros((4, 4)))
-    with pytest.raises(UserError, match=r"region 'sky': \S+night.png is black every") as caught:
+    with pytest.raises(
+        UserError, match=r"region 'sky': \S+night.png is black or transparent every"
+    ) as caught:
         masks.read({"house": "", "sky": black}, (4, 4))
     assert "\n" not in str(caught.value)
 
@@ -274,3 +276,57 @@ def test_pictures_that_are_no_colour_coded_guides(tmp_path, rng):
             masks.read(save(tmp_path / name, rows), (8, 8))
         assert "\n" not in str(caught.value)
     assert len(masks.read(save(tmp_path / "fewer.png", tiles[:40, :48]), (8, 8))) == 30
+
+
+# ---- transparency
+
+
+BOX = np.zeros((24, 32), np.float32)
+BOX[6:18, 10:22] = 1
+
+
+def with_alpha(path, colour):
+    """A mask file whose box is opaque, with these colours everywhere."""
+    colour = np.broadcast_to(np.uint8(colour), (24, 32, 3))
+    alpha = np.uint8(255 * BOX)[..., None]
+    Image.fromarray(np.concatenate([colour, alpha], -1)).save(path)
+    return str(path)
+
+
+@pytest.mark.parametrize("colour", ["white", "black", "photo"])
+def test_what_is_transparent_is_outside(colour, tmp_path, rng, capsys):
+    """White on nothing, black on nothing, and a cut-out: the region is what is opaque."""
+    photo = rng.integers(0, 256, (24, 32, 3))
+    path = with_alpha(tmp_path / "m.png", {"white": 255, "black": 0, "photo": photo}[colour])
+    np.testing.assert_allclose(masks.read({"figure": path}, (24, 32))["figure"], BOX, atol=1e-6)
+    assert not capsys.readouterr().err
+
+
+def test_alpha_multiplies_a_gray_mask(tmp_path):
+    half = np.full((24, 32, 1), 255)
+    half[:, :16] = 0  # painted black: outside, although opaque
+    path = with_alpha(tmp_path / "m.png", half)
+    expected = BOX * (np.arange(32) >= 16)
+    np.testing.assert_allclose(masks.read({"figure": path}, (24, 32))["figure"], expected)
+    opaque = np.concatenate([half.repeat(3, -1), np.full((24, 32, 1), 255)], -1)
+    Image.fromarray(np.uint8(opaque)).save(tmp_path / "opaque.png")
+    found = masks.read({"figure": str(tmp_path / "opaque.png")}, (24, 32))["figure"]
+    np.testing.assert_array_equal(found, np.broadcast_to(np.arange(32) >= 16, (24, 32)))
+
+
+def test_what_is_transparent_belongs_to_no_colour(tmp_path):
+    path = with_alpha(tmp_path / "m.png", (255, 0, 0))
+    found = masks.read(path, (24, 32))
+    assert list(found) == ["#ff0000"]
+    np.testing.assert_allclose(found["#ff0000"], BOX)
+
+
+def test_a_mask_of_another_shape_is_stretched_and_says_so(tmp_path, capsys):
+    path = str(tmp_path / "m.png")
+    Image.fromarray(np.uint8(255 * BOX)).save(path)
+    masks.read({"figure": path}, (12, 16))
+    masks.read({"figure": path}, (481, 640))
+    assert not capsys.readouterr().err
+    masks.read({"figure": path}, (32, 24))
+    said = capsys.readouterr().err
+    assert said == f"{path}: a mask of 32x24 pixels is stretched to 24x32, another aspect ratio\n"

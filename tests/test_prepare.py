@@ -3,12 +3,14 @@
 import numpy as np
 import pytest
 from conftest import prepared
+from PIL import Image
 
 from nst_jax import config
 from nst_jax.config import rules
 from nst_jax.errors import UserError
 from nst_jax.pictures import images
 from nst_jax.transfer import prepare
+from nst_jax.transfer.cache import Cache
 
 SHALLOW = {"style_layers": "relu1_1, relu2_1", "content_layers": "relu2_1"}
 
@@ -268,3 +270,25 @@ def test_guided_recolouring_goes_region_by_region(masks, picture):
         assert means.argmax() == channel
         assert means[channel] > 0.6
         assert np.delete(means, channel).max() < 0.2
+
+
+def test_content_that_keeps_its_alpha_is_filled_and_other_content_composited(tmp_path):
+    pixels = np.zeros((64, 64, 4), np.uint8)
+    pixels[:, 32:] = (200, 100, 50, 255)
+    images.write(tmp_path / "s.png", np.full((64, 64, 3), 0.5, np.float32))
+    Image.fromarray(pixels).save(tmp_path / "c.png")
+    cache = Cache()  # one for both: the picture is kept in either form
+    for keeps, expected in ((True, np.array([200, 100, 50]) / 255), (False, 1)):
+        c = configured(content=str(tmp_path / "c.png"), style=str(tmp_path / "s.png"))
+        c.keep_alpha = keeps
+        content = prepare.load(config.parse(c), cache).content
+        np.testing.assert_allclose(content[:, 0], np.broadcast_to(expected, (64, 3)), atol=1e-5)
+
+
+def test_content_that_is_enlarged_is_said_in_one_line(tmp_path, picture, capsys):
+    images.write(tmp_path / "c.png", picture(30, 40))
+    images.write(tmp_path / "s.png", picture(30, 40))
+    pair = {"content": str(tmp_path / "c.png"), "style": str(tmp_path / "s.png")}
+    prepare.load(config.parse(configured(**pair)), Cache())
+    said = capsys.readouterr().err
+    assert said == f"{pair['content']}: 40x30 pixels, enlarged to a longer side of 64\n"

@@ -19,6 +19,7 @@ from jaxtyping import Float
 
 from nst_jax.errors import UserError
 from nst_jax.pictures.images import Picture
+from nst_jax.pictures.profiles import SRGB_TO_XYZ, from_light, to_light
 
 Colors = Float[np.ndarray, "... 3"]
 Guide = Float[np.ndarray, "_ _"]  # in [0, 1], the share of each pixel that belongs to a region
@@ -35,15 +36,7 @@ _V = 0.615 * (np.array([1, 0, 0]) - _LUMA) / (1 - 0.299)  # 0.877 (R - Y)
 _TO_YUV = np.stack([_LUMA, _U, _V])
 _SIN, _COS = np.sin(np.deg2rad(33)), np.cos(np.deg2rad(33))
 _TO_YIQ = np.array([[1, 0, 0], [0, -_SIN, _COS], [0, _COS, _SIN]]) @ _TO_YUV
-# From linear light, with the primaries and the D65 white of IEC 61966-2-1, to seven digits.
-_TO_XYZ = np.array(
-    [
-        [0.4124564, 0.3575761, 0.1804375],
-        [0.2126729, 0.7151522, 0.0721750],
-        [0.0193339, 0.1191920, 0.9503041],
-    ]
-)
-_WHITE = _TO_XYZ.sum(1)  # instead of the tabulated D65, so that grays have exactly a* = b* = 0
+_WHITE = SRGB_TO_XYZ.sum(1)  # instead of the tabulated D65, so that grays have exactly a* = b* = 0
 _KNEE = 6 / 29  # where CIE's cube root continues as a line
 
 VARIANCE_EPSILON = 1e-5  # a standard deviation of 0.003, just below an 8-bit step
@@ -65,10 +58,7 @@ def to_lab(colors: Colors) -> Colors:
     Returns:
       [..., 3]: L* in [0, 100], a* (green to red) and b* (blue to yellow) within about +-110.
     """
-    light = np.where(
-        colors <= 0.04045, colors / 12.92, ((np.maximum(colors, 0) + 0.055) / 1.055) ** 2.4
-    )
-    xyz = light @ _TO_XYZ.T / _WHITE
+    xyz = to_light(colors) @ SRGB_TO_XYZ.T / _WHITE
     f = np.where(xyz > _KNEE**3, np.cbrt(xyz), xyz / (3 * _KNEE**2) + 4 / 29)
     x, y, z = np.moveaxis(f, -1, 0)
     return np.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], -1)
@@ -86,9 +76,7 @@ def from_lab(lab: Colors) -> Colors:
     y = (lab[..., 0] + 16) / 116
     f = np.stack([y + lab[..., 1] / 500, y, y - lab[..., 2] / 200], -1)
     xyz = np.where(f > _KNEE, f**3, 3 * _KNEE**2 * (f - 4 / 29))
-    light = xyz * _WHITE @ np.linalg.inv(_TO_XYZ).T
-    curved = 1.055 * np.maximum(light, 0) ** (1 / 2.4) - 0.055
-    return np.where(light <= 0.0031308, 12.92 * light, curved)
+    return from_light(xyz * _WHITE @ np.linalg.inv(SRGB_TO_XYZ).T)
 
 
 def _linear_space(matrix: Matrix) -> Space:

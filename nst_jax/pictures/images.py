@@ -1,45 +1,53 @@
 """Picture files <-> arrays: float32 [height, width, 3], sRGB in [0, 1].
 
-The only module that knows integers, EXIF, ICC profiles, alpha and resampling; `writers` knows how
-each format stores pixels. Everything else works in sRGB as stored, as the networks were trained.
+`decoding` knows what files hold and `writers` how each format stores pixels. Everything else works
+in sRGB as stored, as the networks were trained.
 """
 
 import contextlib
-import io
 import struct
 import sys
-import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
+import scipy
 from jaxtyping import Float
 from PIL import Image as PillowImage
-from PIL import ImageCms, ImageFile, ImageOps
 
 from nst_jax import files
 from nst_jax.errors import UserError
-from nst_jax.pictures.writers import ANIMATIONS, DEPTHS, SRGB, TRANSPARENT, WRITERS
+from nst_jax.pictures import decoding
+from nst_jax.pictures.decoding import Decoded
+from nst_jax.pictures.writers import ANIMATIONS, DEPTHS, TRANSPARENT, WRITERS
 
 Picture = Float[np.ndarray, "_ _ 3"]
 Plane = Float[np.ndarray, "_ _"]
 
-# Pillow's name for the byte order of 16-bit channels (big, little, native) -> the other order.
-_OTHER_ORDER = {"B": "L", "L": "B", "N": "B" if sys.byteorder == "little" else "L"}
+MIN_VISIBLE_ALPHA = 1 / 16  # below it, a colour is not to be trusted
 
 
-def read(path: str | Path, size: int | None = None, smallest: int = 1) -> Picture:
-    """Reads anything Pillow opens as sRGB in [0, 1].
+def read(
+    path: str | Path,
+    size: int | None = None,
+    smallest: int = 1,
+    *,
+    fills: bool = False,
+    says_enlarged: bool = False,
+) -> Picture:
+    """Reads a picture file as sRGB in [0, 1].
 
-    EXIF orientation is obeyed, an embedded ICC profile is converted to sRGB, transparency is
-    composited on white (a line on standard error says so), and the first frame of an animation is
-    taken. Grayscale keeps 16 bits, and so does RGB(A) unless its profile must be converted;
-    everything else is decoded to 8 bits.
+    The largest page of a TIFF and the first frame of an animation are taken, upright, their colours
+    converted to sRGB; docs/pictures.md says what is read how. Transparency is composited on white,
+    which a line on standard error says, or filled.
 
     Args:
       path: the file.
       size: longer side of the result in pixels; None keeps the file's.
       smallest: shortest side, in pixels, that the file and the result may have.
+      fills: whether what is transparent gets the nearest colour that is not, so that no white
+        shows at soft edges when the picture gets its transparency back.
+      says_enlarged: whether a line on standard error says that the picture is enlarged.
 
     Returns:
       [h, w, 3] float32.
@@ -47,10 +55,44 @@ def read(path: str | Path, size: int | None = None, smallest: int = 1) -> Pictur
     Raises:
       UserError: missing, not a picture, damaged, or too small.
     """
-    with _opening(path) as opened:
-        _check_size(opened.size[::-1], size, smallest, str(path))  # before its pixels take time
-        image = _decode(opened)
+    with decoding.opening(path) as opened:
+        _check_size(opened.shape, size, smallest, str(path))  # before its pixels take time
+        decoded = opened.decode()
+    if decoded.alpha is None:
+        image = decoded.colour
+    elif fills:
+        image = filled(decoded)
+    else:
+        _remark(f"{path}: transparency composited on white")
+        image = on_white(decoded)
+    height, width, _ = image.shape
+    if says_enlarged and size is not None and max(height, width) < size:
+        _remark(f"{path}: {width}x{height} pixels, enlarged to a longer side of {size}")
     return prepare(image, size, smallest, str(path))
+
+
+def _remark(text: str):
+    with contextlib.suppress(OSError):  # the reader is gone
+        print(text, file=sys.stderr)
+
+
+def on_white(decoded: Decoded) -> Picture:
+    """The picture composited on white."""
+    assert decoded.alpha is not None
+    alpha = decoded.alpha[..., None]
+    return _unit(decoded.colour) * alpha + (1 - alpha)
+
+
+def filled(decoded: Decoded) -> np.ndarray:
+    """The colours, with the nearest visible one where alpha is below `MIN_VISIBLE_ALPHA`."""
+    assert decoded.alpha is not None
+    hidden = decoded.alpha < MIN_VISIBLE_ALPHA
+    if hidden.all() or not hidden.any():
+        return decoded.colour
+    nearest = scipy.ndimage.distance_transform_edt(
+        hidden, return_distances=False, return_indices=True
+    )
+    return decoded.colour[tuple(nearest)]
 
 
 def read_alpha(path: str | Path, shape: tuple[int, int]) -> Plane | None:
@@ -66,41 +108,8 @@ def read_alpha(path: str | Path, shape: tuple[int, int]) -> Plane | None:
     Raises:
       UserError: missing, not a picture, or damaged.
     """
-    with _opening(path) as opened:
-        alpha = _decode_alpha(opened)
+    alpha = decoding.decode(path).alpha
     return None if alpha is None else _resample(alpha, shape)
-
-
-@contextlib.contextmanager
-def _opening(path: str | Path) -> Iterator[ImageFile.ImageFile]:
-    """Opens a picture file; an error before the block ends becomes one line."""
-    if "://" in str(path):
-        raise UserError(f"pictures are read from files; download {path} first")
-    path = Path(path).expanduser()
-    try:
-        if path.is_dir():
-            raise UserError(f"{path} is a folder; name a picture in it")
-        if path.exists() and not path.is_file():
-            raise UserError(f"{path} is no file")
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of Pillow, about odd metadata and its own limit
-            with PillowImage.open(path) as opened:
-                if opened.format == "EPS":  # Ghostscript would run it without a limit
-                    raise UserError(f"{path} is PostScript, a program; save it as a picture first")
-                yield opened
-    except FileNotFoundError:
-        raise UserError(f"no picture {path}") from None
-    except PillowImage.DecompressionBombError:
-        most = 2 * (PillowImage.MAX_IMAGE_PIXELS or 0) / 1e6  # Pillow warns at one, raises at two
-        raise UserError(
-            f"{path} claims too many pixels to open; scale it to {most:.0f} megapixels at most"
-        ) from None
-    except PillowImage.UnidentifiedImageError:
-        raise UserError(f"{path} is no picture of a known format") from None
-    except UserError:
-        raise
-    except Exception as error:  # damaged files make decoders raise anything
-        raise UserError(f"cannot read picture {path}: {error}") from error
 
 
 def prepare(image: np.ndarray, size: int | None, smallest: int, name: str) -> Picture:
@@ -135,9 +144,10 @@ def _check_size(shape: tuple[int, ...], size: int | None, smallest: int, name: s
         shapes[f"{name}, {size} pixels long, is"] = fit(shape, size)
     for subject, (height, width) in shapes.items():
         if min(height, width) < smallest:
+            longer = -(-smallest * max(shape[:2]) // min(shape[:2]))
             raise UserError(
-                f"{subject} {width}x{height} pixels, too small for the deepest layer: "
-                f"both sides must be {smallest} or more"
+                f"{subject} {width}x{height} pixels, too small for the deepest layer: both sides "
+                f"must be {smallest} or more, the longer one thus {longer}"
             )
 
 
@@ -178,93 +188,6 @@ def _resample(plane: np.ndarray, shape: tuple[int, int]) -> Plane:
         (width, height), PillowImage.Resampling.LANCZOS
     )
     return np.clip(np.asarray(resampled), 0, 1)
-
-
-def _decode(opened: ImageFile.ImageFile) -> np.ndarray:
-    """Decodes an open file: orientation, 16 bits, transparency, colour profile.
-
-    Returns:
-      [h, w, 3], uint8 for 8-bit files, else floats in [0, 1].
-    """
-    profile = opened.info.get("icc_profile")
-    image = _turned(opened)
-    if image.mode.startswith("I") or image.mode == "F":  # 16-bit integers, floats in [0, 1]
-        gray = np.asarray(image, np.float32) / (1 if image.mode == "F" else 65535)
-        return np.repeat(gray[..., None], 3, -1)
-    if image.has_transparency_data:
-        with contextlib.suppress(OSError):  # the reader is gone
-            print(f"{opened.filename}: transparency composited on white", file=sys.stderr)
-    deep = _deepened(image, opened) if profile in (None, SRGB) else None
-    if deep is not None:
-        colour, alpha = deep[..., :3], deep[..., 3:]
-        return colour * alpha + (1 - alpha) if alpha.size else colour
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        image = PillowImage.alpha_composite(PillowImage.new("RGBA", image.size, "white"), image)
-    if image.mode not in ("RGB", "L", "CMYK"):
-        image = image.convert("L" if image.mode in ("1", "LA") else "RGB")
-    return np.asarray(_to_srgb(image, profile))
-
-
-def _decode_alpha(opened: ImageFile.ImageFile) -> Plane | None:
-    image = _turned(opened)
-    if not image.has_transparency_data:
-        return None
-    deep = _deepened(image, opened)
-    if deep is not None:
-        return deep[..., 3]
-    return np.asarray(image.convert("RGBA").getchannel("A"), np.float32) / 255
-
-
-def _turned(opened: PillowImage.Image) -> PillowImage.Image:
-    with contextlib.suppress(SyntaxError, ValueError, KeyError, struct.error):  # damaged EXIF
-        return ImageOps.exif_transpose(opened)
-    return opened
-
-
-def _deepened(
-    image: PillowImage.Image, opened: ImageFile.ImageFile
-) -> Float[np.ndarray, "_ _ _"] | None:
-    """[h, w, 3 or 4] in [0, 1] for files with 16-bit RGB or RGBA; None for others.
-
-    Pillow has no such mode: it decodes the high bytes, which are `image`, and drops the low ones.
-    Told that the bytes are in the other order, it decodes the low ones.
-    """
-    if opened.format not in ("PNG", "TIFF") or "transparency" in opened.info:
-        return None  # Pillow handles a single transparent colour
-    with PillowImage.open(opened.filename) as again:
-        tiles = [_swapped(tile) for tile in again.tile]
-        if not all(tiles):
-            return None
-        again.tile = [tile for tile in tiles if tile]
-        deep = np.asarray(image, np.float32) * 256
-        deep += np.asarray(_turned(again))
-    deep /= 65535  # in place: a large picture is gigabytes
-    return deep
-
-
-def _swapped(tile: ImageFile._Tile) -> ImageFile._Tile | None:
-    """A tile of 16-bit RGB or RGBA with the byte order swapped; None for any other tile."""
-    mode, *rest = (tile.args,) if isinstance(tile.args, str) else tile.args or ("",)
-    if mode[:-1] not in ("RGB;16", "RGBA;16"):
-        return None
-    mode = mode[:-1] + _OTHER_ORDER[mode[-1]]
-    return tile._replace(args=(mode, *rest) if rest else mode)
-
-
-def _to_srgb(image: PillowImage.Image, profile: bytes | None) -> PillowImage.Image:
-    """8-bit sRGB, by the embedded profile, or by Pillow's formula where none is usable."""
-    if profile and profile != SRGB:
-        try:
-            source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-            converted = ImageCms.profileToProfile(
-                image, source, ImageCms.createProfile("sRGB"), outputMode="RGB"
-            )
-            if converted is not None:
-                return converted
-        except (ImageCms.PyCMSError, OSError):  # damaged, or not of the pixels' colour space
-            pass
-    return image.convert("RGB")
 
 
 def write(path: Path, image: Picture, note: str = "", bits: int = 8, alpha: Plane | None = None):

@@ -5,8 +5,10 @@ Gatys et al. 2017, "Controlling Perceptual Factors in Neural Style Transfer"
 of the region of the same name.
 """
 
+import contextlib
 import itertools
 import re
+import sys
 from collections.abc import Iterable, Mapping
 
 import numpy as np
@@ -15,7 +17,7 @@ from jaxtyping import Float32
 from PIL import Image as PillowImage
 
 from nst_jax.errors import UserError
-from nst_jax.pictures import images
+from nst_jax.pictures import decoding
 
 Mask = Float32[np.ndarray, "_ _"]
 
@@ -23,6 +25,7 @@ MIN_REGION_SHARE = 0.005  # of the pixels of a colour-coded picture: what a regi
 SAME_COLOUR_LEVELS = 32  # of 255: colours that differ no more in any channel are one
 MAX_REGIONS = 32  # of a colour-coded picture
 MAX_CODED_SIDE_PIXELS = 4096  # longer colour-coded pictures are subsampled
+MAX_ASPECT_DIFFERENCE = 0.02  # relative, between a mask and its picture, that nobody hears of
 MAX_COLOURS = 1 << 18  # of a colour-coded picture; edges and compression make many
 
 
@@ -31,15 +34,16 @@ def read(
 ) -> dict[str, Mask]:
     """Reads the masks of a picture.
 
-    Masks are stretched to `shape`, antialiased, so one that was drawn on a thumbnail will do. The
-    file of a region is grayscale: white inside, black outside, gray in between; `images.read` makes
-    transparency white.
+    Masks are stretched to `shape`, antialiased, so one that was drawn on a thumbnail will do; a
+    line on standard error warns of another aspect ratio. The file of a region is grayscale: white
+    inside, black outside, gray in between. What is transparent is outside: alpha multiplies a gray
+    picture, and is the mask itself where the picture is coloured (a cut-out) or all black.
 
     The regions of a colour-coded picture are its colours, called "#ff0000" and so on. A colour
     counts where four neighbours in a square agree on it, so that blurred or compressed edges make
     no regions. Colours within `SAME_COLOUR_LEVELS` of a more common one count as that one. What
     then covers `MIN_REGION_SHARE` of the picture is a region, and every pixel belongs to the region
-    of the nearest colour.
+    of the nearest colour. What is transparent belongs to none.
 
     Args:
       files: region -> grayscale file, "" for the whole picture; or one colour-coded file.
@@ -55,17 +59,46 @@ def read(
         picture with no region or more than `MAX_REGIONS`.
     """
     if isinstance(files, str):
-        return {name: resize(mask, shape) for name, mask in _split(files, names).items()}
+        return {name: _stretched(mask, shape, files) for name, mask in _split(files, names).items()}
     masks = {
-        name: resize(images.read(path).mean(-1), shape) if path else np.ones(shape, np.float32)
+        name: _stretched(_gray(path), shape, path) if path else np.ones(shape, np.float32)
         for name, path in files.items()
     }
     for name, mask in masks.items():
         if not mask.any():
             raise UserError(
-                f"region {name!r}: {files[name]} is black everywhere; paint the region white"
+                f"region {name!r}: {files[name]} is black or transparent everywhere; paint the "
+                "region white"
             )
     return masks
+
+
+def _gray(path: str) -> Mask:
+    """The mask of a region as `read` describes it, at its own size."""
+    colour, alpha = decoding.decode(path)
+    unit = np.float32(colour) / (255 if colour.dtype == np.uint8 else 1)
+    gray = unit.mean(-1)
+    if alpha is None or (alpha == 1).all():
+        return gray
+    seen = alpha > 0
+    hue = (unit.max(-1) - unit.min(-1))[seen]
+    black = SAME_COLOUR_LEVELS / 255
+    is_drawn = seen.any() and hue.max() <= black < gray[seen].max()
+    return gray * alpha if is_drawn else alpha
+
+
+def _stretched(mask: Mask, shape: tuple[int, int], path: str) -> Mask:
+    """A mask at the size of its picture."""
+    (height, width), (own_height, own_width) = shape, mask.shape
+    off = own_width * height / (own_height * width)
+    if max(off, 1 / off) > 1 + MAX_ASPECT_DIFFERENCE:
+        with contextlib.suppress(OSError):  # the reader is gone
+            print(
+                f"{path}: a mask of {own_width}x{own_height} pixels is stretched to "
+                f"{width}x{height}, another aspect ratio",
+                file=sys.stderr,
+            )
+    return resize(mask, shape)
 
 
 def resize(mask: Mask, shape: tuple[int, int]) -> Mask:
@@ -81,9 +114,14 @@ def _split(path: str, names: Iterable[str]) -> dict[str, Mask]:
 
     A picture longer than `MAX_CODED_SIDE_PIXELS` is subsampled by an integer.
     """
-    picture = images.read(path)
+    picture, alpha = decoding.decode(path)
     stride = -(-max(picture.shape) // MAX_CODED_SIDE_PIXELS)
-    pixels = np.rint(picture[::stride, ::stride] * 255).astype(np.uint8)
+    pixels = picture[::stride, ::stride]
+    if pixels.dtype != np.uint8:
+        pixels = np.rint(np.clip(pixels, 0, 1) * 255).astype(np.uint8)
+    opacity = np.ones(pixels.shape[:2], np.float32)
+    if alpha is not None:
+        opacity = alpha[::stride, ::stride]
     codes = pixels @ np.array([1 << 16, 1 << 8, 1])
     colours, index = np.unique(codes, return_inverse=True)
     if len(colours) > MAX_COLOURS:
@@ -94,7 +132,8 @@ def _split(path: str, names: Iterable[str]) -> dict[str, Mask]:
     index = index.reshape(codes.shape)
     square, filters = (2, 2, 1), scipy.ndimage
     spread = filters.maximum_filter(pixels, square) - filters.minimum_filter(pixels, square)
-    counts = np.bincount(index[spread.max(-1) <= SAME_COLOUR_LEVELS], minlength=len(colours))
+    plain = (spread.max(-1) <= SAME_COLOUR_LEVELS) & (opacity >= 0.5)
+    counts = np.bincount(index[plain], minlength=len(colours))
     known = [int(name[1:], 16) for name in names if re.fullmatch("#[0-9a-f]{6}", name)]
     regions = _regions(colours, counts, codes.size * MIN_REGION_SHARE, known)
     if not 1 <= len(regions) <= MAX_REGIONS:
@@ -103,7 +142,7 @@ def _split(path: str, names: Iterable[str]) -> dict[str, Mask]:
             f"not 1 to {MAX_REGIONS}; paint each region in one colour"
         )
     labels = scipy.cluster.vq.vq(_rgb(colours), _rgb(np.array(regions)))[0][index]
-    return {f"#{code:06x}": (labels == k).astype(np.float32) for k, code in enumerate(regions)}
+    return {f"#{code:06x}": (labels == k) * opacity for k, code in enumerate(regions)}
 
 
 def _regions(colours: np.ndarray, counts: np.ndarray, enough: float, known: list[int]) -> list[int]:

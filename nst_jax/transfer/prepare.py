@@ -103,14 +103,18 @@ def _read_file(path: str, side: str, experiment: Experiment, cache: Cache) -> Pi
     size = getattr(experiment.scales[-1], side)
     smallest = architecture.smallest_size(experiment.objective.taps)
 
+    fills = side == "size" and experiment.output.keep_alpha
+
     def read() -> Picture:
-        picture = images.read(path, size, smallest)
+        picture = images.read(path, size, smallest, fills=fills, says_enlarged=side == "size")
         picture.setflags(write=False)  # others get the same array
         return picture
 
     try:
         state = file_state(path)
-        return read() if state is None else cache.get("picture", (state, size, smallest), read)
+        if state is None:
+            return read()
+        return cache.get("picture", (state, size, smallest, fills), read)
     except UserError as error:
         whole = experiment.raw["style"] if side == "style_size" else path
         if str(error).startswith("no picture") and isinstance(whole, str) and path != whole:
