@@ -8,15 +8,27 @@ from nst_jax.errors import UserError
 
 if TYPE_CHECKING:
     from nst_jax.optimize.loop import NonFiniteLossError
-    from nst_jax.transfer.api import stylize
-    from nst_jax.transfer.cache import clear_cache
+    from nst_jax.transfer.api import paint_steps, save, stylize
+    from nst_jax.transfer.cache import clear_cache, keep_programs
 
 __version__ = importlib.metadata.version("nst_jax")
-__all__ = ["NonFiniteLossError", "UserError", "__version__", "clear_cache", "stylize"]
+__all__ = [
+    "NonFiniteLossError",
+    "UserError",
+    "__version__",
+    "clear_cache",
+    "keep_programs",
+    "paint_steps",
+    "save",
+    "stylize",
+]
 
 _HOMES = {
     "NonFiniteLossError": "nst_jax.optimize.loop",
     "clear_cache": "nst_jax.transfer.cache",
+    "keep_programs": "nst_jax.transfer.cache",
+    "paint_steps": "nst_jax.transfer.api",
+    "save": "nst_jax.transfer.api",
     "stylize": "nst_jax.transfer.api",
 }
 

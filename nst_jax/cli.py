@@ -11,7 +11,7 @@ from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
 
 from nst_jax import config, files
-from nst_jax.errors import StoppedError, UserError
+from nst_jax.errors import StoppedError, UserError, one_line
 
 
 def start(main: Callable[..., None], choices: Collection[str] = ()):
@@ -36,6 +36,10 @@ def start(main: Callable[..., None], choices: Collection[str] = ()):
             fail(error)
         except StoppedError as stopped:
             fail(stopped, stopped.code)
+        except RuntimeError as error:
+            if "Unable to initialize backend" not in str(error):
+                raise
+            fail(f"JAX finds no such device: {error}; leave JAX_PLATFORMS out for those it finds")
         except KeyboardInterrupt as stopped:
             fail("interrupted", *stopped.args or (130,))
 
@@ -45,19 +49,10 @@ def start(main: Callable[..., None], choices: Collection[str] = ()):
 def keep_programs():
     """Lets JAX keep compiled programs for the next command, in a folder of this user alone.
 
-    JAX runs what it finds there, so nobody else may write to it. JAX_COMPILATION_CACHE_DIR names
-    another folder; an empty value keeps nothing. Small programs are kept, too: a start has some
-    thirty, which take a second to compile.
+    JAX_COMPILATION_CACHE_DIR names another folder; an empty value keeps nothing. Small programs are
+    kept, too: a start has some thirty, which take a second to compile.
     """
-    if "JAX_COMPILATION_CACHE_DIR" in os.environ or not hasattr(os, "getuid"):
-        return
-    folder = files.user_cache() / "programs"
-    try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        state = folder.stat()
-    except OSError:
-        return  # it is only slower without
-    if state.st_uid == os.getuid() and not state.st_mode & 0o022:
+    if "JAX_COMPILATION_CACHE_DIR" not in os.environ and (folder := files.programs_folder()):
         os.environ["JAX_COMPILATION_CACHE_DIR"] = str(folder)
         os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 
@@ -116,7 +111,7 @@ def fail(message: object, code: int = 2) -> NoReturn:
     Python would wait for the steps that the device still computes.
     """
     with contextlib.suppress(OSError):
-        print(f"error: {' '.join(str(message).split())}", file=sys.stderr, flush=True)
+        print(f"error: {one_line(str(message))}", file=sys.stderr, flush=True)
     if code != 2:
         os._exit(code)
     sys.exit(code)

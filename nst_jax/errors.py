@@ -1,15 +1,30 @@
 """The errors that a command answers with one line."""
 
+MAX_LETTERS = 400  # of a message
+
+
+def one_line(text: str) -> str:
+    """A text on one line of `MAX_LETTERS` at most, its middle left out where it is longer.
+
+    >>> one_line("a name with\na newline")
+    'a name with a newline'
+    """
+    line = " ".join(text.split())
+    if len(line) <= MAX_LETTERS:
+        return line
+    half = (MAX_LETTERS - 5) // 2
+    return f"{line[:half]} ... {line[-half:]}"
+
 
 class UserError(Exception):
     """A user's mistake: in a file, a flag, a config, a picture or the weights.
 
-    The text is one line: what is wrong, where, and what to do. Commands print it and exit with the
-    code 2; nothing half-written is left behind.
+    The text is one line (`one_line`): what is wrong, where, and what to do. Commands print it and
+    exit with the code 2; nothing half-written is left behind.
     """
 
     def __init__(self, text: str):
-        super().__init__(" ".join(text.split()))  # one line, whatever the name of a file holds
+        super().__init__(one_line(text))
 
 
 class UnwritableError(UserError):

@@ -68,6 +68,22 @@ def user_cache() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "nst_jax"
 
 
+def programs_folder() -> Path | None:
+    """Folder for compiled programs; None where it is not this user's alone.
+
+    JAX runs what it finds there, so nobody else may write to it.
+    """
+    if not hasattr(os, "getuid"):
+        return None
+    folder = user_cache() / "programs"
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        state = folder.stat()
+    except OSError:
+        return None
+    return folder if state.st_uid == os.getuid() and not state.st_mode & 0o022 else None
+
+
 def digest_or_missing(path: str) -> str:
     """SHA-256 checksum of the file at a path that a user gave, or "missing".
 

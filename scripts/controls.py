@@ -187,8 +187,9 @@ def main():
         )
 
     def paint(content: Any = CONTENT, style: Any = STYLE, **keys: Any) -> images.Picture:
-        common = {"image_size": _SIZE.value, "steps": _STEPS.value, "log_every": _STEPS.value}
-        return stylize(content, style, **(common | {"save_every": 0} | keys))
+        common: dict[str, Any] = {"image_size": _SIZE.value, "steps": _STEPS.value}
+        common["log_every"] = _STEPS.value
+        return stylize(content, style, **(common | keys))
 
     with TemporaryDirectory() as folder:
         for name in _FAMILIES.value or FAMILIES:

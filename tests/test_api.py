@@ -1,5 +1,6 @@
 import contextlib
 import dataclasses
+import io
 import os
 import signal
 import sys
@@ -12,11 +13,11 @@ from conftest import painted, prepared
 from PIL import Image
 
 import nst_jax
-from nst_jax import config
+from nst_jax import config, errors
 from nst_jax.errors import UserError
 from nst_jax.network import weights
 from nst_jax.optimize import loop
-from nst_jax.pictures import images
+from nst_jax.pictures import arrays, images
 from nst_jax.transfer import api, cache
 from nst_jax.transfer.starts import start_image
 
@@ -179,7 +180,7 @@ def test_starts_that_are_made_of_numbers(picture):
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        ({"betta": 1.0}, 'Did you mean "beta"'),
+        ({"betta": 1.0}, "Did you mean beta"),
         ({"steps": 2.5}, "steps"),
         ({"steps": 0}, "config.steps is 0"),
         ({"optimizer": {"nam": "adam"}}, "nam"),
@@ -354,11 +355,14 @@ def test_pictures_of_every_kind(kind, picture):
     [
         3,
         3.5,
-        [[1, 2]],
+        [[1, 2], [3]],
+        [[["a"]]],
+        [[300, 2]],
         {"a": 1},
-        b"bytes",
         object(),
-        np.zeros((4, 4, 3), np.int32),
+        np.full((4, 4, 3), 256, np.int32),
+        np.zeros((4, 4, 3), np.uint16),
+        np.zeros((3, 9, 9), np.float32),
         np.zeros((4, 4, 3), complex),
         np.zeros((4, 4, 2), np.float32),
         np.zeros((4, 4, 3, 1), np.float32),
@@ -415,3 +419,240 @@ def test_what_is_kept_is_bounded_and_can_be_cleared(pair, picture):
     nst_jax.clear_cache()
     assert not kept
     assert nst_jax.stylize(*pair, **FAST).shape == (20, 32, 3)
+
+
+# ---- what callers hand over
+
+
+class Tensor:
+    """A tensor of another library: nothing but the protocol that all share."""
+
+    def __init__(self, array):
+        self.array = array
+
+    def __dlpack__(self, **options):
+        return self.array.__dlpack__(**options)
+
+    def __dlpack_device__(self):
+        return self.array.__dlpack_device__()
+
+
+def test_tensors_lists_bytes_and_open_files(picture, tmp_path):
+    floats = picture(6, 5)
+    levels = images.quantized(floats, 8)
+    images.write(tmp_path / "p.png", floats)
+    content = (tmp_path / "p.png").read_bytes()
+    for given in (
+        levels.tolist(),
+        levels.astype(np.int64),
+        content,
+        bytearray(content),
+        io.BytesIO(content),
+        Tensor(levels),
+    ):
+        np.testing.assert_array_equal(arrays.as_array(given, "it"), levels)
+    np.testing.assert_allclose(arrays.as_array(floats.tolist(), "it"), floats)
+    gray = (np.arange(30).reshape(5, 6) / 30).tolist()
+    assert arrays.as_array(gray, "it").shape == (5, 6, 3)
+    deep = Image.fromarray(np.full((4, 4), 0x8000, np.uint16))
+    np.testing.assert_allclose(arrays.as_array(deep, "it"), 0x8000 / 65535)
+    with pytest.raises(UserError, match="^it is no picture of a known format$"):
+        arrays.as_array(b"no picture", "it")
+    with pytest.raises(TypeError, match="move its channels to the end"):
+        arrays.as_array(np.zeros((3, 20, 20)), "it")
+
+
+def test_a_tensor_that_cannot_leave_its_device_says_why():
+    class OnDevice:
+        def __array__(self, *_, **__):
+            raise RuntimeError("call .cpu() first\nand more")
+
+    with pytest.raises(TypeError, match=r"it cannot become a NumPy array: call .cpu\(\) first$"):
+        arrays.as_array(OnDevice(), "it")
+
+
+def experiment_of(**settings):
+    return api.experiment_of("c.png", "s.png", settings)
+
+
+def test_settings_by_full_names_by_groups_and_by_a_groups_first_key():
+    for settings in (
+        {"optimizer": {"name": "lbfgs"}},
+        {"optimizer.name": "lbfgs"},
+        {"optimizer": "lbfgs"},
+    ):
+        assert experiment_of(**settings).optimizer.static.name == "lbfgs"
+    assert experiment_of(color="luminance").inputs.color.mode == "luminance"
+    assert experiment_of(init="gray").inputs.start.kind == "gray"
+
+
+def test_numbers_of_numpy_paths_and_tables_as_settings(tmp_path):
+    e = experiment_of(
+        steps=np.int64(7), alpha=np.float32(0.5), beta=jnp.asarray(2), seed=np.uint8(3)
+    )
+    assert (e.steps, e.objective.alpha, e.objective.beta, e.seed) == (7, 0.5, 2.0, 3)
+    named = tmp_path / "a, b.png"
+    e = experiment_of(
+        init={"picture": named},
+        normalize_network=named,
+        guides={"content": {"sky": named, "ground": ""}, "style": {"sky": named, "ground": ""}},
+        style_layers={"relu1_1": 2, "relu2_1": 0.5},
+        content_layers=["relu2_1", "relu3_1"],
+    )
+    assert e.inputs.start.file == str(named)
+    assert e.network.normalize == (str(named),)
+    assert [(one.name, one.mask) for one in e.inputs.guides.content] == [
+        ("sky", str(named)),
+        ("ground", ""),
+    ]
+    assert e.objective.style[0].layers == {"relu1_1": 2.0, "relu2_1": 0.5}
+    assert e.objective.content[0].layers == {"relu2_1": 1.0, "relu3_1": 1.0}
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"output": "a.png"}, "config.output is for the commands; nst_jax.save writes"),
+        ({"metrics": True}, "config.metrics is for the commands"),
+        ({"optimizer": 3}, "config.optimizer.name is 3; it must be of type str"),
+        ({"optimizer": "adamw"}, "config.optimizer.name is 'adamw'; it must be adam or"),
+        (
+            {"optimizer.nam": "adam"},
+            "config.optimizer.nam is not a key. Did you mean optimizer.name",
+        ),
+        ({"steps": np.zeros((2000, 2000))}, "config.steps is array"),
+        ({"style_layers": np.zeros((2000, 2000))}, "config.style_layers is array"),
+        ({"content_losses": "x" * 5000}, "x ... x"),
+        ({"alpha": float("nan")}, "config.alpha is nan"),
+    ],
+    ids=lambda value: str(value)[:30],
+)
+def test_settings_that_cannot_be_used_are_one_short_line(settings, message):
+    with pytest.raises(UserError) as caught:
+        experiment_of(**settings)
+    assert message in str(caught.value)
+    assert len(str(caught.value)) <= errors.MAX_LETTERS
+    assert "\n" not in str(caught.value)
+
+
+def test_an_empty_list_of_styles_is_a_mistake_and_a_list_of_numbers_a_picture(picture):
+    with pytest.raises(UserError, match="the list of style pictures is empty"):
+        api.experiment_of("c.png", [], {})
+    (style,) = api.experiment_of("c.png", picture(20, 20).tolist(), {}).inputs.styles
+    assert style.picture.array.shape == (20, 20, 3)
+
+
+def test_an_experiment_as_large_as_its_picture(pair):
+    content, style = map(str, pair)
+    assert api.experiment_of(content, style, {"image_size": 0}).size == 64
+    assert api.experiment_of(np.zeros((30, 41, 3)), style, {"image_size": 0}).size == 41
+    assert api.experiment_of(None, style, {"image_size": 0, "init": {"noise": 1}}).size == 50
+    with pytest.raises(UserError, match="no picture none"):
+        api.experiment_of("none.png", style, {"image_size": 0})
+
+
+# ---- on the way
+
+
+def test_a_callback_sees_every_stage_and_may_end_it(pair):
+    seen = []
+    painting = nst_jax.stylize(*pair, callback=lambda stage: seen.append(stage), **FAST)
+    assert [(stage.step, stage.steps) for stage in seen] == [(0, 3), (1, 3), (2, 3), (3, 3)]
+    assert seen[-1].terms["total"] < seen[0].terms["total"]
+    np.testing.assert_array_equal(seen[-1].painting, painting)
+    early = nst_jax.stylize(*pair, callback=lambda stage: stage.step == 1, **FAST)
+    np.testing.assert_array_equal(early, seen[1].painting)
+    stages = list(nst_jax.paint_steps(*pair, **FAST))
+    for one, other in zip(stages, seen, strict=True):
+        np.testing.assert_array_equal(one.painting, other.painting)
+        assert one.terms == other.terms
+
+
+def test_a_loss_that_is_lost_leaves_the_last_good_painting(pair):
+    """Content weighs nothing at the photograph itself, and more than float32 holds one step on."""
+    content = images.read(pair[0], 32)
+    with pytest.raises(nst_jax.NonFiniteLossError) as caught:
+        nst_jax.stylize(*pair, **FAST | {"alpha": 3e37, "beta": 0.0})
+    np.testing.assert_allclose(caught.value.painting, content, atol=1e-6)
+    with pytest.raises(nst_jax.NonFiniteLossError) as caught:
+        nst_jax.stylize(*pair, **FAST | {"beta": 3e38})
+    assert caught.value.painting is None
+
+
+def test_too_little_memory_is_one_line(pair, monkeypatch):
+    def full(*_, **__):
+        raise RuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 9 bytes")
+
+    monkeypatch.setattr(api, "paint", full)
+    with pytest.raises(UserError, match="too little memory for config.image_size 32; choose"):
+        nst_jax.stylize(*pair, **FAST)
+
+
+SETTINGS = {
+    "x64": {"jax_enable_x64": True},
+    "strict types": {"jax_numpy_dtype_promotion": "strict"},
+    "strict ranks": {"jax_numpy_rank_promotion": "raise"},
+    "NaNs": {"jax_debug_nans": True},
+    "no compilation": {"jax_disable_jit": True},
+    "other random numbers": {"jax_default_prng_impl": "rbg"},
+    "no transfers": {"jax_transfer_guard": "disallow"},
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("setting", SETTINGS)
+def test_the_callers_settings_of_jax_change_nothing(setting, pair):
+    """Neither the painting nor, afterwards, themselves."""
+    options = FAST | {"init": {"noise": 0.3}, "style_losses": "gram, sliced"}
+    expected = nst_jax.stylize(*pair, **options)
+    ((name, value),) = SETTINGS[setting].items()
+    before = getattr(jax.config, name)
+    jax.config.update(name, value)
+    try:
+        stages = []
+        for stage in nst_jax.paint_steps(*pair, **options):
+            assert getattr(jax.config, name) == value
+            stages.append(stage)
+        assert getattr(jax.config, name) == value
+    finally:
+        jax.config.update(name, before)
+    np.testing.assert_array_equal(stages[-1].painting, expected)
+
+
+def test_programs_of_many_sizes_are_bounded(monkeypatch):
+    dropped, kept = [], cache.Cache()
+    monkeypatch.setattr(cache, "drop_programs", lambda: dropped.append(True))
+    for size in range(cache.MAX_STATICS):
+        kept.admit_program(size)
+        kept.admit_program(0)
+    assert not dropped
+    kept.admit_program("another")
+    assert dropped == [True]
+
+
+def test_programs_are_kept_on_request_only(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    name, before = "jax_compilation_cache_dir", jax.config.jax_compilation_cache_dir
+    try:
+        nst_jax.keep_programs()
+        assert getattr(jax.config, name) == before  # the caller's own stays
+        jax.config.update(name, None)
+        nst_jax.keep_programs()
+        assert getattr(jax.config, name) == str(tmp_path / "nst_jax" / "programs")
+    finally:
+        jax.config.update(name, before)
+
+
+def test_save_writes_what_the_commands_write(tmp_path, picture):
+    painting = picture(8, 9)
+    nst_jax.save(painting, tmp_path / "new" / "p.png", bits=16)
+    np.testing.assert_allclose(images.read(tmp_path / "new" / "p.png"), painting, atol=1e-5)
+    alpha = np.linspace(0, 1, 72).reshape(8, 9)
+    nst_jax.save(painting, str(tmp_path / "p.tif"), alpha=alpha)
+    np.testing.assert_allclose(images.read_alpha(tmp_path / "p.tif", (8, 9)), alpha, atol=3e-3)
+    with pytest.raises(UserError, match="its name must end in .png"):
+        nst_jax.save(painting, tmp_path / "p.xyz")
+    with pytest.raises(TypeError, match="the painting has the shape"):
+        nst_jax.save(painting[None], tmp_path / "p.png")
+    with pytest.raises(UserError, match=r"alpha has the shape \(3,\), not \(8, 9\)"):
+        nst_jax.save(painting, tmp_path / "p.png", alpha=np.zeros(3))

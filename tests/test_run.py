@@ -24,9 +24,10 @@ from nst_jax import cli, config
 from nst_jax.errors import UserError
 from nst_jax.network import fetch
 from nst_jax.pictures import images
-from nst_jax.runs import failures, log, single
+from nst_jax.runs import log, single
 from nst_jax.runs.interrupts import Interrupts
 from nst_jax.runs.record import Entry
+from nst_jax.transfer import failures
 
 pytestmark = pytest.mark.slow
 

@@ -6,6 +6,7 @@ The only caller of the grammar. Every mistake in a setting is raised here, befor
 import contextlib
 import difflib
 import functools
+import reprlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -21,6 +22,7 @@ from nst_jax.config.experiment import (
     Objective,
     Optimizer,
     Output,
+    Pixels,
     Region,
     Scale,
     Source,
@@ -30,6 +32,7 @@ from nst_jax.config.experiment import (
 from nst_jax.config.schema import Config, default, flat, nested
 from nst_jax.errors import UserError
 from nst_jax.optimize.options import OptimizerStatic, Rates
+from nst_jax.pictures import decoding
 
 Take = Callable[[str], Any]  # returns the value of a key; each key is taken once
 
@@ -98,7 +101,7 @@ def _checked(values: Mapping[str, Any]) -> dict[str, Any]:
         checked[key] = _typed(key, values[key], standard)
     for key, (allows, allowed) in rules.RULES.items():
         if not allows(checked[key]):
-            raise UserError(f"config.{key} is {checked[key]!r}; it must be {allowed}")
+            raise UserError(f"config.{key} is {reprlib.repr(checked[key])}; it must be {allowed}")
     return checked
 
 
@@ -129,12 +132,12 @@ def _typed(key: str, value: Any, standard: Any) -> Any:
         if isinstance(value, tuple | str):
             return value
         raise UserError(
-            f"config.style is {value!r}; it must be file names. Quote a name that looks like a "
-            "number: --config.style=\"'1.5'\""
+            f"config.style is {reprlib.repr(value)}; it must be file names. Quote a name that "
+            "looks like a number: --config.style=\"'1.5'\""
         )
     if type(value) is not type(standard):
         kind = type(standard).__name__
-        raise UserError(f"config.{key} is {value!r}; it must be of type {kind}")
+        raise UserError(f"config.{key} is {reprlib.repr(value)}; it must be of type {kind}")
     return value
 
 
@@ -160,7 +163,7 @@ def _experiment(
         network=network,
         objective=_objective(take, network.arch, inputs),
         optimizer=_optimizer(take, network.precision),
-        scales=_scales(take),
+        scales=_scales(take, inputs),
         seed=take("seed"),
         interpolate=take("interpolate"),
         output=_output(take),
@@ -283,13 +286,29 @@ def _optimizer(take: Take, precision: str) -> Optimizer:
     return Optimizer(static, rates)
 
 
-def _scales(take: Take) -> tuple[Scale, ...]:
+def _longer_side(inputs: Inputs) -> int:
+    """Of the content picture in pixels, or of the first style picture where there is no content.
+
+    Raises:
+      UserError: it cannot be read, or there is no picture.
+    """
+    source = inputs.content or (inputs.styles[0].picture if inputs.styles else None)
+    if source is None:
+        raise UserError("config.image_size is 0, the picture's own size, but there is no picture")
+    if isinstance(source, Pixels):
+        return max(source.array.shape[:2])
+    with decoding.opening(source) as opened:
+        return max(opened.shape)
+
+
+def _scales(take: Take, inputs: Inputs) -> tuple[Scale, ...]:
     """The pyramid, coarse to fine.
 
     size_k = image_size / factor^k, rounded, down to min_size. crowsonkb/style-transfer-pytorch has
     the factor sqrt 2; Gatys et al. 2017 have two scales with the factor 2.
     """
     size, factor, smallest = take("image_size"), take("pyramid.factor"), take("pyramid.min_size")
+    size = size or _longer_side(inputs)
     style_scale, style_size = take("style_scale"), take("style_size")
     first_steps, steps = take("pyramid.first_steps"), take("pyramid.steps")
     sizes = [size]

@@ -57,6 +57,21 @@ COLOR_MODES = {
     "symmetric": "the same, with the least change of colours",
     "histogram": "the same, with the whole histogram of the content's colours",
 }
+# Keys that Python callers have no use for: `stylize` returns what the commands write.
+COMMAND_KEYS = (
+    "output",
+    "bits",
+    "keep_alpha",
+    "metrics",
+    "tensorboard",
+    "animation",
+    "save_every",
+    "checkpoint_every",
+    "axes",
+)
+# The key that is meant where Python callers give a value to a group.
+GROUP_KEYS = {"color": "color.mode", "init": "init.picture", "optimizer": "optimizer.name"}
+FILE_LISTS = ("guides.content", "guides.style", "normalize_network")  # hold names of files
 RECOLOURINGS = ("cholesky", "pca", "symmetric", "histogram")  # of the style, before painting
 
 
@@ -91,7 +106,7 @@ def _file_name(value: str, suffixes: Iterable[str]) -> bool:
 RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "blend": _one_of("targets", "losses"),
     "interpolate": (lambda v: v == 0 or 2 <= v <= 1000, "0, or 2 to 1000 paintings"),
-    "image_size": (lambda v: 1 <= v <= 1 << 15, "1 to 32768 pixels"),
+    "image_size": (lambda v: 0 <= v <= 1 << 15, "1 to 32768 pixels, or 0 for the picture's own"),
     "style_scale": (lambda v: 0.01 <= v <= 100, "0.01 to 100"),
     "style_size": (lambda v: 0 <= v <= 1 << 15, "0 to 32768 pixels"),
     "pyramid.min_size": (lambda v: 0 <= v <= 1 << 15, "0 to 32768 pixels"),

@@ -28,7 +28,7 @@ def default() -> Config:
     c.interpolate = 0  # paintings from the first style to the second; 0 for one painting
 
     # Sizes are longer sides, in pixels.
-    c.image_size = 384  # of the output
+    c.image_size = 384  # of the output; 0: the content picture's own
     c.style_scale = 1.0  # of the style pictures, relative to the output, at every scale
     c.style_size = 0  # of the style pictures, whatever the output's; 0: style_scale decides
     c.pyramid = ConfigDict()  # coarse to fine: paint small first, enlarge, go on

@@ -57,7 +57,10 @@ class NonFiniteLossError(Exception):
     Attributes:
       lost: [n] the step at which it did, for every picture of the batch.
       step: the first of them.
+      painting: the last good painting, where `stylize` raises this; None if there is none.
     """
+
+    painting: np.ndarray | None = None
 
     def __init__(self, lost: Any):
         self.lost = np.asarray(lost)

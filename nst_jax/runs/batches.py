@@ -18,13 +18,14 @@ from nst_jax.config.axes import Axis, Cell
 from nst_jax.errors import StoppedError, UnwritableError, UserError, VersionError
 from nst_jax.network.weights import Weights
 from nst_jax.optimize.loop import NonFiniteLossError
-from nst_jax.runs import checkpoints, driver, failures, plan, record, workdir
+from nst_jax.runs import checkpoints, driver, plan, record, workdir
 from nst_jax.runs.driver import Member, Standing
 from nst_jax.runs.interrupts import Interrupts
-from nst_jax.transfer import metrics, networks, prepare
+from nst_jax.transfer import failures, metrics, networks, prepare
 from nst_jax.transfer.cache import Cache
 from nst_jax.transfer.paint import Job
 from nst_jax.transfer.problem import aligned
+from nst_jax.transfer.settings import own_settings
 
 
 class Tools(NamedTuple):
@@ -41,6 +42,7 @@ class Tools(NamedTuple):
     bar: tqdm
 
 
+@own_settings()
 def sweep(
     cells: Sequence[Cell],
     axes: Sequence[Axis],

@@ -17,6 +17,7 @@ from nst_jax.transfer import estimate, prepare
 from nst_jax.transfer.cache import Cache
 from nst_jax.transfer.estimate import Work
 from nst_jax.transfer.problem import Static, static_of
+from nst_jax.transfer.settings import own_settings
 
 T = TypeVar("T")
 
@@ -84,6 +85,7 @@ def split_evenly(group: Sequence[T], at_once: int) -> list[list[T]]:
     return [list(group[start:stop]) for start, stop in itertools.pairwise(bounds)]
 
 
+@own_settings()
 def table(cells: Sequence[Cell], cache: Cache, at_once: int = 0) -> str:
     """What `--dry_run` prints: cells with their programs, and what these ask for, estimated."""
     programs, unusable = plan(cells, cache, at_once)

@@ -12,16 +12,18 @@ from nst_jax.config.experiment import Experiment
 from nst_jax.errors import StoppedError, UserError
 from nst_jax.network.weights import Weights
 from nst_jax.optimize.loop import NonFiniteLossError
-from nst_jax.runs import checkpoints, driver, failures, record, workdir
+from nst_jax.runs import checkpoints, driver, record, workdir
 from nst_jax.runs.checkpoints import Found
 from nst_jax.runs.driver import Member, Standing
 from nst_jax.runs.interrupts import Interrupts
 from nst_jax.runs.log import Log, say
-from nst_jax.transfer import metrics, networks, prepare
+from nst_jax.transfer import failures, metrics, networks, prepare
 from nst_jax.transfer.cache import Cache
 from nst_jax.transfer.paint import Job
+from nst_jax.transfer.settings import own_settings
 
 
+@own_settings()
 def run(
     experiment: Experiment,
     name: str,

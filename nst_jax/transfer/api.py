@@ -1,36 +1,59 @@
 """The Python interface: pictures in, a painting out."""
 
 import os
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 from jaxtyping import Float
-from PIL import Image as PillowImage
 
 from nst_jax import config
-from nst_jax.config import grammar
+from nst_jax.config import grammar, rules
 from nst_jax.config.experiment import Experiment, Pixels, Source
 from nst_jax.errors import UserError
+from nst_jax.optimize.loop import NonFiniteLossError, Progress
+from nst_jax.pictures import images
 from nst_jax.pictures.arrays import as_array
-from nst_jax.transfer import estimate, networks, prepare
+from nst_jax.transfer import estimate, failures, networks, prepare, problem
 from nst_jax.transfer.cache import SHARED
 from nst_jax.transfer.paint import Job, paint
+from nst_jax.transfer.settings import each_with_own_settings
 
-# A file, or pixels: [h, w, 3] or [h, w], uint8 or floats in [0, 1].
-PictureLike = str | os.PathLike | np.ndarray | jax.Array | PillowImage.Image
+# A file, or anything that `nst_jax.pictures.arrays.as_array` takes.
+PictureLike = Any
+
+
+class Stage(NamedTuple):
+    """A painting on its way.
+
+    Attributes:
+      step: optimiser steps taken.
+      steps: those of the whole painting.
+      painting: [h, w, 3] float32, sRGB in [0, 1], at the size of the scale under way; with
+        `interpolate` [paintings, h, w, 3].
+      terms: the objective ("total") and its terms; with `interpolate` [paintings] each.
+    """
+
+    step: int
+    steps: int
+    painting: np.ndarray
+    terms: Mapping[str, Any]
 
 
 def stylize(
     content: PictureLike | None,
     style: PictureLike | Sequence[PictureLike | tuple[PictureLike, float | int]] | None,
+    *,
+    callback: Callable[[Stage], bool | None] | None = None,
     **settings: Any,
 ) -> Float[np.ndarray, "*paintings _ _ 3"]:
     """Paints `content` in the style of `style`.
 
     What is expensive to make again (weights, the network, compiled programs) is kept between calls,
-    within bounds; `nst_jax.clear_cache()` lets go of it.
+    within bounds; `nst_jax.clear_cache()` lets go of it. Every new size compiles anew, which
+    `nst_jax.keep_programs()` saves for the next process.
 
     Examples:
       >>> from nst_jax import config, stylize
@@ -48,58 +71,209 @@ def stylize(
       ...     image_size=48,
       ...     steps=2,
       ...     style_layers="relu1_1",
-      ...     optimizer={"name": "lbfgs"},
+      ...     optimizer="lbfgs",
+      ...     **{"color.mode": "luminance"},
       ... )
 
     Args:
-      content: a picture; None for a texture without content.
+      content: a picture: a file's name, its bytes, an open file, a PIL image, an array or tensor
+        [h, w, 3] or [h, w] of uint8 or floats in [0, 1], or nested lists. None for a texture.
       style: a picture; None for a reconstruction of the content; or several, with or without
         weights, which are mixed. A file may have its weight in its name, as in "night.jpg:3".
-      **settings: keys of `nst_jax.config.default()`; groups as dicts.
+      callback: called with a `Stage` at the start, every `log_every` steps and at the end of every
+        scale. If it returns True, the painting ends there.
+      **settings: keys of `nst_jax.config.default()`. Keys of a group as a dict, or by their full
+        names; a value given to `optimizer`, `color` or `init` is its name, mode or picture. Keys
+        that only the commands use, such as `output`, are refused.
 
     Returns:
       [h, w, 3] float32, sRGB in [0, 1], the longer side `image_size`; with `interpolate`
-      [paintings, h, w, 3].
+      [paintings, h, w, 3]. `nst_jax.save` writes it.
 
     Raises:
       TypeError: a picture that is none of the above.
-      UserError: an unknown key, a bad value, a picture or weights that cannot be used.
-      nst_jax.NonFiniteLossError: the loss became NaN or infinite.
+      UserError: an unknown key, a bad value, a picture or weights that cannot be used, or too
+        little memory.
+      nst_jax.NonFiniteLossError: the loss became NaN or infinite; its `painting` is the last good
+        one.
     """
+    experiment, pictures, progresses = _begun(content, style, settings)
+    last = None
+    for last in progresses:
+        if callback is not None and callback(_stage(experiment, pictures, last)):
+            break
+    assert last is not None, "a painting has a start"
+    return _stage(experiment, pictures, last).painting
+
+
+def paint_steps(
+    content: PictureLike | None,
+    style: PictureLike | Sequence[PictureLike | tuple[PictureLike, float | int]] | None,
+    **settings: Any,
+) -> Iterator[Stage]:
+    """Paints as `stylize` does, and yields the painting on its way.
+
+    Examples:
+      >>> from nst_jax import config, paint_steps
+      >>> photograph, night = config.sample_photograph(), config.PICTURES / "starry.jpg"
+      >>> quick = {"image_size": 48, "style_layers": "relu1_1", "steps": 4, "log_every": 2}
+      >>> [stage.step for stage in paint_steps(photograph, night, **quick)]
+      [0, 2, 4]
+
+    Args:
+      content, style, **settings: as of `stylize`.
+
+    Yields:
+      A `Stage` at the start, every `log_every` steps, and at the end of every scale.
+
+    Raises:
+      As `stylize`, from the first step on.
+    """
+    experiment, pictures, progresses = _begun(content, style, settings)
+    for progress in progresses:
+        yield _stage(experiment, pictures, progress)
+
+
+def save(
+    painting: PictureLike,
+    path: str | os.PathLike,
+    *,
+    bits: int = 8,
+    alpha: np.ndarray | None = None,
+    note: str = "",
+):
+    """Writes a painting as the commands do: sRGB with its profile, replaced atomically.
+
+    Args:
+      painting: what `stylize` returns, or another picture.
+      path: its suffix is the format: .png, .jpg, .webp or .tif. Its folder is made.
+      bits: of a channel: 8, or 16 for .png and .tif.
+      alpha: [h, w] opacity in [0, 1], for .png, .webp and .tif.
+      note: text for the file's metadata.
+
+    Raises:
+      TypeError: `painting` is not one picture.
+      UserError: the format cannot hold it, or the file cannot be written.
+    """
+    picture = images.prepare(as_array(painting, "the painting"), None, 1, "the painting")
+    if alpha is not None and np.shape(alpha) != picture.shape[:2]:
+        raise UserError(f"alpha has the shape {np.shape(alpha)}, not {picture.shape[:2]}")
+    opacity = None if alpha is None else np.asarray(alpha, np.float32)
+    images.write(Path(path).expanduser(), picture, note, bits, opacity)
+
+
+def _begun(
+    content: Any, style: Any, settings: Mapping[str, Any]
+) -> tuple[Experiment, prepare.Pictures, Iterator[Progress]]:
+    """The experiment, its pictures, and the painting, which is computed as it is iterated."""
     experiment = experiment_of(content, style, settings)
     pictures = prepare.load(experiment, SHARED)
-    network = networks.load_network(experiment, pictures, SHARED)
-    jobs = [Job(one, pictures) for one in experiment.paintings()]
-    together = estimate.batch_size(estimate.work(experiment, pictures.shape))
-    *_, last = paint(jobs, network, together=together)
-    paintings = prepare.final_colours(last.images, pictures, experiment.inputs.color.space)
+    SHARED.admit_program(problem.static_of(experiment, pictures))
+
+    def progresses() -> Iterator[Progress]:
+        network = networks.load_network(experiment, pictures, SHARED)
+        jobs = [Job(one, pictures) for one in experiment.paintings()]
+        together = estimate.batch_size(estimate.work(experiment, pictures.shape))
+        return paint(jobs, network, together=together)
+
+    return experiment, pictures, _explained(experiment, pictures, progresses)
+
+
+def _explained(
+    experiment: Experiment, pictures: prepare.Pictures, make: Callable[[], Iterator[Progress]]
+) -> Iterator[Progress]:
+    """Iterates; errors say what went wrong, and have the last good painting."""
+    last = None
+    try:
+        for last in each_with_own_settings(make):
+            yield last
+    except NonFiniteLossError as error:
+        if last is not None:
+            error.painting = _stage(experiment, pictures, last).painting
+        raise
+    except (RuntimeError, ValueError) as error:
+        if failures.is_out_of_memory(error):
+            raise failures.out_of_memory(experiment) from None
+        if "Unable to initialize backend" in str(error):
+            raise UserError(f"JAX finds no such device: {error}") from None
+        raise
+
+
+def _stage(experiment: Experiment, pictures: prepare.Pictures, progress: Progress) -> Stage:
+    paintings = prepare.final_colours(progress.images, pictures, experiment.inputs.color.space)
     paintings = np.array(paintings)  # JAX's own buffer cannot be written to
-    return paintings if experiment.interpolate else paintings[0]
+    several = bool(experiment.interpolate)
+    terms = {
+        name: value if several else float(np.ravel(value)[0])
+        for name, value in progress.terms.items()
+    }
+    return Stage(progress.step, experiment.steps, paintings if several else paintings[0], terms)
 
 
-def experiment_of(content: Any, style: Any, settings: dict[str, Any]) -> Experiment:
+def experiment_of(content: Any, style: Any, settings: Mapping[str, Any]) -> Experiment:
     """The experiment that `stylize` is asked for.
 
     Raises:
       TypeError: a picture that is none.
       UserError: an unknown key or a bad value.
     """
-    c = config.default()
+    values = _flat(settings)
     styles: list[tuple[Source, float]] = []
     if isinstance(style, str):
-        c.style = style
+        values["style"] = style
     elif style is not None:
-        several = style if isinstance(style, list | tuple) else [style]
+        several = style if isinstance(style, list | tuple) and not _is_pixels(style) else [style]
+        if not several:
+            raise UserError("the list of style pictures is empty; give None for no style")
         for number, (picture, weight) in enumerate(grammar.weighed_pictures(several), 1):
             name = f"style picture {number}" if len(several) > 1 else "the style picture"
             weight = grammar.number(str(weight), f"{name} has the weight")
             styles.append((as_source(picture, name), weight))
     source = None if content is None else as_source(content, "the content picture")
-    try:
-        c.update(settings)
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise UserError(config.explain(error)) from error
-    return config.parse(c, source, styles)
+    standard = config.flat(config.default()) | {"save_every": 0}
+    for key in rules.COMMAND_KEYS:
+        if values.get(key) and values[key] != config.flat(config.default())[key]:
+            raise UserError(
+                f"config.{key} is for the commands; nst_jax.save writes what stylize returns"
+            )
+        values.pop(key, None)
+    return config.parse_values(standard | values, source, styles)
+
+
+def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Settings by their full keys, with plain values."""
+    known, values = config.flat(config.default()), {}
+    for name, value in settings.items():
+        key = f"{prefix}{name}"
+        is_group = any(other.startswith(f"{key}.") for other in known)
+        if is_group and isinstance(value, Mapping):
+            values |= _flat(value, f"{key}.")
+            continue
+        if is_group and key not in rules.GROUP_KEYS:
+            raise UserError(f"config.{key} is a group of keys; give a dict of them")
+        values[rules.GROUP_KEYS.get(key, key)] = _plain(value, key in rules.FILE_LISTS)
+    return values
+
+
+def _plain(value: Any, names_files: bool) -> Any:
+    """A value as a config file would have it: NumPy's numbers, paths, and tables of names."""
+    if isinstance(value, os.PathLike):
+        name = os.fspath(value)
+        return grammar.quoted(name) if names_files else name
+    if isinstance(value, Mapping):
+        sign = "=" if names_files else ":"
+        return ", ".join(f"{key}{sign}{_plain(own, names_files)}" for key, own in value.items())
+    if isinstance(value, list | tuple) and value and all(isinstance(v, str) for v in value):
+        return ", ".join(grammar.quoted(word) if names_files else word for word in value)
+    if isinstance(value, np.generic | np.ndarray | jax.Array) and not value.shape:
+        return value.item()
+    return value
+
+
+def _is_pixels(value: Sequence[Any]) -> bool:
+    """Whether a list holds numbers in rows, and not pictures."""
+    first = value[0] if value else None
+    return isinstance(first, list) and bool(first) and isinstance(first[0], list | int | float)
 
 
 def as_source(picture: Any, name: str) -> Source:

@@ -10,6 +10,9 @@ from collections.abc import Callable, Hashable
 from pathlib import Path
 from typing import Any, TypeVar
 
+import jax
+
+from nst_jax import files
 from nst_jax.losses.objective import compute_targets
 from nst_jax.optimize.step import chunk, initial_state
 
@@ -26,6 +29,8 @@ CAPACITIES = {
     "system": 1,  # versions, device and commit
 }
 
+MAX_STATICS = 16  # whose programs `stylize` keeps; a program takes up to 50 MB
+
 # Of the memory maps that Linux grants a process, the share above which compiled programs go.
 MAX_MAPS_SHARE = 0.5
 
@@ -37,6 +42,7 @@ class Cache:
         self._kept: dict[str, OrderedDict[Hashable, Any]] = {
             kind: OrderedDict() for kind in CAPACITIES
         }
+        self._statics: set[Hashable] = set()
         self._lock = threading.Lock()
 
     def get(self, kind: str, key: Hashable, make: Callable[[], T]) -> T:
@@ -59,9 +65,24 @@ class Cache:
                 kept.popitem(last=False)
         return made
 
+    def admit_program(self, static: Hashable):
+        """Notes what a program is compiled for; past `MAX_STATICS`, lets go of the programs so far.
+
+        Args:
+          static: what programs are told apart by, such as `problem.Static`.
+        """
+        with self._lock:
+            is_full = static not in self._statics and len(self._statics) >= MAX_STATICS
+            if is_full:
+                self._statics.clear()
+            self._statics.add(static)
+        if is_full:
+            drop_programs()
+
     def clear(self):
         """Lets go of everything."""
         with self._lock:
+            self._statics.clear()
             for kept in self._kept.values():
                 kept.clear()
 
@@ -77,6 +98,19 @@ def file_state(path: str | Path) -> tuple[str, int, int, int] | None:
     except (OSError, RuntimeError, ValueError):
         return None
     return str(named), state.st_ino, state.st_mtime_ns, state.st_size
+
+
+def keep_programs():
+    """Keeps compiled programs for the next process, where the commands keep theirs.
+
+    The folder is this user's alone, below the user's cache. A folder that the caller has chosen
+    with JAX_COMPILATION_CACHE_DIR or `jax_compilation_cache_dir` stays. This sets an option of JAX
+    for the whole process, which is why `stylize` does not do it by itself.
+    """
+    options: Any = jax.config
+    if not options.jax_compilation_cache_dir and (folder := files.programs_folder()):
+        jax.config.update("jax_compilation_cache_dir", str(folder))
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 
 
 def clear_cache():
