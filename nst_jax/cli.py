@@ -2,10 +2,11 @@
 
 import contextlib
 import os
+import re
 import sys
 from collections.abc import Callable, Collection
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
@@ -27,7 +28,10 @@ def start(main: Callable[..., None], choices: Collection[str] = ()):
         if choices and (len(words) != 1 or words[0] not in choices):
             fail(f"give one argument: {', '.join(choices)}; see --help")
         if words and not choices:
-            fail(f"unexpected argument {words[0]!r}; see --help")
+            fail(
+                f"unexpected argument {words[0]!r}; several style pictures are separated by "
+                "commas, as in --config.style=a.jpg,b.jpg; see --help"
+            )
         logging.set_verbosity(logging.WARNING)  # JAX warns about every backend that is missing
         keep_programs()
         try:
@@ -44,6 +48,37 @@ def start(main: Callable[..., None], choices: Collection[str] = ()):
             fail("interrupted", *stopped.args or (130,))
 
     app.run(guarded, flags_parser=_parse)
+
+
+def define_config(text: str):
+    """Defines the flag --config, also for files below a folder with a colon in its name.
+
+    Args:
+      text: its help.
+    """
+    config_flags.DEFINE_config_file("config", None, text)
+    parser: Any = flags.FLAGS["config"].parser
+    parse = parser.parse
+
+    def parse_any(value: str) -> Any:
+        file, arguments = split_config(value)
+        if ":" not in file:
+            return parse(value)
+        return config.load(Path(file), *arguments).lock()  # ml_collections splits at any colon
+
+    parser.parse = parse_any
+
+
+def split_config(text: str) -> tuple[str, list[str]]:
+    """A config file and what follows the colon after it, if there is one.
+
+    >>> split_config("configs/starry.py:smoke"), split_config("C:/a.py")
+    (('configs/starry.py', ['smoke']), ('C:/a.py', []))
+    """
+    if found := re.match(r"(.*?\.py)(?::(.*))?$", text):
+        return found[1], [] if found[2] is None else [found[2]]
+    file, *arguments = text.split(":", 1)
+    return file, arguments
 
 
 def keep_programs():
@@ -75,7 +110,8 @@ def given_config() -> tuple[config.Config, str]:
             raise UserError(
                 "get_config must return a ConfigDict, such as config.default()"
             ) from None
-    return given, Path(config_flags.get_config_filename(flags.FLAGS["config"])).stem
+    file, _ = split_config(config_flags.get_config_filename(flags.FLAGS["config"]))
+    return given, Path(file).stem
 
 
 def typed() -> list[str]:

@@ -16,15 +16,12 @@ import shlex
 from pathlib import Path
 
 from absl import flags
-from ml_collections import config_flags
 
 from nst_jax import cli, config
 from nst_jax.errors import UserError
 from nst_jax.runs.interrupts import Interrupts
 
-config_flags.DEFINE_config_file(
-    "config", None, "Config file, e.g. configs/starry.py, or configs/starry.py:smoke to try it."
-)
+cli.define_config("Config file, e.g. configs/starry.py, or configs/starry.py:smoke to try it.")
 _WORKDIR = flags.DEFINE_string(
     "workdir", "", "Folder to write to; a new one under runs/, named by config and time, if empty."
 )

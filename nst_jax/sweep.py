@@ -3,12 +3,13 @@
   python -m nst_jax.sweep --config configs/ablations/style_weight.py
   python -m nst_jax.sweep --config configs/starry.py --axis "beta=0.002, 0.02" --axis "seed=0, 1"
   python -m nst_jax.sweep --config configs/ablations/losses.py --config.image_size=128 --dry_run
+  python -m nst_jax.sweep --config configs/starry.py --config.content=photos/
 
-The axes are the config's, or given with --axis; any other key can be set with --config.KEY=VALUE.
-Experiments that differ only in numbers and pictures share their compiled programs and run in
-batches, spread over the machine's devices. The same command again resumes where it stopped, and
-paints what is missing or failed. With --distributed, several processes share a sweep and its
-folder.
+The axes are the config's, or given with --axis; a folder or a pattern ("photos/*.jpg") as content
+or style is one, too. Any other key can be set with --config.KEY=VALUE. Experiments that differ only
+in numbers and pictures share their compiled programs and run in batches, spread over the machine's
+devices. The same command again resumes where it stopped, and paints what is missing or failed. With
+--distributed, several processes share a sweep and its folder.
 
 Exit codes: 0 all painted; 1 some failed (the report says why), or the device did; 2 a mistake in a
 flag, config or file; 130 interrupted, 143 asked to end.
@@ -29,9 +30,7 @@ from nst_jax.config.axes import Cell
 from nst_jax.errors import UserError
 from nst_jax.runs.interrupts import Interrupts
 
-config_flags.DEFINE_config_file(
-    "config", None, "Config file, e.g. configs/ablations/style_weight.py, or with :smoke after it."
-)
+cli.define_config("Config file, e.g. configs/ablations/style_weight.py, or with :smoke after it.")
 _AXIS = flags.DEFINE_multi_string(
     "axis", [], 'Another axis, as "KEY=VALUE, VALUE"; replaces the config\'s axis of that name.'
 )
@@ -99,6 +98,11 @@ def cells_of(c: config.Config, texts: Sequence[str], overrides: dict[str, Any]) 
       UserError: no axis, a bad one, or a key that is set and also varied by an axis.
     """
     own, given = axes.of(c), [axes.parse(text) for text in texts]
+    for key in ("content", "style"):
+        several = axes.pictures(key, c[key]) if isinstance(c[key], str) and c[key] else None
+        if several and key not in {axis.name for axis in given}:
+            given.append(several)
+            overrides = {name: value for name, value in overrides.items() if name != key}
     known = {axis.name for axis in own}
     replaced = ([other for other in given if other.name == axis.name] or [axis] for axis in own)
     added = (axis for axis in given if axis.name not in known)

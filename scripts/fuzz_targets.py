@@ -5,6 +5,7 @@ import functools
 import io
 import json
 import pickle
+import struct
 import tempfile
 import zipfile
 from collections.abc import Callable
@@ -18,6 +19,8 @@ from nst_jax.errors import UserError
 
 def pictures() -> list[tuple[str, bytes]]:
     """Small pictures of many kinds, each with its suffix."""
+    import png
+    import tifffile
     from PIL import Image
 
     y, x = np.mgrid[:40, :52]
@@ -45,6 +48,30 @@ def pictures() -> list[tuple[str, bytes]]:
         buffer = io.BytesIO()
         image.save(buffer, Image.registered_extensions()[suffix], **options)
         made.append((suffix, buffer.getvalue()))
+    deep = base.astype(np.uint16) * 257
+    layouts: list[tuple[Any, dict[str, Any]]] = [
+        (np.moveaxis(deep[..., :3], -1, 0), {"photometric": "rgb", "planarconfig": "separate"}),
+        (deep[..., :3] / np.float32(65535), {"photometric": "rgb", "compression": "zlib"}),
+        (deep[..., :2], {"photometric": "minisblack", "extrasamples": ["assocalpha"]}),
+        (deep[..., 0], {"photometric": "miniswhite", "tile": (16, 16)}),
+    ]
+    for pixels, options in layouts:
+        buffer = io.BytesIO()
+        tifffile.imwrite(buffer, pixels, **options)
+        made.append((".tif", buffer.getvalue()))
+    buffer = io.BytesIO()
+    with tifffile.TiffWriter(buffer) as file:
+        file.write(base[::4, ::4, :3], photometric="rgb", subifds=1, subfiletype=1)
+        file.write(deep[..., :3], photometric="rgb")
+    made.append((".tif", buffer.getvalue()))
+    gamma = [(b"gAMA", struct.pack(">I", 100000))]
+    gamma += [
+        (b"cHRM", struct.pack(">8I", *[31270, 32900, 30000, 60000, 64000, 33000, 15000, 6000]))
+    ]
+    header, *rest = png.Reader(bytes=made[0][1]).chunks()
+    buffer = io.BytesIO()
+    png.write_chunks(buffer, [header, *gamma, *rest])
+    made.append((".png", buffer.getvalue()))
     return made
 
 

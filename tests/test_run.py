@@ -163,6 +163,17 @@ def test_help_does_not_wait_for_jax():
 
 
 MISTAKES = {
+    "a name of other programs": ((*STARRY, "--config.style_weight=3"), "here it is config.beta"),
+    "such a name in a group": (
+        (*STARRY, "--config.optimizer.lr=3"),
+        "here it is config.optimizer.learning_rate",
+    ),
+    "a key as a flag": ((*STARRY, "--content=a.jpg"), "give --config.content"),
+    "such a name as a flag": ((*STARRY, "--content_weight=5"), "give --config.alpha"),
+    "pictures without a comma": ((*STARRY, "--config.style", "a.jpg", "b.jpg"), "a.jpg,b.jpg"),
+    "a path as output": ((*STARRY, "--config.output=/tmp/o.png"), "a file name in --workdir"),
+    "a device that is not there": ((*STARRY,), "JAX finds no such device"),
+    "a mistake below a colon": (("--config", "12:30/c.py", "--config.steps=0"), "config.steps"),
     "missing picture": ((*STARRY, "--config.content=none.jpg"), "none.jpg"),
     "no config": ((), "configs/starry.py"),
     "missing config": (("--config", "none.py"), "none.py"),
@@ -214,16 +225,21 @@ def mistakes(tmp_path_factory):
     start = "from nst_jax import config\ndef get_config():\n    c = config.default()\n"
     (folder / "type.py").write_text(f"{start}    c.steps = '3'\n    return c\n")
     (folder / "few.py").write_text(f"{start}    c.unlock()\n    del c.alpha\n    return c\n")
+    (folder / "12:30").mkdir()
+    sample = "from nst_jax import config\ndef get_config():\n    return config.sample()\n"
+    (folder / "12:30" / "c.py").write_text(sample)
     (folder / "none_at_all.py").write_text(f"{start}    return {{}}\n")
     (folder / "text.py").write_text("hello = 1\n")
     return folder
 
 
 @pytest.mark.parametrize("case", MISTAKES)
-def test_a_mistake_is_one_line_and_exit_code_2(case, mistakes):
+def test_a_mistake_is_one_line_and_exit_code_2(case, mistakes, monkeypatch):
     arguments, message = MISTAKES[case]
     weights = ROOT / "weights" / "vgg19.h5"
     before = set(mistakes.rglob("*"))
+    if case == "a device that is not there":
+        monkeypatch.setenv("JAX_PLATFORMS", "nowhere")
     _, err = command(*(a.format(weights) for a in arguments), code=2, cwd=mistakes)
     assert err.startswith("error: ")
     assert err.count("\n") == 1

@@ -1,8 +1,10 @@
 import http.server
 import multiprocessing
+import os
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import h5py
 import jax
@@ -286,3 +288,21 @@ def test_a_network_that_is_not_to_be_normalized_is_left_alone(rng, picture):
     c.normalize_network = "none.jpg"
     with pytest.raises(UserError, match="no picture none.jpg"):
         normalized()
+
+
+def test_a_checkout_that_cannot_be_written_leaves_the_weights_to_the_users_cache(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    checkout = fetch.default_path("vgg19").parent
+    monkeypatch.setattr(os, "access", lambda path, mode: path != checkout)
+    monkeypatch.setattr(Path, "exists", lambda self: self.suffix != ".h5")
+    assert fetch.default_path("vgg19") == tmp_path / "nst_jax" / "vgg19.h5"
+
+
+def test_nothing_is_fetched_that_cannot_be_kept(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setattr(fetch, "default_path", lambda arch: tmp_path / "file" / f"{arch}.h5")
+    monkeypatch.setattr(fetch, "convert", lambda *_: pytest.fail("it was fetched"))
+    with pytest.raises(UserError, match=r"cannot write .*vgg19.h5: .*; name another folder"):
+        fetch.find("", "vgg19")

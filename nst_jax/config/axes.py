@@ -8,6 +8,7 @@
 of the product is a cell: an experiment with the settings of one place on every axis.
 """
 
+import glob
 import itertools
 import math
 import re
@@ -25,6 +26,11 @@ from nst_jax.config.schema import Config, flat
 from nst_jax.errors import UserError
 
 MAX_CELLS = 10_000
+# Of files that are taken from a folder.
+PICTURE_SUFFIXES = (
+    *(".avif", ".bmp", ".gif", ".heic", ".heif", ".jpeg", ".jpg", ".jxl"),
+    *(".png", ".tif", ".tiff", ".webp"),
+)
 _MAX_NAME_LETTERS = 80  # of a cell's folder
 
 # What an axis sets at one place: pairs (key, value). Tuples, because a config may hold them.
@@ -68,6 +74,33 @@ def each(key: str, *values: Any) -> Axis:
     return Axis(key, tuple(zip(labels, settings, strict=True)))
 
 
+def pictures(key: str, pattern: str) -> Axis | None:
+    """An axis along the pictures that a folder holds or a pattern names.
+
+    Args:
+      key: "content" or "style".
+      pattern: a folder, of which every file whose name ends like a picture's is taken; or a
+        pattern, such as "photos/*.jpg". Names are in order.
+
+    Returns:
+      None if it is neither, or if a file has this very name.
+
+    Raises:
+      UserError: a folder without pictures, or a pattern that no file fits.
+    """
+    path = Path(pattern).expanduser()
+    if grammar.is_file(pattern) or not (path.is_dir() or glob.has_magic(pattern)):
+        return None
+    if path.is_dir():
+        names = sorted(str(p) for p in path.iterdir() if p.suffix.lower() in PICTURE_SUFFIXES)
+    else:
+        matches = glob.iglob(str(path))  # noqa: PTH207 (Path.glob refuses absolute patterns)
+        names = sorted(name for name in matches if grammar.is_file(name))
+    if not names:
+        raise UserError(f"config.{key}: there are no pictures in {pattern}")
+    return each(key, *(grammar.quoted(name) if key == "style" else name for name in names))
+
+
 def zipped(values: dict[str, Sequence[Any]]) -> Axis:
     """An axis along which several keys change together: key -> its values.
 
@@ -104,6 +137,8 @@ def parse(text: str) -> Axis:
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
         if re.search(r",\s*,|^\s*,", values):
             raise UserError(f"--axis {_shortened(text)} has an empty value") from None
+        if key in ("content", "style") and (found := pictures(key, values)):
+            return found
         read = [_literal(word) for word in grammar.words(values)]
     return each(key, *(read if isinstance(read, list | tuple) else [read]))
 

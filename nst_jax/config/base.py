@@ -8,7 +8,8 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from nst_jax.config.schema import Config, default
+from nst_jax.config import rules
+from nst_jax.config.schema import Config, default, flat
 from nst_jax.errors import UserError
 
 PICTURES = Path(__file__).parents[2] / "images"  # what the project's own configs paint with
@@ -42,9 +43,14 @@ def smoke(c: Config) -> Config:
     return c
 
 
-def load(path: Path, arg: str = "") -> Config:
-    """The config that a file describes, for another file to build on."""
-    return runpy.run_path(str(path))["get_config"](arg)
+def load(path: Path, *arg: str) -> Config:
+    """The config that a file describes, for another file to build on.
+
+    Args:
+      path: the file.
+      *arg: its argument, if it has one.
+    """
+    return runpy.run_path(str(path))["get_config"](*arg)
 
 
 def parse_arg(arg: str, **defaults: bool | str) -> Config:
@@ -88,7 +94,15 @@ def explain(error: Exception) -> str:
     if missing := re.search(r"Attempted \[.*?\]: (\S+)", text):
         return f"cannot load the config file {missing[1]}; is the path right?"
     if isinstance(error, AttributeError | KeyError) and "has no attribute" not in text:
+        unknown = re.match(r"['\"]?(\w+)", text)
+        alias = rules.ALIASES.get(unknown[1]) if unknown else None
+        if unknown and alias:
+            return f"unknown config key: {unknown[1]!r}; here it is config.{alias}"
         return f"unknown config key: {text}"
+    if unknown := re.fullmatch(r"Unknown command line flag '(\w+)'.*", text):
+        key = rules.ALIASES.get(unknown[1], unknown[1])
+        if key != unknown[1] or key in flat(default()):
+            return f"unknown flag --{unknown[1]}; give --config.{key}"
     if isinstance(error, UserError | OSError | TypeError | ValueError):
         return text
     return f"the config file does not load: {type(error).__name__}: {text}"

@@ -111,6 +111,8 @@ def _defaults() -> Mapping[str, Any]:
 
 
 def _suggestion(key: str, known: Mapping[str, Any]) -> str:
+    if alias := rules.ALIASES.get(key.rpartition(".")[2]):
+        return f"; here it is config.{alias}"
     groups = {name.rpartition(".")[0] for name in known} - {""}
     if key in groups:
         return f": it is a group; set one of its keys, such as {_first_of(key, known)}"

@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import hashlib
 import http.client
+import os
 import subprocess
 import sys
 import tarfile
@@ -103,11 +104,34 @@ SOURCES: dict[str, dict[str, Package | Download]] = {
 
 
 def default_path(arch: str) -> Path:
-    """`weights/vgg19.h5` in a checkout of this project, otherwise in the user's cache folder."""
+    """Where the converted weights are, or will be.
+
+    `weights/vgg19.h5` in a checkout of this project, if it is there or can be written there;
+    otherwise in the user's cache folder.
+    """
     checkout = Path(__file__).parents[2] / "weights"
-    if (checkout / "convert_vgg19.py").exists():
-        return checkout / f"{arch}.h5"
+    path = checkout / f"{arch}.h5"
+    is_checkout = (checkout / "convert_vgg19.py").exists()
+    if is_checkout and (path.exists() or os.access(checkout, os.W_OK)):
+        return path
     return files.user_cache() / f"{arch}.h5"
+
+
+def _check_writable(path: Path):
+    """Checks that a file can be written, before minutes are spent on its contents.
+
+    Raises:
+      UserError: it cannot.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
+    except OSError as error:
+        raise UserError(
+            f"cannot write {path}: {error.strerror}; name another folder for the cache with "
+            "XDG_CACHE_HOME, or converted weights with --config.weights"
+        ) from error
 
 
 def find(path: str, arch: str) -> Path:
@@ -128,6 +152,7 @@ def find(path: str, arch: str) -> Path:
     default = default_path(arch)
     if not default.exists():
         source = next(iter(SOURCES[arch]))
+        _check_writable(default)
         print(f"Fetching {arch} weights from {source} (once) ...", file=sys.stderr)
         try:
             convert(source, default, arch)

@@ -46,6 +46,8 @@ def as_array(picture: Any, name: str) -> np.ndarray:
         )
     if array.shape[2] == 1:
         return np.repeat(array, 3, -1)
+    if array.dtype != np.uint8:
+        images.check_range(array, name)
     if array.shape[2] == 4:
         unit = array / np.float32(255 if array.dtype == np.uint8 else 1)
         return _opaque(Decoded(array[..., :3], unit[..., 3]))
@@ -65,7 +67,8 @@ def _numbers(picture: Any, name: str) -> np.ndarray:
         reason = str(error).partition("\n")[0][:150]
         raise TypeError(f"{name} cannot become a NumPy array: {reason}") from None
     if array.dtype.kind == "f" or array.dtype.name == "bfloat16":
-        return array.astype(np.float32)
+        with np.errstate(over="ignore"):  # what is infinite then is refused later
+            return array.astype(np.float32)
     is_small = array.dtype.kind in "iu" and (array.dtype == np.uint8 or _fits(array))
     if not is_small:
         raise TypeError(

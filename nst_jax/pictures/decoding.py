@@ -73,7 +73,9 @@ def opening(path: str | Path) -> Iterator[Opened]:
     path = Path(path).expanduser()
     try:
         if path.is_dir():
-            raise UserError(f"{path} is a folder; name a picture in it")
+            raise UserError(
+                f"{path} is a folder; name a picture in it, or paint all of them with nst_jax.sweep"
+            )
         if path.exists() and not path.is_file():
             raise UserError(f"{path} is no file")
         page = tiff.find(path)

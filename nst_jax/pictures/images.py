@@ -130,11 +130,21 @@ def prepare(image: np.ndarray, size: int | None, smallest: int, name: str) -> Pi
             raise UserError(
                 f"{name} holds {image.dtype}; a picture holds uint8, or floats in [0, 1]"
             )
-        image = np.asarray(image, np.float32)
-        if not (np.isfinite(image).all() and image.min() >= 0 and image.max() <= 1):
-            raise UserError(f"{name} has values outside [0, 1]")
+        with np.errstate(over="ignore"):
+            image = np.asarray(image, np.float32)
+        check_range(image, name)
     _check_size(image.shape, size, smallest, name)
     return _unit(image if size is None else _resized(image, fit(image.shape, size)))
+
+
+def check_range(array: np.ndarray, name: str):
+    """Checks that floats are in [0, 1].
+
+    Raises:
+      UserError: one is not, or is NaN.
+    """
+    if array.size and not (array.min() >= 0 and array.max() <= 1):
+        raise UserError(f"{name} has values outside [0, 1]")
 
 
 def _check_size(shape: tuple[int, ...], size: int | None, smallest: int, name: str):

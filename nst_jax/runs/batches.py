@@ -73,6 +73,7 @@ def sweep(
       StoppedError: interrupted, or cells failed; names one.
     """
     interrupts.arm()
+    jax.devices()  # a device that is not there is said before anything is written
     cache = Cache()
     for arch in {cell.experiment.network.arch for cell in cells if cell.experiment.output.metrics}:
         experiments = (cell.experiment for cell in cells)

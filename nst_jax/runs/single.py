@@ -54,6 +54,7 @@ def run(
       StoppedError: interrupted, not finite, or the device failed; names the last good picture.
     """
     interrupts.arm()
+    jax.devices()  # a device that is not there is said before anything is written
     cache = Cache()
     pictures = prepare.load(experiment, cache)
     used = networks.load_weights(experiment.network, cache)

@@ -230,14 +230,14 @@ def experiment_of(content: Any, style: Any, settings: Mapping[str, Any]) -> Expe
             weight = grammar.number(str(weight), f"{name} has the weight")
             styles.append((as_source(picture, name), weight))
     source = None if content is None else as_source(content, "the content picture")
-    standard = config.flat(config.default()) | {"save_every": 0}
+    standard = config.flat(config.default())
     for key in rules.COMMAND_KEYS:
-        if values.get(key) and values[key] != config.flat(config.default())[key]:
+        if key in values and repr(values[key]) not in (repr(standard[key]), "0", "False"):
             raise UserError(
                 f"config.{key} is for the commands; nst_jax.save writes what stylize returns"
             )
         values.pop(key, None)
-    return config.parse_values(standard | values, source, styles)
+    return config.parse_values(standard | {"save_every": 0} | values, source, styles)
 
 
 def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
