@@ -63,6 +63,15 @@ def write_json(path: Path, content: dict[str, Any]):
         temporary.write_text(json.dumps(content, indent=2) + "\n")
 
 
+def named(path: str | Path) -> Path:
+    """The path that a user means: "~" is the home folder, unless a file has this very name."""
+    literal = Path(path)
+    try:
+        return literal if literal.exists() else literal.expanduser()
+    except (OSError, RuntimeError, ValueError):  # no such user, or no name of a file
+        return literal
+
+
 def user_cache() -> Path:
     """Path of this project's folder in the user's cache; it need not exist."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "nst_jax"
@@ -90,9 +99,9 @@ def digest_or_missing(path: str) -> str:
     It is "missing" if the path is not a regular file (a device may never end) or cannot be read.
     """
     try:
-        named = Path(path).expanduser()
-        return digest(named) if named.is_file() else "missing"
-    except (OSError, RuntimeError, ValueError):
+        file = named(path)
+        return digest(file) if file.is_file() else "missing"
+    except (OSError, ValueError):
         return "missing"
 
 

@@ -156,3 +156,21 @@ def test_keys_that_change_together_need_equally_many_values():
         axes.zipped({"beta": (1.0, 2.0), "seed": (1,)})
     with pytest.raises(UserError, match="KEY=VALUE"):
         axes.parse("beta")
+
+
+def test_a_folder_and_a_pattern_are_axes_of_their_pictures(tmp_path):
+    for name in ("b.jpg", "a, c.PNG", "notes.txt"):
+        (tmp_path / name).write_bytes(b"")
+    (tmp_path / "d.jpg").mkdir()
+    values = [str(tmp_path / "a, c.PNG"), str(tmp_path / "b.jpg")]
+    axis = axes.pictures("content", str(tmp_path))
+    assert axis.places == (("a, c", (("content", values[0]),)), ("b", (("content", values[1]),)))
+    quoted = f'"{values[0]}"'
+    style = axes.parse(f"style={tmp_path}/*")
+    assert next(settings for _, settings in style.places) == (("style", quoted),)
+    assert [label for label, _ in axes.parse(f"content={tmp_path}/*.jpg").places] == ["b"]
+    (tmp_path / "[1].jpg").write_bytes(b"")
+    assert axes.pictures("content", str(tmp_path / "[1].jpg")) is None
+    assert axes.pictures("content", "a.jpg") is None
+    with pytest.raises(UserError, match=r"config.content: there are no pictures in .*xyz"):
+        axes.pictures("content", str(tmp_path / "*.xyz"))

@@ -1,7 +1,10 @@
 """The grammar of config values, case by case, worked out by hand."""
 
+from pathlib import Path
+
 import pytest
 
+from nst_jax import files
 from nst_jax.config import grammar
 from nst_jax.errors import UserError
 
@@ -228,3 +231,16 @@ def test_mistakes_in_masks_and_weights(call, message):
     with pytest.raises(UserError, match=message) as caught:
         call()
     assert "\n" not in str(caught.value)
+
+
+def test_a_file_of_the_whole_text_wins_with_spaces_and_with_a_tilde(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in (" leading.jpg", "trailing .jpg ", "~nobody.jpg"):
+        (tmp_path / name).write_bytes(b"")
+        assert grammar.is_file(name)
+        assert grammar.parse_pictures(name) == {name: 1.0}
+        assert grammar.parse_masks(name) == name
+        assert grammar.parse_files(name) == [name]
+    assert not grammar.is_file("~no_such_user/else.jpg")
+    assert files.named("~no_such_user/else.jpg") == Path("~no_such_user/else.jpg")
+    assert files.named("~/x.jpg") == Path.home() / "x.jpg"

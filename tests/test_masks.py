@@ -330,3 +330,10 @@ def test_a_mask_of_another_shape_is_stretched_and_says_so(tmp_path, capsys):
     masks.read({"figure": path}, (32, 24))
     said = capsys.readouterr().err
     assert said == f"{path}: a mask of 32x24 pixels is stretched to 24x32, another aspect ratio\n"
+
+
+def test_masks_of_0_and_1_are_refused_and_not_painted_in_the_dark(tmp_path):
+    path = str(tmp_path / "labels.png")
+    Image.fromarray(np.uint8(BOX)).save(path)
+    with pytest.raises(UserError, match=r"labels.png is black .*, or nearly; .* \(255, where"):
+        masks.read({"figure": path}, (24, 32))

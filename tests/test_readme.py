@@ -4,7 +4,9 @@ import re
 import shlex
 import subprocess
 import sys
+import types
 
+import PIL.Image
 import pytest
 from conftest import ROOT
 
@@ -74,12 +76,26 @@ def test_there_are_commands_to_test():
     assert len(COMMANDS) >= 8
 
 
-def test_python_snippet(clone, monkeypatch):
+def snippets(path):
+    return re.findall(r"```python\n(.*?)```", path.read_text(), re.S)
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/python.md"])
+def test_python_snippets(page, clone, monkeypatch):
+    """In order, as one would type them; what only notebooks have is recorded."""
+    shown = []
+    notebook = types.SimpleNamespace(clear_output=lambda wait: None, display=shown.append)
+    monkeypatch.setitem(sys.modules, "IPython", types.ModuleType("IPython"))
+    monkeypatch.setitem(sys.modules, "IPython.display", notebook)
     monkeypatch.chdir(clone)
-    (snippet,) = re.findall(r"```python\n(.*?)```", README, re.S)
-    found = {}
-    exec(snippet.replace("image_size=256, steps=100", "image_size=64, steps=2"), found)
-    assert found["painting"].shape == (48, 64, 3)
+    found = {"PIL": PIL}
+    for snippet in snippets(ROOT / page):
+        for size in ("image_size=256, steps=100", "image_size=256,\n    steps=100"):
+            snippet = snippet.replace(size, "image_size=64, steps=2, content_layers='relu2_1'")
+        exec(snippet, found)
+        assert found["painting"].shape == (48, 64, 3)
+    assert (clone / "painted.png").stat().st_size > 1000
+    assert len(shown) == (page == "docs/python.md") * 2
 
 
 def test_every_link_and_every_config_exists():

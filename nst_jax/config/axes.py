@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
 
+from nst_jax import files
 from nst_jax.config import grammar
 from nst_jax.config.experiment import Experiment
 from nst_jax.config.parsing import parse_values
@@ -88,14 +89,14 @@ def pictures(key: str, pattern: str) -> Axis | None:
     Raises:
       UserError: a folder without pictures, or a pattern that no file fits.
     """
-    path = Path(pattern).expanduser()
+    path = files.named(pattern)
     if grammar.is_file(pattern) or not (path.is_dir() or glob.has_magic(pattern)):
         return None
     if path.is_dir():
-        names = sorted(str(p) for p in path.iterdir() if p.suffix.lower() in PICTURE_SUFFIXES)
+        names = [str(p) for p in path.iterdir() if p.suffix.lower() in PICTURE_SUFFIXES]
     else:
-        matches = glob.iglob(str(path))  # noqa: PTH207 (Path.glob refuses absolute patterns)
-        names = sorted(name for name in matches if grammar.is_file(name))
+        names = glob.glob(str(path))  # noqa: PTH207 (Path.glob refuses absolute patterns)
+    names = sorted(filter(grammar.is_file, names))
     if not names:
         raise UserError(f"config.{key}: there are no pictures in {pattern}")
     return each(key, *(grammar.quoted(name) if key == "style" else name for name in names))

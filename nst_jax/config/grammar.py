@@ -15,9 +15,9 @@ import itertools
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
+from nst_jax import files
 from nst_jax.errors import UserError
 from nst_jax.network import architecture
 
@@ -103,8 +103,8 @@ def quoted(name: str) -> str:
 def is_file(name: str) -> bool:
     """Whether a file of this name exists."""
     try:
-        return Path(name).expanduser().is_file()
-    except (OSError, RuntimeError, ValueError):
+        return files.named(name).is_file()
+    except (OSError, ValueError):
         return False
 
 
@@ -241,6 +241,8 @@ def parse_pictures(value: str | Sequence[Any]) -> dict[str, float]:
 def weighed_pictures(value: str | Sequence[Any]) -> list[tuple[Any, Any]]:
     """Pairs (picture, weight) of a value as `parse_pictures` takes it; weights are not checked."""
     if isinstance(value, str):
+        if is_file(value):  # also with spaces around it
+            return [(value, 1.0)]
         return [_picture(word) for word in words(value, is_name=_is_weighed_file)]
     pairs: list[tuple[Any, Any]] = []
     for member in value:
@@ -305,6 +307,8 @@ def parse_files(text: str) -> list[str]:
     >>> parse_files("content, 'a, b.jpg'")
     ['content', 'a, b.jpg']
     """
+    if is_file(text):  # also with spaces around it
+        return [text]
     return [unquoted(word) for word in words(text, is_name=is_file)]
 
 
@@ -343,8 +347,10 @@ def parse_masks(text: str) -> dict[str, str] | str:
     Raises:
       UserError: a file without a region beside others with one, or a region named twice.
     """
+    if is_file(text):  # also with spaces around it
+        return text
     text = text.strip()
-    if text and ("=" not in text or is_file(text) or unquoted(text) != text):
+    if text and ("=" not in text or unquoted(text) != text):
         return unquoted(text)
     masks = {}
     for word in words(text, is_name=lambda word: is_file(word.partition("=")[2].strip())):

@@ -141,7 +141,7 @@ def find(path: str, arch: str) -> Path:
       UserError: `path` does not exist, or the default one is missing and cannot be fetched.
     """
     if path:
-        named = Path(path).expanduser()
+        named = files.named(path)
         try:
             named.stat()
         except OSError:

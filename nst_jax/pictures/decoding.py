@@ -15,6 +15,7 @@ from jaxtyping import Float
 from PIL import Image as PillowImage
 from PIL import ImageFile, ImageOps
 
+from nst_jax import files
 from nst_jax.errors import UserError
 from nst_jax.pictures import profiles, tiff
 from nst_jax.pictures.writers import SRGB
@@ -70,7 +71,7 @@ def opening(path: str | Path) -> Iterator[Opened]:
     """
     if "://" in str(path):
         raise UserError(f"pictures are read from files; download {path} first")
-    path = Path(path).expanduser()
+    path = files.named(path)
     try:
         if path.is_dir():
             raise UserError(

@@ -26,6 +26,7 @@ SAME_COLOUR_LEVELS = 32  # of 255: colours that differ no more in any channel ar
 MAX_REGIONS = 32  # of a colour-coded picture
 MAX_CODED_SIDE_PIXELS = 4096  # longer colour-coded pictures are subsampled
 MAX_ASPECT_DIFFERENCE = 0.02  # relative, between a mask and its picture, that nobody hears of
+MIN_LIGHTEST = 0.05  # what a mask must reach somewhere; segmenters' masks of 0 and 1 do not
 MAX_COLOURS = 1 << 18  # of a colour-coded picture; edges and compression make many
 
 
@@ -65,10 +66,10 @@ def read(
         for name, path in files.items()
     }
     for name, mask in masks.items():
-        if not mask.any():
+        if mask.max() < MIN_LIGHTEST:
             raise UserError(
-                f"region {name!r}: {files[name]} is black or transparent everywhere; paint the "
-                "region white"
+                f"region {name!r}: {files[name]} is black or transparent everywhere, or nearly; "
+                "paint the region white (255, where it numbers regions)"
             )
     return masks
 

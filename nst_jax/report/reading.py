@@ -12,6 +12,7 @@ from typing import Any
 
 from PIL import Image as PillowImage
 
+from nst_jax import files
 from nst_jax.config import grammar
 from nst_jax.errors import UserError
 
@@ -178,10 +179,7 @@ def _picture(path: Path, workdir: Path) -> dict[str, Any] | None:
 
 def _index(inputs: list[dict[str, Any]], named: str) -> int:
     """Index of a content or style picture in `inputs`, where it is added if it is new."""
-    path = Path(named)
-    with contextlib.suppress(RuntimeError):  # unknown home folder
-        path = path.expanduser()
-    path = path.absolute()
+    path = files.named(named).absolute()
     for index, known in enumerate(inputs):
         if known["path"] == path.as_posix():
             return index

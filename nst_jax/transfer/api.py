@@ -2,14 +2,13 @@
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 from jaxtyping import Float
 
-from nst_jax import config
+from nst_jax import config, files
 from nst_jax.config import grammar, rules
 from nst_jax.config.experiment import Experiment, Pixels, Source
 from nst_jax.errors import UserError
@@ -159,7 +158,7 @@ def save(
     if alpha is not None and np.shape(alpha) != picture.shape[:2]:
         raise UserError(f"alpha has the shape {np.shape(alpha)}, not {picture.shape[:2]}")
     opacity = None if alpha is None else np.asarray(alpha, np.float32)
-    images.write(Path(path).expanduser(), picture, note, bits, opacity)
+    images.write(files.named(os.fspath(path)), picture, note, bits, opacity)
 
 
 def _begun(

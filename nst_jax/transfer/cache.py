@@ -93,7 +93,7 @@ SHARED = Cache()
 def file_state(path: str | Path) -> tuple[str, int, int, int] | None:
     """A key for a file as it is now; None where it cannot be read."""
     try:
-        named = Path(path).expanduser()
+        named = files.named(path)
         state = named.stat()
     except (OSError, RuntimeError, ValueError):
         return None
