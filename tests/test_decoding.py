@@ -345,3 +345,37 @@ def test_profiles_of_another_colour_space_are_left_aside(tmp_path):
     Image.new("RGB", (4, 4), (10, 20, 30)).save(tmp_path / "p.png", icc_profile=gray)
     found = images.read(tmp_path / "p.png")
     np.testing.assert_allclose(found * 255, np.full((4, 4, 3), [10, 20, 30]), atol=1e-4)
+
+
+# ---- what fuzzing found
+
+
+@pytest.mark.parametrize(
+    ("gamma", "primaries"),
+    [
+        (0.00001, None),
+        (1e9, None),
+        (None, (0.3127, 0.329, 0.64, 0, 0.3, 0.6, 0.15, 0.06)),  # y of red is 0
+        (None, (0.3127, 0.329, 0.64, 0.33, 0.64, 0.33, 0.15, 0.06)),  # red is green
+        (None, (40000, 0.3, 0.64, 0.33, 0.3, 0.6, 0.15, 0.06)),
+    ],
+)
+def test_chunks_that_make_no_sense_are_left_aside(gamma, primaries, picture):
+    colours = picture(3, 4)
+    assert profiles.png_to_srgb(colours, gamma, primaries) is colours
+
+
+def test_fewer_channels_than_the_tags_say(tmp_path, ramp):
+    path = written(tmp_path / "p.tif", ramp, photometric="rgb")
+    data = path.read_bytes()
+    tag = struct.pack("<HHIHH", 277, 3, 1, 3, 0)
+    assert data.count(tag) == 1
+    path.write_bytes(data.replace(tag, struct.pack("<HHIHH", 277, 3, 1, 2, 0)))
+    with pytest.raises(UserError, match="cannot read picture"):
+        images.read(path)
+
+
+def test_a_side_that_no_camera_makes_is_refused_by_the_header(tmp_path):
+    Image.new("1", (1 << 18, 16)).save(tmp_path / "p.png")
+    with pytest.raises(UserError, match="claims a side of 262144 pixels; 131072 are the most"):
+        images.read(tmp_path / "p.png")

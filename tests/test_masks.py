@@ -337,3 +337,11 @@ def test_masks_of_0_and_1_are_refused_and_not_painted_in_the_dark(tmp_path):
     Image.fromarray(np.uint8(BOX)).save(path)
     with pytest.raises(UserError, match=r"labels.png is black .*, or nearly; .* \(255, where"):
         masks.read({"figure": path}, (24, 32))
+
+
+def test_masks_of_floats_are_within_the_range(tmp_path):
+    path = str(tmp_path / "m.tif")
+    Image.fromarray(np.float32(2 * BOX)).save(path)
+    for files in ({"figure": path}, path):
+        with pytest.raises(UserError, match=r"m.tif has values outside \[0, 1\]"):
+            masks.read(files, (24, 32))

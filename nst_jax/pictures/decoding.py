@@ -25,6 +25,8 @@ Plane = Float[np.ndarray, "_ _"]
 # Pillow's name for the byte order of 16-bit channels (big, little, native) -> the other order.
 _OTHER_ORDER = {"B": "L", "L": "B", "N": "B" if sys.byteorder == "little" else "L"}
 
+MAX_SIDE_PIXELS = 1 << 17
+
 _HEIF_BRANDS = (b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1")
 
 
@@ -81,12 +83,14 @@ def opening(path: str | Path) -> Iterator[Opened]:
             raise UserError(f"{path} is no file")
         page = tiff.find(path)
         if page is not None and page.is_ours:
+            _check_sides(path, page.shape)
             yield Opened(page.shape, functools.partial(_decode_tiff, path, page))
             return
         with _opened_by_pillow(path) as opened:
             if page is not None:
                 opened.seek(page.place[0])
             width, height = opened.size
+            _check_sides(path, (height, width))
             yield Opened((height, width), functools.partial(_decode, opened, page))
     except FileNotFoundError:
         raise UserError(f"no picture {path}") from None
@@ -117,6 +121,18 @@ def _opened_by_pillow(path: Path) -> Iterator[ImageFile.ImageFile]:
             if opened.format == "EPS":  # Ghostscript would run it without a limit
                 raise UserError(f"{path} is PostScript, a program; save it as a picture first")
             yield opened
+
+
+def _check_sides(path: Path, shape: tuple[int, int]):
+    """Checks for shapes that no camera makes, which take minutes.
+
+    Raises:
+      UserError: a side is too long.
+    """
+    if max(shape) > MAX_SIDE_PIXELS:
+        raise UserError(
+            f"{path} claims a side of {max(shape)} pixels; {MAX_SIDE_PIXELS} are the most"
+        )
 
 
 def _start_of(path: Path) -> bytes:

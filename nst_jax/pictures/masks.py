@@ -17,7 +17,7 @@ from jaxtyping import Float32
 from PIL import Image as PillowImage
 
 from nst_jax.errors import UserError
-from nst_jax.pictures import decoding
+from nst_jax.pictures import decoding, images
 
 Mask = Float32[np.ndarray, "_ _"]
 
@@ -77,12 +77,14 @@ def read(
 def _gray(path: str) -> Mask:
     """The mask of a region as `read` describes it, at its own size."""
     colour, alpha = decoding.decode(path)
-    unit = np.float32(colour) / (255 if colour.dtype == np.uint8 else 1)
-    gray = unit.mean(-1)
+    most = 255 if colour.dtype == np.uint8 else 1
+    if most == 1:
+        images.check_range(colour, path)
+    gray = colour.mean(-1, dtype=np.float32) / np.float32(most)
     if alpha is None or (alpha == 1).all():
         return gray
     seen = alpha > 0
-    hue = (unit.max(-1) - unit.min(-1))[seen]
+    hue = (colour.max(-1) - colour.min(-1))[seen] / most
     black = SAME_COLOUR_LEVELS / 255
     is_drawn = seen.any() and hue.max() <= black < gray[seen].max()
     return gray * alpha if is_drawn else alpha
@@ -119,7 +121,8 @@ def _split(path: str, names: Iterable[str]) -> dict[str, Mask]:
     stride = -(-max(picture.shape) // MAX_CODED_SIDE_PIXELS)
     pixels = picture[::stride, ::stride]
     if pixels.dtype != np.uint8:
-        pixels = np.rint(np.clip(pixels, 0, 1) * 255).astype(np.uint8)
+        images.check_range(pixels, path)
+        pixels = images.quantized(pixels, 8)
     opacity = np.ones(pixels.shape[:2], np.float32)
     if alpha is not None:
         opacity = alpha[::stride, ::stride]

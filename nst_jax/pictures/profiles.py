@@ -95,27 +95,40 @@ def png_to_srgb(
       chromaticities: of cHRM, x and y of white, red, green and blue; None for sRGB's.
 
     Returns:
-      [h, w, 3], clipped to [0, 1]; `colors` itself where the chunks say what sRGB is anyway.
+      [h, w, 3], clipped to [0, 1]; `colors` itself where the chunks say what sRGB is anyway, or
+      nothing sensible.
 
     References:
       PNG specification, third edition (https://www.w3.org/TR/png-3/), 11.3.2.
     """
-    usual_gamma = not gamma or abs(gamma / _SRGB_GAMMA - 1) < _SAME_GAMMA
-    given = np.array(chromaticities or _SRGB_CHROMATICITIES, np.float64)
-    usual_primaries = np.abs(given - _SRGB_CHROMATICITIES).max() < _SAME_CHROMATICITY
-    if usual_gamma and usual_primaries:
+    exponent = None
+    if gamma and 0.1 < gamma < 10 and abs(gamma / _SRGB_GAMMA - 1) > _SAME_GAMMA:
+        exponent = 1 / gamma
+    matrix = _between(np.array(chromaticities or _SRGB_CHROMATICITIES, np.float64))
+    if exponent is None and matrix is None:
         return colors
-    light = to_light(colors) if usual_gamma or gamma is None else colors ** (1 / gamma)
-    if not usual_primaries:
-        light = light @ _between(given).T
-    return np.clip(from_light(light), 0, 1).astype(np.float32)
+    converted = np.empty(colors.shape, np.float32)
+    for start in range(0, len(colors), rows := max(1, (1 << 20) // colors.shape[1])):
+        some = colors[start : start + rows]
+        light = to_light(some) if exponent is None else some**exponent
+        light = light if matrix is None else light @ matrix.T
+        converted[start : start + rows] = np.clip(from_light(light), 0, 1)
+    return converted
 
 
-def _between(chromaticities: np.ndarray) -> np.ndarray:
-    """Linear light with these primaries -> linear light with sRGB's, white to white."""
+def _between(chromaticities: np.ndarray) -> np.ndarray | None:
+    """Linear light with these primaries -> linear light with sRGB's, white to white: [3, 3].
+
+    None for those of sRGB, and for those that are no colours.
+    """
     xy = chromaticities.reshape(4, 2)
+    is_usual = np.abs(chromaticities - _SRGB_CHROMATICITIES).max() < _SAME_CHROMATICITY
+    if is_usual or (xy[:, 1] < 0.01).any() or (xy.sum(1) > 1.01).any():
+        return None
     xyz = np.concatenate([xy, 1 - xy.sum(1, keepdims=True)], 1) / xy[:, 1:]
     white, primaries = xyz[0], xyz[1:].T
+    if abs(np.linalg.det(primaries)) < 0.01 or (white < 0.01).any():
+        return None
     to_xyz = primaries * np.linalg.solve(primaries, white)
     adapted = np.diag(SRGB_TO_XYZ.sum(1) / white) @ to_xyz
     return np.linalg.solve(SRGB_TO_XYZ, adapted)

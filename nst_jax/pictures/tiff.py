@@ -169,6 +169,8 @@ def decode(path: Path, page: Page) -> Samples:
     if array.dtype.kind == "u":
         array = array / np.float32(np.iinfo(array.dtype).max)
     channels = 3 if int(found.photometric) == _RGB else 1
+    if array.shape[2] < channels + bool(found.extrasamples):
+        raise ValueError("it has fewer channels than its tags say")
     colour = array[..., :channels].astype(np.float32)
     if int(found.photometric) == _INVERTED:
         colour = 1 - colour
