@@ -19,6 +19,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, settings
 
 from nst_jax import config
 from nst_jax.config.experiment import Experiment, Network, Pixels
@@ -39,6 +40,16 @@ from nst_jax.transfer.cache import Cache
 from nst_jax.transfer.paint import Job
 
 ROOT = Path(__file__).parents[1]
+
+# Made-up arguments: the same few at every run, many with --hypothesis-profile=campaign.
+common: dict[str, Any] = {
+    "deadline": None,
+    "database": None,
+    "suppress_health_check": [HealthCheck.too_slow, HealthCheck.data_too_large],
+}
+settings.register_profile("usual", max_examples=150, derandomize=True, **common)
+settings.register_profile("campaign", max_examples=10_000, **common)
+settings.load_profile("usual")
 STYLE_TAPS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
 
 

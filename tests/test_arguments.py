@@ -7,7 +7,7 @@ Hypothesis makes up the arguments. For a campaign:
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -17,16 +17,6 @@ from nst_jax.errors import MAX_LETTERS, UserError
 from nst_jax.pictures import arrays, images
 from nst_jax.transfer import api, prepare
 from nst_jax.transfer.cache import Cache
-
-common = {
-    "deadline": None,
-    "database": None,
-    "suppress_health_check": [HealthCheck.too_slow, HealthCheck.data_too_large],
-}
-settings.register_profile("usual", max_examples=150, derandomize=True, **common)
-settings.register_profile("campaign", max_examples=20_000, **common)
-if not settings._current_profile or settings._current_profile == "default":
-    settings.load_profile("usual")
 
 NAMES = [
     "content",

@@ -174,3 +174,11 @@ def test_a_folder_and_a_pattern_are_axes_of_their_pictures(tmp_path):
     assert axes.pictures("content", "a.jpg") is None
     with pytest.raises(UserError, match=r"config.content: there are no pictures in .*xyz"):
         axes.pictures("content", str(tmp_path / "*.xyz"))
+
+
+@pytest.mark.parametrize("key", ["content", "style"])
+def test_what_is_no_name_of_a_picture_is_left_to_the_parser(key):
+    for value in ("x" * 5000, "\0"):
+        assert axes.pictures(key, value) is None
+    with pytest.raises(UserError, match=rf"cell 0 \({key}=28\): config.{key}"):
+        swept(axes.parse(f"{key}=28, 256"))

@@ -355,9 +355,9 @@ def test_profiles_of_another_colour_space_are_left_aside(tmp_path):
     [
         (0.00001, None),
         (1e9, None),
-        (None, (0.3127, 0.329, 0.64, 0, 0.3, 0.6, 0.15, 0.06)),  # y of red is 0
+        (None, (0.3127, 0.329, 0.64, 0.0, 0.3, 0.6, 0.15, 0.06)),  # y of red is 0
         (None, (0.3127, 0.329, 0.64, 0.33, 0.64, 0.33, 0.15, 0.06)),  # red is green
-        (None, (40000, 0.3, 0.64, 0.33, 0.3, 0.6, 0.15, 0.06)),
+        (None, (40000.0, 0.3, 0.64, 0.33, 0.3, 0.6, 0.15, 0.06)),
     ],
 )
 def test_chunks_that_make_no_sense_are_left_aside(gamma, primaries, picture):

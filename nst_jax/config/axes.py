@@ -8,6 +8,7 @@
 of the product is a cell: an experiment with the settings of one place on every axis.
 """
 
+import contextlib
 import glob
 import itertools
 import math
@@ -90,9 +91,12 @@ def pictures(key: str, pattern: str) -> Axis | None:
       UserError: a folder without pictures, or a pattern that no file fits.
     """
     path = files.named(pattern)
-    if grammar.is_file(pattern) or not (path.is_dir() or glob.has_magic(pattern)):
+    is_folder = False
+    with contextlib.suppress(OSError, ValueError):  # no name of a file
+        is_folder = path.is_dir()
+    if grammar.is_file(pattern) or not (is_folder or glob.has_magic(pattern)):
         return None
-    if path.is_dir():
+    if is_folder:
         names = [str(p) for p in path.iterdir() if p.suffix.lower() in PICTURE_SUFFIXES]
     else:
         names = glob.glob(str(path))  # noqa: PTH207 (Path.glob refuses absolute patterns)
@@ -161,9 +165,9 @@ def _label(key: str, value: Any) -> str:
     """A value in a table: short numbers, pictures without folder and suffix."""
     if isinstance(value, float):
         return f"{value:g}"
-    if key == "content" and value:
+    if key == "content" and isinstance(value, str) and value:
         return Path(value).stem
-    if key == "style" and value:
+    if key == "style" and isinstance(value, str | list | tuple) and value:
         return " + ".join(Path(picture).stem for picture in grammar.parse_pictures(value))
     return str(value) if value != "" else "none"
 
