@@ -4,6 +4,7 @@ import re
 import shlex
 import subprocess
 import sys
+import tomllib
 import types
 
 import PIL.Image
@@ -103,6 +104,14 @@ def test_every_link_and_every_config_exists():
         assert target.startswith("https://") or (ROOT / target).exists(), target
     for path in (ROOT / "configs").rglob("*.py"):
         assert f"({path.relative_to(ROOT)})" in README
+
+
+def test_every_package_is_installed():
+    """Named one by one, because the sample pictures lie beside the package."""
+    pyproject = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    there = {path.parent for path in (ROOT / "nst_jax").rglob("__init__.py")}
+    names = {".".join(folder.relative_to(ROOT).parts) for folder in there}
+    assert {*pyproject["tool"]["setuptools"]["packages"]} == names | {"nst_jax.images"}
 
 
 def test_every_dependency_is_accounted_for():

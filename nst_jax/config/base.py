@@ -12,7 +12,9 @@ from nst_jax.config import rules
 from nst_jax.config.schema import Config, default, flat
 from nst_jax.errors import UserError
 
-PICTURES = Path(__file__).parents[2] / "images"  # what the project's own configs paint with
+# What the project's own configs paint with: in a checkout beside the package, installed inside it.
+_CHECKOUT = Path(__file__).parents[2] / "images"
+PICTURES = _CHECKOUT if _CHECKOUT.is_dir() else Path(__file__).parents[1] / "images"
 
 _BOOLS = {"True": True, "False": False}
 
