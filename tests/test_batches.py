@@ -57,7 +57,7 @@ def cells(tmp_path, rng):
         c.image_size, c.pyramid.min_size, c.pyramid.first_steps = 44, 30, 5
         c.steps, c.log_every, c.save_every = 7, 3, 3
         c.content_layers, c.style_layers = "relu2_1", "relu1_1:100, relu2_1"
-        c.optimizer.name, c.seed = optimizer, 3
+        c.optimizer.name, c.seed, c.convolution = optimizer, 3, "direct"
         c.axes = (axes.each("beta", *betas),)
         return axes.cells(c)
 

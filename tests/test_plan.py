@@ -267,9 +267,7 @@ def test_batches_are_about_equally_large(count, at_once, sizes):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("optimizer", "rematerialize"), [("adam", False), ("adam", True), ("lbfgs", False)]
-)
+@pytest.mark.parametrize(("optimizer", "rematerialize"), [("adam", True), ("lbfgs", False)])
 def test_work_is_about_what_xla_says(optimizer, rematerialize, files, vgg19):
     """Memory within a quarter; operations within a half, for XLA counts all of them on CPU."""
     keys = {"optimizer.name": optimizer, "rematerialize": rematerialize}

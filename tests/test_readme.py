@@ -22,7 +22,7 @@ COMMANDS = [
 ]
 
 
-SHALLOW = ["--config.content_layers=relu2_1", "--config.style_layers=relu1_1, relu2_1"]
+SHALLOW = ["--config.content_layers=relu1_1", "--config.style_layers=relu1_1"]
 
 
 @pytest.fixture

@@ -33,6 +33,10 @@ pytestmark = pytest.mark.slow
 
 # At one scale, to compile less; the README's commands run it whole.
 STARRY = ("--config", f"{ROOT}/configs/starry.py:smoke", "--config.pyramid.min_size=0")
+SHALLOW = (
+    "--config.content_layers=relu2_1",
+    "--config.style_layers=relu1_1, relu2_1",
+)
 
 
 def command(*arguments, code=0, cwd=None):
@@ -125,16 +129,13 @@ def test_a_device_that_fails_is_one_line():
 
 
 def test_same_seed_same_bytes(smoke, tmp_path):
-    command(*STARRY, "--workdir", tmp_path / "again", "--config.output=other.png")
-    other, first = (tmp_path / "again" / "other.png", smoke[0] / "final.png")
-    np.testing.assert_array_equal(images.read(other), images.read(first))
-    command(*STARRY, "--workdir", tmp_path / "third")
-    assert (tmp_path / "third" / "final.png").read_bytes() == (smoke[0] / "final.png").read_bytes()
+    command(*STARRY, "--workdir", tmp_path / "again")
+    assert (tmp_path / "again" / "final.png").read_bytes() == (smoke[0] / "final.png").read_bytes()
 
 
 def test_default_work_directory_is_a_new_folder_under_runs(tmp_path):
     out, _ = command(
-        *STARRY, "--config.output=painting.webp", "--config.save_every=0", cwd=tmp_path
+        *STARRY, *SHALLOW, "--config.output=painting.webp", "--config.save_every=0", cwd=tmp_path
     )
     (folder,) = (tmp_path / "runs").iterdir()
     assert folder.name.startswith("starry-20")
@@ -313,7 +314,7 @@ def test_a_non_finite_loss_exits_with_1_and_keeps_the_last_good_picture(tmp_path
     """Content weighs nothing at the photograph itself, and more than float32 holds one step on."""
     workdir = tmp_path / "w"
     adam = "--config.optimizer.name=adam"  # L-BFGS takes such a step back
-    _, err = command(*STARRY, adam, "--config.alpha=3e37", "--workdir", workdir, code=1)
+    _, err = command(*STARRY, *SHALLOW, adam, "--config.alpha=3e37", "--workdir", workdir, code=1)
     last = err.splitlines()[-1]
     assert last.startswith("error: the loss is not finite at step 1;")
     assert last.endswith(f"the picture after 0 steps is {workdir / 'final.png'}")
@@ -325,7 +326,7 @@ def test_a_non_finite_loss_exits_with_1_and_keeps_the_last_good_picture(tmp_path
 
 
 def test_a_loss_that_never_was_finite_leaves_nothing(tmp_path):
-    _, err = command(*STARRY, "--config.beta=3e38", "--workdir", tmp_path / "w", code=1)
+    _, err = command(*STARRY, *SHALLOW, "--config.beta=3e38", "--workdir", tmp_path / "w", code=1)
     assert "the loss is not finite at step 0" in err
     assert "picture" not in err
     assert not (tmp_path / "w").exists()
@@ -333,7 +334,7 @@ def test_a_loss_that_never_was_finite_leaves_nothing(tmp_path):
 
 def test_an_interrupt_before_the_first_step_leaves_nothing(tmp_path):
     process = subprocess.Popen(
-        [sys.executable, "-m", "nst_jax.run", *STARRY, "--workdir", str(tmp_path / "w")],
+        [sys.executable, "-m", "nst_jax.run", *STARRY, *SHALLOW, "--workdir", str(tmp_path / "w")],
         stderr=subprocess.PIPE,
         text=True,
     )
@@ -348,7 +349,14 @@ def test_an_interrupt_before_the_first_step_leaves_nothing(tmp_path):
 
 def test_an_interrupt_keeps_the_picture_so_far_and_says_so(tmp_path):
     workdir = tmp_path / "w"
-    arguments = [*STARRY, "--config.steps=100000", "--config.save_every=0", "--workdir", workdir]
+    arguments = [
+        *STARRY,
+        *SHALLOW,
+        "--config.steps=100000",
+        "--config.save_every=0",
+        "--workdir",
+        workdir,
+    ]
     process = subprocess.Popen(
         [sys.executable, "-m", "nst_jax.run", *map(str, arguments)],
         stderr=subprocess.PIPE,
@@ -371,7 +379,7 @@ def test_on_a_terminal_a_bar_shows_the_loss_and_the_time_left(tmp_path):
     master, slave = pty.openpty()
     fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 120, 0, 0))
     with subprocess.Popen(
-        [sys.executable, "-m", "nst_jax.run", *STARRY, "--workdir", str(tmp_path / "w")],
+        [sys.executable, "-m", "nst_jax.run", *STARRY, *SHALLOW, "--workdir", str(tmp_path / "w")],
         stderr=slave,
         stdout=subprocess.PIPE,
     ) as process:
@@ -402,12 +410,6 @@ def cutout(tmp_path_factory):
     Image.fromarray(waves[::-1]).save(folder / "first.png")
     Image.fromarray(255 - waves[:, ::-1]).save(folder / "second.png")
     return folder
-
-
-SHALLOW = (
-    "--config.content_layers=relu2_1",
-    "--config.style_layers=relu1_1, relu2_1",
-)
 
 
 def test_16_bits_transparency_a_film_and_scales_in_one_command(cutout, tmp_path):

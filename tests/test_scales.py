@@ -89,7 +89,7 @@ def test_lbfgs_starts_afresh(rng):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["adam", "lbfgs"])
+@pytest.mark.parametrize("name", ["lbfgs"])
 def test_steps_are_counted_through_and_a_second_run_compiles_nothing(
     name, picture, vgg19, compilations
 ):
