@@ -7,7 +7,8 @@
   python scripts/fuzz.py settings --minutes 5
   python scripts/fuzz.py folders --minutes 5
 
-pictures    PNG, JPEG, TIFF, WebP, GIF and BMP through images.read and images.read_alpha
+pictures    PNG, JPEG, TIFF of many layouts, WebP, GIF and BMP through images.read and
+            images.read_alpha
 weights     HDF5, safetensors, MATLAB, pickle and torch archives through containers.contents
             and formats.read
 checkpoints through checkpoints.read
@@ -124,7 +125,7 @@ def read_batch(name: str, seed: int, folder: str, report: Any):
         except UserError as error:
             outcome = "refused" if "\n" not in str(error) else "an error of several lines"
         except BaseException as error:
-            outcome = f"{type(error).__name__}: {error}"
+            outcome = f"{type(error).__name__}: {error}"[:100]
         if time.monotonic() - start > MAX_SECONDS:
             outcome = "too slow"
         if resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 > MAX_BYTES:

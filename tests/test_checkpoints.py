@@ -327,7 +327,6 @@ def test_a_finished_run_can_be_extended(tmp_path):
     rows = (tmp_path / "short" / "metrics.jsonl").read_text().splitlines()
     assert [json.loads(row)["step"] for row in rows] == [0, 2, 4, 6, 8, 10]
     assert "finished already" in run(*adam, "--extend_steps=6", short).stderr
-    assert "config.steps was 10, is 4" in run(*adam, short, code=2).stderr
     assert "--workdir" in run(*adam, "--extend_steps=6", code=2).stderr
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / ".hidden").touch()

@@ -22,6 +22,8 @@ KEY = jax.random.key(20150826)
 SIDES = 6, 8  # of most features here; few shapes, few compilations
 PIXELS = 192.0  # of the picture that such features are said to be of
 POINTS = {"mmd_gaussian", "sliced", "remd", "mrf"}  # keep their style's activations as they are
+# Those whose code is that of another, with another factor, are left out.
+KINDS = [name for name in STYLE if name not in ("gram_mse", "gram_johnson", "gram_keras")]
 PLACED = {"mrf", "cross_gram"}  # see which activations are neighbours
 DISTANCES = [name for name in CONTENT if name != "amplify"]
 
@@ -430,7 +432,7 @@ def test_w2_stays_near_zero_at_a_style_of_few_directions(name, share, rng):
     assert abs(measured(name, features, target)[0]) <= share * elsewhere
 
 
-@pytest.mark.parametrize("name", STYLE)
+@pytest.mark.parametrize("name", KINDS)
 def test_style_is_finite_where_a_picture_is_flat_or_black(name, rng):
     flat = np.broadcast_to(np.float32(50 * rng.random(5)), (*SIDES, 5))
     pictures = [flat, 0 * flat, activations(rng)]
@@ -441,7 +443,7 @@ def test_style_is_finite_where_a_picture_is_flat_or_black(name, rng):
             assert np.isfinite(grad).all()
 
 
-@pytest.mark.parametrize("name", STYLE)
+@pytest.mark.parametrize("name", KINDS)
 @pytest.mark.parametrize("level", [5.0, 500.0])
 def test_a_flat_style_of_many_channels_is_a_minimum_too(name, level, rng):
     """Layers of a one-coloured picture have activations to hundreds; rounding stays rounding.
@@ -460,7 +462,7 @@ def test_a_flat_style_of_many_channels_is_a_minimum_too(name, level, rng):
     assert np.isfinite(slope).all()
 
 
-@pytest.mark.parametrize("name", STYLE)
+@pytest.mark.parametrize("name", KINDS)
 def test_style_forgets_where_things_are_or_does_not(name, rng):
     features, other = activations(rng), activations(rng)
     shuffled = rng.permutation(features.reshape(48, 5)).reshape(6, 8, 5)
@@ -479,7 +481,7 @@ def test_style_forgets_where_things_are_or_does_not(name, rng):
     assert compared("squared", shuffled, features)[0] > 0.01
 
 
-@pytest.mark.parametrize("name", STYLE)
+@pytest.mark.parametrize("name", KINDS)
 def test_a_guide_of_everything_changes_nothing(name, rng):
     features, other = activations(rng), activations(rng)
     ones = weighed(np.ones(SIDES))
@@ -489,7 +491,7 @@ def test_a_guide_of_everything_changes_nothing(name, rng):
     np.testing.assert_allclose(guided_slope, slope, atol=1e-4 * np.abs(slope).max())
 
 
-@pytest.mark.parametrize("name", STYLE)
+@pytest.mark.parametrize("name", KINDS)
 def test_a_guide_of_one_half_is_that_half_alone(name, rng):
     """The columns beyond begin like the half's edge, so that patches at the edge agree too.
 
@@ -521,7 +523,7 @@ def test_a_position_of_weight_two_counts_like_two(name, rng):
     assert float(guided) == pytest.approx(float(plain), rel=1e-4)
 
 
-@pytest.mark.parametrize("name", STYLE)
+@pytest.mark.parametrize("name", KINDS)
 def test_a_mixture_of_one_is_that_one(name, rng):
     """A mixed set of points has as many vectors as the same one twice, with quantiles between."""
     features, one, other = activations(rng), *(described(name, activations(rng)) for _ in range(2))
