@@ -172,7 +172,7 @@ MISTAKES = {
     "a key as a flag": ((*STARRY, "--content=a.jpg"), "give --config.content"),
     "such a name as a flag": ((*STARRY, "--content_weight=5"), "give --config.alpha"),
     "pictures without a comma": ((*STARRY, "--config.style", "a.jpg", "b.jpg"), "a.jpg,b.jpg"),
-    "a path as output": ((*STARRY, "--config.output=/tmp/o.png"), "a file name in --workdir"),
+    "a path as output": ((*STARRY, "--config.output=elsewhere/o.png"), "a file name in --workdir"),
     "a device that is not there": ((*STARRY,), "JAX finds no such device"),
     "a mistake below a colon": (("--config", "12:30/c.py", "--config.steps=0"), "config.steps"),
     "missing picture": ((*STARRY, "--config.content=none.jpg"), "none.jpg"),

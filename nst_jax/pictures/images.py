@@ -63,15 +63,16 @@ def read(
     elif fills:
         image = filled(decoded)
     else:
-        _remark(f"{path}: transparency composited on white")
+        remark(f"{path}: transparency composited on white")
         image = on_white(decoded)
     height, width, _ = image.shape
     if says_enlarged and size is not None and max(height, width) < size:
-        _remark(f"{path}: {width}x{height} pixels, enlarged to a longer side of {size}")
+        remark(f"{path}: {width}x{height} pixels, enlarged to a longer side of {size}")
     return prepare(image, size, smallest, str(path))
 
 
-def _remark(text: str):
+def remark(text: str):
+    """Prints a line on standard error."""
     with contextlib.suppress(OSError):  # the reader is gone
         print(text, file=sys.stderr)
 

@@ -5,10 +5,8 @@ Gatys et al. 2017, "Controlling Perceptual Factors in Neural Style Transfer"
 of the region of the same name.
 """
 
-import contextlib
 import itertools
 import re
-import sys
 from collections.abc import Iterable, Mapping
 
 import numpy as np
@@ -95,12 +93,10 @@ def _stretched(mask: Mask, shape: tuple[int, int], path: str) -> Mask:
     (height, width), (own_height, own_width) = shape, mask.shape
     off = own_width * height / (own_height * width)
     if max(off, 1 / off) > 1 + MAX_ASPECT_DIFFERENCE:
-        with contextlib.suppress(OSError):  # the reader is gone
-            print(
-                f"{path}: a mask of {own_width}x{own_height} pixels is stretched to "
-                f"{width}x{height}, another aspect ratio",
-                file=sys.stderr,
-            )
+        images.remark(
+            f"{path}: a mask of {own_width}x{own_height} pixels is stretched to {width}x{height}, "
+            "another aspect ratio"
+        )
     return resize(mask, shape)
 
 
