@@ -51,6 +51,7 @@ def test_stylize_takes_paths(pair):
     assert painting.flags.writeable
 
 
+@pytest.mark.slow
 def test_arrays_and_paths_give_the_same_painting(pair):
     content, style = (np.uint8(np.rint(images.read(path) * 255)) for path in pair)
     from_paths = nst_jax.stylize(*pair, **FAST)
@@ -257,6 +258,7 @@ def test_interpolation_ends_at_the_single_styles(two_styles, blend, name):
     assert np.abs(ends[0] - ends[1]).max() > 0.02
 
 
+@pytest.mark.slow
 def test_the_weights_of_several_styles_are_shares(two_styles):
     content, first, second = two_styles
     alone = nst_jax.stylize(content, first, **FAST)
@@ -298,6 +300,7 @@ def test_two_styles_in_one_string_are_those_of_a_list(two_styles):
     np.testing.assert_array_equal(in_one, listed)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [{"style_scale": 0.5}, {"style_scale": 2.0}, {"style_size": 48}])
 def test_a_texture_has_the_outputs_size_whatever_the_styles(pair, size):
     options = FAST | size | {"init": {"noise": 1.0}}
@@ -305,6 +308,7 @@ def test_a_texture_has_the_outputs_size_whatever_the_styles(pair, size):
     assert (height, width) in ((32, 19), (32, 20))  # the shrunken style's aspect, rounded
 
 
+@pytest.mark.slow
 def test_a_region_whose_styles_have_no_share_is_no_nan(two_styles, picture):
     """It may be painted, or refused in one line."""
     content, first, second = two_styles

@@ -45,10 +45,8 @@ def experiment(tmp_path, rng):
 
 CASES = {
     "adam": {"optimizer.average": 0.9, "style_losses": "sliced"},
-    "lbfgs": {"optimizer.name": "lbfgs", "optimizer.memory": 3},
-    "fourier": {"optimizer.name": "lbfgs", "parameterization": "fourier"},
-    "bfloat16": {"precision": "bfloat16"},
-    "sgd": {"optimizer.name": "sgd", "optimizer.learning_rate": 1e-9},
+    "lbfgs": {"optimizer.name": "lbfgs", "optimizer.memory": 3, "parameterization": "fourier"},
+    "sgd": {"optimizer.name": "sgd", "optimizer.learning_rate": 1e-9, "precision": "bfloat16"},
 }
 
 

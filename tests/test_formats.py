@@ -235,6 +235,7 @@ def test_members_that_claim_too_much_are_refused_before_they_are_read(tmp_path):
             formats.read(tmp_path / name, "vgg19")
 
 
+@pytest.mark.slow
 def test_the_memory_of_matlabs_reader_is_bounded(tmp_path, monkeypatch):
     """64 MB of zeros, some kilobytes here."""
     path, weights = tmp_path / "small.mat", np.empty((1, 2), object)

@@ -84,6 +84,7 @@ def reference_edges(gray):
     return np.hypot(*(scipy.ndimage.sobel(gray, axis, mode="nearest") / 4 for axis in (0, 1)))
 
 
+@pytest.mark.slow
 def test_ssim_of_gray_and_of_edges(picture):
     a, b = waves(37, 53, 0), picture(37, 53)
     for other in (b, rough(a, 0.1)):
@@ -182,6 +183,7 @@ def test_only_the_networks_that_judge_are_loaded(monkeypatch):
         assert set(asked) == expected
 
 
+@pytest.mark.slow
 def test_equal_pictures():
     a = waves(48, 64, 0)
     found = measured(a, a, [a])
@@ -244,11 +246,13 @@ def test_metrics_that_need_larger_pictures_are_left_out(side, style_side, left):
     assert np.isfinite([*found.values()]).all()
 
 
+@pytest.mark.slow
 def test_content_is_the_photograph_in_its_colours():
     a, gray = waves(48, 64, 0), np.repeat(waves(48, 64, 0)[..., :1], 3, -1)
     assert measured(a, gray, chroma=a) == measured(a, a)
 
 
+@pytest.mark.slow
 def test_without_dm_pix_one_line_says_what_to_install(monkeypatch):
     a = waves(48, 64, 0)
     measured(a, a)  # compiled, and yet it asks

@@ -286,6 +286,7 @@ def test_two_paintings_at_once_equal_two_runs(static, two):
                 assert together.terms[name][k] == pytest.approx(value, rel=1e-3)
 
 
+@pytest.mark.slow
 def test_a_lost_painting_leaves_the_others_of_its_batch_alone(two):
     starts, each, rates, (start, *given, _) = two
     bad = rates[1]._replace(learning_rate=float("nan"))
@@ -303,6 +304,7 @@ def test_a_lost_painting_leaves_the_others_of_its_batch_alone(two):
     assert list(caught.value.lost) == [1, 1]
 
 
+@pytest.mark.slow
 def test_other_shares_of_the_styles_compile_nothing(network, pixels, compilations):
     start, content, styles = pixels(16, 22), pixels(16, 22), [pixels(20, 16), pixels(16, 16)]
     seen = []

@@ -151,6 +151,7 @@ def test_guides_and_start_are_sized_for_every_scale(picture, vgg19, tmp_path):
     assert np.isfinite(list(last.terms.values())).all()
 
 
+@pytest.mark.slow
 def test_frames_are_due_by_the_steps_of_the_whole_run(picture, vgg19):
     """Five steps at 32 pixels, six at 64: every third step has a log line, every fourth a frame."""
     c = configured(

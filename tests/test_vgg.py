@@ -85,6 +85,7 @@ def test_every_pooling_has_its_case_above():
     assert {name for name, _ in mark.args[1]} == set(POOLINGS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pooling", ["l2", "l2_rescaled"])
 def test_the_gradient_of_l2_pooling_is_zero_where_all_are_zero(pooling):
     """Elsewhere it is x / (4 y), y the root of the mean square, times 0.78 * 2 if rescaled."""
@@ -220,6 +221,7 @@ def test_nothing_but_the_image_is_learned(vgg19):
     assert not any(np.asarray(leaf).any() for leaf in jax.tree.leaves(grads))
 
 
+@pytest.mark.slow
 def test_sixteen_pixels_reach_relu5_1_and_no_fewer(vgg19):
     network = network_of(vgg19, STYLE_TAPS)
     assert features(network, jnp.zeros((16, 17, 3)))["relu5_1"].shape == (1, 1, 512)
