@@ -116,14 +116,19 @@ def gatys2017(image, content, style, weights):
 
 
 def neural_style(image, content, style, weights):
-    """ProGamerGov/neural-style-pt, neural_style.py. Its pixels reach from 0 to 256, not to 255."""
+    """ProGamerGov/neural-style-pt, neural_style.py.
+
+    `Normalize(rgb2bgr(Loader(image) * 255))` since 2020-12-06, * 256 before; TVLoss sums the
+    absolute differences of these pixels.
+    """
+    rgb = 255
     taps = (*RELUS, "relu4_2")
     g, c, s = (forward(picture, weights, taps) for picture in (image, content, style))
     return weighted(
         content=5 * mse(g["relu4_2"], c["relu4_2"]),
         style=100
         * sum(mse(gram(g[tap]) / g[tap].size, gram(s[tap]) / s[tap].size) for tap in RELUS),
-        tv=1e-3 * sum(256 * np.abs(step).sum() for step in steps(image)),
+        tv=1e-3 * sum(np.abs(rgb * step).sum() for step in steps(image)),
     )
 
 

@@ -160,6 +160,16 @@ def test_normal_noise_is_added_and_cut_off():
     assert (little - picture)[1:].std() == pytest.approx(0.05, abs=0.002)
 
 
+def test_noise_near_the_mean_colour():
+    """20 levels of 255 on both sides of `start_of`'s mean."""
+    picture = np.ones((40, 45, 3), np.float32)
+    noise = start_of(picture, noise=1.0, noise_kind="near_mean") - MEAN
+    assert np.abs(noise).max() == pytest.approx(20 / 255, rel=0.01)
+    assert noise.mean() == pytest.approx(0, abs=0.002)
+    mixed = start_of(picture, noise=0.6, noise_kind="near_mean")
+    np.testing.assert_allclose(mixed, 0.4 * picture + 0.6 * (MEAN + noise), atol=1e-6)
+
+
 def test_starts_that_are_made_of_numbers(picture):
     """Gray, the network's mean, and noise with the statistics of both style pictures' pixels."""
     c = config.default()
@@ -291,6 +301,18 @@ def test_a_region_too_small_for_a_layer_is_one_line(pair, vgg19, tmp_path):
         nst_jax.stylize(*pair, guides=guides, **FAST)
     guides["propagation"] = "simple"
     assert np.isfinite(nst_jax.stylize(*pair, guides=guides, **FAST)).all()
+
+
+@pytest.mark.slow
+def test_odd_sides_that_are_rounded_up_have_regions(pair, picture, tmp_path):
+    """The shorter side is 21 pixels, so relu2_1 has 11 rows and the masks must have them."""
+    images.write(tmp_path / "half.png", picture(40, 64))
+    guides = {"content": f"half={tmp_path}/half.png", "style": "half="}
+    options = FAST | {"image_size": 21, "side": "short", "pooling": "max_ceil"}
+    guides["content_weight"] = f"{tmp_path}/half.png"
+    painting = nst_jax.stylize(*pair, guides=guides, **options)
+    assert painting.shape == (21, 34, 3)
+    assert np.isfinite(painting).all()
 
 
 def test_two_styles_in_one_string_are_those_of_a_list(two_styles):

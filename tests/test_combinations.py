@@ -20,12 +20,13 @@ from nst_jax.losses.style import STYLE
 from nst_jax.network.receptive import PROPAGATIONS
 from nst_jax.optimize import optimizers, step
 from nst_jax.optimize.step import initial_state, stack
+from nst_jax.pictures.sizes import FILTERS
 from nst_jax.transfer import prepare
 from nst_jax.transfer.problem import problem_of
 from nst_jax.transfer.starts import start_image
 
 SAME_CODE = {"gram_mse", "gram_johnson", "gram_keras", "w2_crowsonkb"}  # with another number
-SAME_CODE |= {"mmd_polynomial", "average_rescaled", "l2_rescaled", "replicate_first"}
+SAME_CODE |= {"mmd_polynomial", "average_rescaled", "l2_rescaled", "replicate_first", "max_ceil"}
 CHOICES = {
     "style_losses": tuple(name for name in STYLE if name not in SAME_CODE),
     "pooling": tuple(name for name in rules.POOLINGS if name not in SAME_CODE),
@@ -38,6 +39,7 @@ IN_TURN = {
     "padding": tuple(name for name in rules.PADDINGS if name not in SAME_CODE),
     "guides.propagation": tuple(PROPAGATIONS),
     "color.mode": tuple(rules.COLOR_MODES),
+    "resample": tuple(FILTERS),
 }
 CHEAP = {"none", "pixels", "adam", "sgd"}  # what compiles sooner than its like
 # Few and shallow layers: it is compilation that takes the time. cross_gram is between two.

@@ -253,6 +253,8 @@ BAD_VALUES = {
     "pyramid.steps": [0, 10**8],
     "init.noise": [-0.1, 1.5, float("nan")],
     "init.noise_kind": ["gaussian", ""],
+    "side": ["width", ""],
+    "resample": ["box", ""],
     "init.picture": [""],
     "arch": ["vgg11"],
     "pooling": ["median"],

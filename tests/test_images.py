@@ -11,6 +11,7 @@ from PIL import Image, ImageCms
 
 from nst_jax.errors import UserError
 from nst_jax.pictures import images, writers
+from nst_jax.pictures.sizes import FILTERS, Sizing
 
 RED, GREEN = (255, 0, 0), (0, 255, 0)
 FORMATS = [(suffix, bits) for suffix, depths in images.DEPTHS.items() for bits in depths]
@@ -152,6 +153,32 @@ def test_size_means_the_longer_side(tmp_path):
     Image.new("RGB", (30, 40)).save(tmp_path / "tall.png")
     assert images.read(tmp_path / "wide.png", 100).shape == (75, 100, 3)
     assert images.read(tmp_path / "tall.png", 100).shape == (100, 75, 3)
+
+
+@pytest.mark.parametrize(
+    ("side", "size", "expected"),
+    [
+        ("long", 200, (150, 200)),
+        ("short", 150, (150, 200)),
+        ("height", 60, (60, 80)),
+        ("area", 30, (26, 35)),  # 30 x 30 = 900 pixels; 26.0 x 34.6
+    ],
+)
+def test_what_a_size_means(tmp_path, side, size, expected):
+    Image.new("RGB", (400, 300)).save(tmp_path / "p.png")
+    assert images.read(tmp_path / "p.png", size, sizing=Sizing(side)).shape == (*expected, 3)
+    assert Sizing(side).fit(expected, size) == expected
+
+
+@pytest.mark.parametrize("resample", FILTERS)
+def test_resampling_is_pillows(resample, rng):
+    """Of a float image, channel by channel, against Pillow's own name for the filter."""
+    image = rng.random((37, 53, 3)).astype(np.float32)
+    found = images.resize(image, (11, 17), resample)
+    for channel in range(3):
+        plane = Image.fromarray(image[..., channel])
+        expected = plane.resize((17, 11), Image.Resampling[resample.upper()])
+        np.testing.assert_array_equal(found[..., channel], np.clip(expected, 0, 1))
 
 
 def test_shrinking_is_antialiased():
@@ -430,7 +457,7 @@ def test_too_small_says_the_smallest_size(tmp_path):
     with pytest.raises(UserError, match="40x8 pixels.* 16 or more"):
         images.read(tmp_path / "p.png", 64, smallest=16)
     Image.new("RGB", (400, 40)).save(tmp_path / "strip.png")
-    with pytest.raises(UserError, match="64 pixels long, is 64x6 pixels.* 16 or more"):
+    with pytest.raises(UserError, match="at size 64 is 64x6 pixels.* 16 or more"):
         images.read(tmp_path / "strip.png", 64, smallest=16)
 
 

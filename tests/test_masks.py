@@ -83,6 +83,16 @@ def test_who_sees_what_is_not_all_or_nothing():
         assert np.unique(receptive.propagate(mask, "relu5_4", "vgg19", how)).tolist() == [0, 1]
 
 
+@pytest.mark.parametrize("how", receptive.PROPAGATIONS)
+def test_where_pooling_rounds_up_the_last_position_sees_the_last_rows(how):
+    mask = np.zeros((23, 37), np.float32)
+    mask[20:] = 1  # the sixth row of relu3_2 sees rows 20 to 22, and none below
+    seen = receptive.propagate(mask, "relu3_2", "vgg19", how, rounds_up=True)
+    assert seen.shape == (6, 10)
+    assert (seen[5] == (how != "inside")).all()
+    assert (seen[0] == 0).all()
+
+
 def test_simple_is_the_mean_of_the_block(rng):
     mask = rng.random((23, 37), np.float32)
     simple = receptive.propagate(mask, "relu3_2", "vgg19", "simple")

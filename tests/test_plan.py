@@ -31,6 +31,7 @@ TOGETHER = [
     {"content": "{0}/content-left.png", "style": "{0}/style-right.png"},
     {"optimizer.decay": 0.9, "optimizer.b2": 0.9, "optimizer.eps": 1e-3},
     {"init.noise_kind": "normal", "init.noise": 0.1},
+    {"resample": "bicubic"},
     {"keep_alpha": True, "tensorboard": True, "animation": "film.gif", "save_every": 3},
 ]
 MASKS = "left={0}/%s-left.png, right={0}/%s-right.png"
@@ -47,6 +48,7 @@ TOGETHER_GUIDED = [
 APART = [
     {"optimizer.patience": 5},
     {"image_size": 48},
+    {"side": "short"},
     {"steps": 4},
     {"log_every": 1},
     {"pyramid.min_size": 32},

@@ -291,4 +291,4 @@ def test_content_that_is_enlarged_is_said_in_one_line(tmp_path, picture, capsys)
     pair = {"content": str(tmp_path / "c.png"), "style": str(tmp_path / "s.png")}
     prepare.load(config.parse(configured(**pair)), Cache())
     said = capsys.readouterr().err
-    assert said == f"{pair['content']}: 40x30 pixels, enlarged to a longer side of 64\n"
+    assert said == f"{pair['content']}: 40x30 pixels, enlarged to 64x48\n"

@@ -33,19 +33,58 @@ def terms_of(experiment, image, content, style, loaded):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", PRESETS)
 def test_weighted_terms_equal_the_programs(name, vgg19, pixels):
-    """Term by term, for one triple of pictures; sides that 16 divides, for odd rows differ."""
+    """Term by term, for one triple of pictures; odd sides, too, where programs differ in them."""
     c = load(ROOT / "configs" / "presets" / f"{name}.py").get_config()
     c.convolution = "direct"  # compiles sooner
     experiment = config.parse(c)
     objective = experiment.objective
-    image, content = pixels(32, 48), pixels(32, 48)
-    style = pixels(32, 48) if name == "keras_example" else pixels(48, 32)
+    image, content = pixels(33, 47), pixels(33, 47)
+    style = pixels(33, 47) if name == "keras_example" else pixels(47, 33)
     terms = terms_of(experiment, image, content, style, vgg19)
     expected = getattr(dialects, name)(image, content, style, vgg19)
     assert objective.alpha * terms["content"] == pytest.approx(expected["content"], rel=1e-4)
     assert objective.beta * terms["style"] == pytest.approx(expected["style"], rel=1e-4)
     assert objective.tv_weight * terms["tv"] == pytest.approx(expected.get("tv", 0), rel=1e-4)
     assert terms["total"] == pytest.approx(sum(expected.values()), rel=1e-4)
+
+
+# Side, size and filter of each program's pictures, from its text: what loads a picture.
+SIZES = {
+    "crowsonkb": ("long", 512, "bicubic"),  # size_to_fit(image.size, 512); Image.BICUBIC
+    "founding": ("long", 512, "lanczos"),  # names none
+    "gatys2016": ("short", 512, "bilinear"),  # transforms.Scale(512), of torchvision
+    "gatys2017": ("area", 1024, "bilinear"),  # hr_img_size = 1024
+    "keras_example": ("height", 400, "nearest"),  # img_nrows = 400; load_img(target_size=)
+    "neural_style": ("long", 512, "bilinear"),  # 512 / max(image.size); transforms.Resize
+    "pastiche": ("area", 500, "bilinear"),  # size_pixels = 500 ** 2; Image.BILINEAR
+    "pytorch_tutorial": ("short", 512, "bilinear"),  # transforms.Resize(512)
+    "tensorflow_tutorial": ("long", 512, "bilinear"),  # max_dim = 512; tf.image.resize
+}
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_pictures_have_the_programs_sizes(name):
+    experiment = config.parse(load(ROOT / "configs" / "presets" / f"{name}.py").get_config())
+    side, size, resample = SIZES[name]
+    assert experiment.inputs.sizing == (side, resample)
+    assert experiment.size == size
+
+
+@pytest.mark.parametrize(
+    ("arg", "rate", "levels", "pooling"),
+    [("adam", 1 / 255, 255, "max"), ("jcjohnson,adam", 10 / 256, 256, "max_ceil")],
+)
+def test_adam_of_neural_style(arg, rate, levels, pooling):
+    """torch.optim.Adam's defaults and optim.adam's are both 0.9, 0.999, 1e-8."""
+    experiment = config.parse(
+        load(ROOT / "configs" / "presets" / "neural_style.py").get_config(arg)
+    )
+    rates = experiment.optimizer.rates
+    assert experiment.optimizer.static.name == "adam"
+    assert (rates.learning_rate, rates.b1, rates.b2, rates.eps) == (rate, 0.9, 0.999, 1e-8)
+    assert experiment.inputs.start.noise == pytest.approx(0.001 / levels)
+    assert experiment.objective.tv_weight == pytest.approx(0.001 * levels)
+    assert experiment.network.pooling == pooling
 
 
 @pytest.mark.slow

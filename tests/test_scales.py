@@ -48,6 +48,19 @@ def test_adam_stays_warm_and_its_mean_squares_positive(rng):
     assert grown.step == 0
 
 
+def test_adams_mean_gradient_grows_bicubically(rng):
+    """Keys' weights with a = -1/2, a quarter before and three quarters after a position."""
+    rows = rng.random(8)
+    gradient = jnp.asarray(np.broadcast_to(rows[:, None, None], (8, 6, 3)), jnp.float32)
+    state = stepped(OptimizerStatic("adam"), jnp.zeros((8, 6, 3)), [gradient])
+    grown = enlarge(OptimizerStatic("adam"), state, (16, 12)).optimizer[0]
+    # Row 7 of 16 lies at (7 + 1/2) / 2 - 1/2 = 3.25 of the 8: rows 2 to 5 are 1.25 to 1.75 away.
+    weights = np.array([-9, 111, 29, -3]) / 128
+    np.testing.assert_allclose(grown.mu[0, 7, 6], 0.1 * weights @ rows[2:6], rtol=1e-5)
+    linear = 0.75 * rows[3] ** 2 + 0.25 * rows[4] ** 2
+    np.testing.assert_allclose(grown.nu[0, 7, 6], 0.01 * linear, rtol=1e-5)
+
+
 def test_what_was_lowest_at_another_size_does_not_count(rng):
     """But the rate stays where it was backed off to."""
     static = OptimizerStatic("adam", backs_off=True)

@@ -12,6 +12,7 @@ from PIL import Image
 
 from nst_jax.errors import UserError
 from nst_jax.pictures import images
+from nst_jax.pictures.sizes import LONGER_SIDE
 
 
 def script(name):
@@ -41,7 +42,7 @@ def test_the_style_picture_is_small_and_rich():
     picture = images.read(path)
     assert picture.shape == (768, 1024, 3)
     for size in (1024, 256, 64):  # brush texture at several scales
-        gray = images.resize(picture, images.fit(picture.shape, size)).mean(-1)
+        gray = images.resize(picture, LONGER_SIDE.fit(picture.shape, size)).mean(-1)
         assert np.abs(np.diff(gray, axis=1)).mean() > 0.02
 
 

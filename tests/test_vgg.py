@@ -69,6 +69,7 @@ def test_convolution_by_hand():
     ("pooling", "expected"),
     [
         ("max", [6, 8]),
+        ("max_ceil", [6, 8, 9, 11, 13, 14]),
         ("average", [3, 5]),
         ("l2", [15.5**0.5, 31.5**0.5]),  # (0 + 1 + 25 + 36) / 4 and (4 + 9 + 49 + 64) / 4
         ("average_rescaled", [6, 10]),
@@ -76,13 +77,24 @@ def test_convolution_by_hand():
     ],
 )
 def test_pooling_by_hand(pooling, expected):
-    features = jnp.arange(15.0).reshape(1, 3, 5, 1)  # the odd last row and column are left out
+    features = jnp.arange(15.0).reshape(
+        1, 3, 5, 1
+    )  # all but "max_ceil" leave out the odd last row and column
     np.testing.assert_allclose(POOLINGS[pooling](features).ravel(), expected, rtol=1e-6)
 
 
 def test_every_pooling_has_its_case_above():
     (mark,) = test_pooling_by_hand.pytestmark
     assert {name for name, _ in mark.args[1]} == set(POOLINGS)
+
+
+@pytest.mark.parametrize("pooling", ["max", "max_ceil"])
+def test_of_equal_elements_the_first_has_max_poolings_gradient(pooling):
+    """By rows, as in PyTorch and TensorFlow; the third row makes windows of half the size."""
+    features = jnp.float32([[1, 1, 5, 5], [1, 1, 5, 7], [2, 2, 3, 4]])[None, ..., None]
+    slope = jax.grad(lambda x: POOLINGS[pooling](x).sum())(features)[0, ..., 0]
+    last = [1, 0, 0, 1] if pooling == "max_ceil" else [0, 0, 0, 0]
+    np.testing.assert_array_equal(slope, [[1, 0, 0, 0], [0, 0, 0, 1], last])
 
 
 @pytest.mark.slow

@@ -2,10 +2,11 @@
 
   python -m nst_jax.run --config configs/presets/tensorflow_tutorial.py
 
-Its Adam adds epsilon before the bias correction, ours after it: our first steps are larger.
+Its Adam adds epsilon before the bias correction, ours after it: our first steps are larger. Its
+bilinear resampling is not antialiased, ours is.
 
 2 CPU cores: about 25 minutes, estimated from the time of one step. GPU, TPU: not measured.
-Loss: 6.82e8 at the start with the default weights; the end is not measured.
+Loss: 4.74e8 at the start with the default weights; the end is not measured.
 """
 
 from nst_jax import config
@@ -16,6 +17,7 @@ def get_config(arg: str = "") -> config.Config:
     options = config.parse_arg(arg, smoke=False)
     c = config.sample()
     c.image_size = 512
+    c.resample = "bilinear"
     c.content_losses = "mse(relu5_2)"
     c.style_losses = "gram_mse"
     c.style_layers = "relu1_1, relu2_1, relu3_1, relu4_1, relu5_1"

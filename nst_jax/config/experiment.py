@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from nst_jax.optimize.options import OptimizerStatic, Rates
+from nst_jax.pictures.sizes import Sizing
 
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -90,8 +91,8 @@ class Start:
     Attributes:
       kind: a key of `transfer.starts.STARTS`; "file" reads `file`.
       file: a picture, or "".
-      noise: uniform noise: its share, 0 to 1; normal noise: its standard deviation.
-      noise_kind: "uniform", blended into the picture, or "normal", added to it.
+      noise: the share of the noise, 0 to 1; normal noise: its standard deviation.
+      noise_kind: a key of `transfer.starts.NOISES`: "normal" is added, the others are blended.
     """
 
     kind: str
@@ -126,6 +127,7 @@ class Inputs:
       guides: regions of the output and of the style pictures.
       content_weight: a grayscale file, how much the content counts where; "" for 1 everywhere.
       color: whose colours the painting has.
+      sizing: what sizes mean, and how pictures are resampled.
     """
 
     content: Source | None
@@ -134,6 +136,7 @@ class Inputs:
     guides: Guides
     content_weight: str
     color: Color
+    sizing: Sizing
 
     @property
     def files(self) -> tuple[str, ...]:
@@ -169,6 +172,11 @@ class Network:
     rematerialize: bool
     precision: str
     normalize: tuple[str, ...]
+
+    @property
+    def rounds_up(self) -> bool:
+        """Whether pooling halves odd sides rounding up."""
+        return self.pooling == "max_ceil"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -232,8 +240,8 @@ class Scale:
     """One size of a pyramid.
 
     Attributes:
-      size: longer side of the output, in pixels.
-      style_size: longer side of the style pictures, in pixels.
+      size: of the output, in pixels; `Inputs.sizing` says of which side.
+      style_size: of the style pictures.
       steps: optimiser steps at this size, >= 1.
     """
 
@@ -310,7 +318,7 @@ class Experiment:
 
     @property
     def size(self) -> int:
-        """Longer side of the output, in pixels."""
+        """Of the output, in pixels; `Inputs.sizing` says of which side."""
         return self.scales[-1].size
 
     @property

@@ -33,6 +33,7 @@ from nst_jax.config.schema import Config, default, flat, nested
 from nst_jax.errors import UserError
 from nst_jax.optimize.options import OptimizerStatic, Rates
 from nst_jax.pictures import decoding
+from nst_jax.pictures.sizes import Sizing
 
 Take = Callable[[str], Any]  # returns the value of a key; each key is taken once
 
@@ -158,14 +159,17 @@ def _experiment(
     styles: Sequence[tuple[Source, float]],
     raw: Mapping[str, Any],
 ) -> Experiment:
-    inputs = _inputs(take, content, styles)
+    size, side = take("image_size"), take("side")
+    # A picture's own size is given exactly by its longer side alone.
+    sizing = Sizing(side if size else "long", take("resample"))
+    inputs = _inputs(take, content, styles, sizing)
     network = _network(take)
     return Experiment(
         inputs=inputs,
         network=network,
         objective=_objective(take, network.arch, inputs),
         optimizer=_optimizer(take, network.precision),
-        scales=_scales(take, inputs),
+        scales=_scales(take, size or _longer_side(inputs)),
         seed=take("seed"),
         interpolate=take("interpolate"),
         output=_output(take),
@@ -173,7 +177,12 @@ def _experiment(
     )
 
 
-def _inputs(take: Take, content: Source | None, styles: Sequence[tuple[Source, float]]) -> Inputs:
+def _inputs(
+    take: Take,
+    content: Source | None,
+    styles: Sequence[tuple[Source, float]],
+    sizing: Sizing,
+) -> Inputs:
     named, listed = take("content"), take("style")
     with _about("style"):
         shares = grammar.shares(styles) if styles else grammar.parse_pictures(listed)
@@ -186,6 +195,7 @@ def _inputs(take: Take, content: Source | None, styles: Sequence[tuple[Source, f
         color=Color(
             mode=take("color.mode"), space=take("color.space"), guided=take("color.guided")
         ),
+        sizing=sizing,
     )
 
 
@@ -303,14 +313,13 @@ def _longer_side(inputs: Inputs) -> int:
         return max(opened.shape)
 
 
-def _scales(take: Take, inputs: Inputs) -> tuple[Scale, ...]:
+def _scales(take: Take, size: int) -> tuple[Scale, ...]:
     """The pyramid, coarse to fine.
 
     size_k = image_size / factor^k, rounded, down to min_size. crowsonkb/style-transfer-pytorch has
     the factor sqrt 2; Gatys et al. 2017 have two scales with the factor 2.
     """
-    size, factor, smallest = take("image_size"), take("pyramid.factor"), take("pyramid.min_size")
-    size = size or _longer_side(inputs)
+    factor, smallest = take("pyramid.factor"), take("pyramid.min_size")
     style_scale, style_size = take("style_scale"), take("style_size")
     first_steps, steps = take("pyramid.first_steps"), take("pyramid.steps")
     sizes = [size]
@@ -350,7 +359,7 @@ def _check_pictures(experiment: Experiment):
             "name two with --config.style=A.jpg,B.jpg"
         )
     start = inputs.start
-    if start.noise == 1 and start.noise_kind == "uniform":  # covers whatever is below it
+    if start.noise == 1 and start.noise_kind != "normal":  # covers whatever is below it
         return
     there = {"content": inputs.content is not None, "style": bool(inputs.styles)}
     needed = start.kind.removesuffix("_statistics")

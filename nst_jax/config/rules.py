@@ -12,6 +12,7 @@ from nst_jax.config.experiment import Experiment
 from nst_jax.config.grammar import MAX_WEIGHT
 from nst_jax.network import architecture
 from nst_jax.pictures import writers
+from nst_jax.pictures.sizes import FILTERS, SIDES
 
 # Content loss -> its layers where a config names none.
 CONTENT_LOSSES = dict.fromkeys(
@@ -42,12 +43,13 @@ STYLE_LOSSES = {
 LOSSES = {"content": CONTENT_LOSSES, "style": STYLE_LOSSES}
 PAIRED_LOSSES = ("cross_gram",)  # compare each layer with the next one
 TV_LOSSES = ("squared", "absolute", "nine_point", "power")
-POOLINGS = ("max", "average", "l2", "average_rescaled", "l2_rescaled")
+POOLINGS = ("max", "max_ceil", "average", "l2", "average_rescaled", "l2_rescaled")
 PADDINGS = ("zero", "reflect", "replicate", "circular", "replicate_first")
 PARAMETERIZATIONS = ("pixels", "fourier")
 OPTIMIZERS = ("adam", "sgd", "lbfgs")
 PROPAGATIONS = ("simple", "inside", "all")
 STARTS = ("content", "style", "gray", "mean", "style_statistics")  # other values are files
+NOISES = ("uniform", "near_mean", "normal")
 COLOR_MODES = {
     "style": "the style's colours",
     "luminance": "paint in gray, then take the content's chroma",
@@ -95,7 +97,7 @@ ALIASES = {
     "imsize": "image_size",
     "img_size": "image_size",
     "width": "image_size (of the longer side)",
-    "height": "image_size (of the longer side)",
+    "height": "image_size and side=height",
     "init_image": "init.picture",
     "init_type": "init.picture",
     "noise_ratio": "init.noise",
@@ -166,6 +168,8 @@ def _file_name(value: str, suffixes: Iterable[str]) -> bool:
 RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "blend": _one_of("targets", "losses"),
     "interpolate": (lambda v: v == 0 or 2 <= v <= 1000, "0, or 2 to 1000 paintings"),
+    "side": _one_of(*SIDES),
+    "resample": _one_of(*FILTERS),
     "image_size": (lambda v: 0 <= v <= 1 << 15, "1 to 32768 pixels, or 0 for the picture's own"),
     "style_scale": (lambda v: 0.01 <= v <= 100, "0.01 to 100"),
     "style_size": (lambda v: 0 <= v <= 1 << 15, "0 to 32768 pixels"),
@@ -175,7 +179,7 @@ RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "pyramid.steps": (lambda v: 1 <= v <= 10**7, "1 to 10 million"),
     "init.picture": (bool, f"{', '.join(STARTS)} or a file"),
     "init.noise": (lambda v: 0 <= v <= 1, "0 to 1"),
-    "init.noise_kind": _one_of("uniform", "normal"),
+    "init.noise_kind": _one_of(*NOISES),
     "arch": _one_of(*architecture.DEPTHS),
     "pooling": _one_of(*POOLINGS),
     "padding": _one_of(*PADDINGS),

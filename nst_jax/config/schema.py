@@ -27,10 +27,13 @@ def default() -> Config:
     c.blend = "targets"  # several styles: mix their statistics ("targets") or "losses"
     c.interpolate = 0  # paintings from the first style to the second; 0 for one painting
 
-    # Sizes are longer sides, in pixels.
-    c.image_size = 384  # of the output; 0: the content picture's own
+    # Sizes are longer sides, in pixels, or what `side` says.
+    c.image_size = 384  # of the output; 0: the content picture's own, and `side` is "long"
     c.style_scale = 1.0  # of the style pictures, relative to the output, at every scale
     c.style_size = 0  # of the style pictures, whatever the output's; 0: style_scale decides
+    # What sizes mean: the "long" side, the "short" side, the "height" or the root of the "area".
+    c.side = "long"
+    c.resample = "lanczos"  # how pictures get their sizes: a key of sizes.FILTERS
     c.pyramid = ConfigDict()  # coarse to fine: paint small first, enlarge, go on
     c.pyramid.min_size = 0  # lower bound of the smallest scale; 0: only image_size
     c.pyramid.factor = 2**0.5  # from one scale to the next
@@ -41,8 +44,10 @@ def default() -> Config:
     # Where the pixels start: "content", "style" (stretched), "gray" (0.5), "mean" (the network's
     # mean colour), "style_statistics" (noise with the style's mean and deviation), or a file.
     c.init.picture = "content"
-    c.init.noise = 0.0  # "uniform": its share, 0 to 1 (1: nothing but noise); "normal": deviation
-    c.init.noise_kind = "uniform"  # "uniform" is blended into the picture, "normal" added to it
+    c.init.noise = 0.0  # its share, 0 to 1 (1: nothing but noise); of "normal" the deviation
+    # "uniform" and "near_mean" (within 20/255 of the network's mean colour) are blended into the
+    # picture, "normal" is added to it.
+    c.init.noise_kind = "uniform"
 
     c.arch = "vgg19"  # "vgg19" or "vgg16"
     c.weights = ""  # converted weights, a file; "" for the project's own, fetched once

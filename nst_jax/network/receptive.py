@@ -55,7 +55,7 @@ PROPAGATIONS: dict[str, Callable[[Mask, int, int], Mask]] = {
 }
 
 
-def propagate(mask: Mask, tap: str, arch: str, how: str) -> Mask:
+def propagate(mask: Mask, tap: str, arch: str, how: str, *, rounds_up: bool = False) -> Mask:
     """Carries a mask from the picture to the positions of a tap.
 
     "simple" averages the pixels under a position. "inside" takes the minimum over the receptive
@@ -70,9 +70,12 @@ def propagate(mask: Mask, tap: str, arch: str, how: str) -> Mask:
       tap: of the network.
       arch: the network.
       how: a key of `PROPAGATIONS`.
+      rounds_up: whether the network's pooling halves sides rounding up.
 
     Returns:
-      [h // 2^(b-1), w // 2^(b-1)] in [0, 1], b the block of the tap.
+      [h / 2^(b-1), w / 2^(b-1)] in [0, 1], rounded as pooling does; b is the block of the tap.
     """
     stride, first, last = receptive_field(tap, arch)
+    if rounds_up:
+        mask = np.pad(mask, [(0, -side % stride) for side in mask.shape], "edge")
     return PROPAGATIONS[how](mask, stride, last - first + 1)

@@ -167,10 +167,26 @@ def _corners(features: Array) -> list[Array]:
     return [features[:, y:height:2, x:width:2] for y in (0, 1) for x in (0, 1)]
 
 
+def _first_larger(a: Array, b: Array) -> Array:
+    """The maximum; `a` alone has the gradient where both are equal."""
+    return jnp.where(b > a, b, a)
+
+
 def _max_pool(features: Array) -> Array:
-    """Maximum of each window, taken pairwise; equal elements of a pair share the gradient."""
+    """Maximum of each window; of equal elements the first, by rows, has the gradient.
+
+    So have PyTorch and TensorFlow. `jnp.maximum` would share it among them.
+    """
     a, b, c, d = _corners(features)
-    return jnp.maximum(jnp.maximum(a, b), jnp.maximum(c, d))
+    return _first_larger(_first_larger(a, b), _first_larger(c, d))
+
+
+def _max_pool_of_all(features: Array) -> Array:
+    """Maximum of each window; an odd last row or column makes windows of its own."""
+    height, width = features.shape[1:3]
+    # The maximum over half a window is that over its elements twice.
+    whole = jnp.pad(features, ((0, 0), (0, height % 2), (0, width % 2), (0, 0)), "edge")
+    return _max_pool(whole)
 
 
 def _average_pool(features: Array) -> Array:
@@ -186,9 +202,10 @@ def _l2_pool(features: Array) -> Array:
     return jnp.where(positive, jnp.sqrt(jnp.where(positive, mean, 1)), 0)
 
 
-# Name -> 2x2 pooling of stride 2, [1, h, w, c] -> [1, h // 2, w // 2, c].
+# Name -> 2x2 pooling of stride 2, [1, h, w, c] -> [1, h // 2, w // 2, c]; "max_ceil" rounds up.
 POOLINGS: dict[str, Callable[[Array], Array]] = {
     "max": _max_pool,
+    "max_ceil": _max_pool_of_all,  # as Torch and Caffe: sides are halved, rounding up
     "average": _average_pool,  # Gatys et al. 2015: smoother pictures
     "l2": _l2_pool,
     # Rescaled so that activations stay about as large as with "max", as in

@@ -67,10 +67,10 @@ def initial_state(static: OptimizerStatic, images: Images) -> State:
 def enlarge(static: OptimizerStatic, state: State, shape: tuple[int, int]) -> State:
     """The state of a batch at another size: the average pictures, and the optimiser warm.
 
-    Pictures are resized bicubically. Arrays of the optimiser's state that have the shape of the
-    picture are resized bilinearly, which keeps Adam's mean squares positive. An optimiser that
-    proposes points starts afresh. Adam goes on counting steps, the average restarts, as in
-    crowsonkb/style-transfer-pytorch.
+    As in crowsonkb/style-transfer-pytorch, pictures and Adam's mean gradient are resized
+    bicubically, its mean squares bilinearly, which keeps them positive; Adam goes on counting
+    steps, and the average restarts. Bicubic is Keys' with a = -1/2, where PyTorch has -3/4. An
+    optimiser that proposes points starts afresh.
 
     Args:
       static: which optimiser.
@@ -85,12 +85,13 @@ def enlarge(static: OptimizerStatic, state: State, shape: tuple[int, int]) -> St
     if OPTIMIZERS[static.name].proposes:
         return fresh
 
-    def carried(leaf: Array) -> Array:
+    def carried(path: Any, leaf: Array) -> Array:
         if leaf.shape != state.image.shape:
             return leaf
-        return jax.vmap(lambda one: jax.image.resize(one, (*shape, 3), "linear"))(leaf)
+        method = "cubic" if path[-1] == jax.tree_util.GetAttrKey("mu") else "linear"
+        return jax.vmap(lambda one: jax.image.resize(one, (*shape, 3), method))(leaf)
 
-    optimizer = jax.tree.map(carried, state.optimizer)
+    optimizer = jax.tree_util.tree_map_with_path(carried, state.optimizer)
     return fresh._replace(optimizer=for_another_size(static, optimizer))
 
 

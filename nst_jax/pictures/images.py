@@ -19,6 +19,7 @@ from nst_jax import files
 from nst_jax.errors import UserError
 from nst_jax.pictures import decoding
 from nst_jax.pictures.decoding import Decoded
+from nst_jax.pictures.sizes import FILTERS, LONGER_SIDE, Sizing
 from nst_jax.pictures.writers import ANIMATIONS, DEPTHS, TRANSPARENT, WRITERS
 
 Picture = Float[np.ndarray, "_ _ 3"]
@@ -31,6 +32,7 @@ def read(
     path: str | Path,
     size: int | None = None,
     smallest: int = 1,
+    sizing: Sizing = LONGER_SIDE,
     *,
     fills: bool = False,
     says_enlarged: bool = False,
@@ -43,8 +45,9 @@ def read(
 
     Args:
       path: the file.
-      size: longer side of the result in pixels; None keeps the file's.
+      size: of the result, in pixels; None keeps the file's.
       smallest: shortest side, in pixels, that the file and the result may have.
+      sizing: what the size means, and how the picture is resampled.
       fills: whether what is transparent gets the nearest colour that is not, so that no white
         shows at soft edges when the picture gets its transparency back.
       says_enlarged: whether a line on standard error says that the picture is enlarged.
@@ -56,7 +59,7 @@ def read(
       UserError: missing, not a picture, damaged, or too small.
     """
     with decoding.opening(path) as opened:
-        _check_size(opened.shape, size, smallest, str(path))  # before its pixels take time
+        _check_size(opened.shape, size, smallest, sizing, str(path))  # before its pixels take time
         decoded = opened.decode()
     if decoded.alpha is None:
         image = decoded.colour
@@ -65,10 +68,11 @@ def read(
     else:
         remark(f"{path}: transparency composited on white")
         image = on_white(decoded)
-    height, width, _ = image.shape
-    if says_enlarged and size is not None and max(height, width) < size:
-        remark(f"{path}: {width}x{height} pixels, enlarged to a longer side of {size}")
-    return prepare(image, size, smallest, str(path))
+    prepared = prepare(image, size, smallest, str(path), sizing)
+    if says_enlarged and prepared.size > image.size:
+        (height, width, _), (new_height, new_width, _) = image.shape, prepared.shape
+        remark(f"{path}: {width}x{height} pixels, enlarged to {new_width}x{new_height}")
+    return prepared
 
 
 def remark(text: str):
@@ -110,16 +114,19 @@ def read_alpha(path: str | Path, shape: tuple[int, int]) -> Plane | None:
       UserError: missing, not a picture, or damaged.
     """
     alpha = decoding.decode(path).alpha
-    return None if alpha is None else _resample(alpha, shape)
+    return None if alpha is None else _resample(alpha, shape, "lanczos")
 
 
-def prepare(image: np.ndarray, size: int | None, smallest: int, name: str) -> Picture:
+def prepare(
+    image: np.ndarray, size: int | None, smallest: int, name: str, sizing: Sizing = LONGER_SIDE
+) -> Picture:
     """Checks and resizes a picture that is already an array.
 
     Args:
       image: [h, w, 3], floats in [0, 1] or uint8.
       size, smallest: as for `read`.
       name: what to call it in an error.
+      sizing: as for `read`.
 
     Raises:
       UserError: another shape or type, values outside [0, 1], or too small.
@@ -134,8 +141,10 @@ def prepare(image: np.ndarray, size: int | None, smallest: int, name: str) -> Pi
         with np.errstate(over="ignore"):
             image = np.asarray(image, np.float32)
         check_range(image, name)
-    _check_size(image.shape, size, smallest, name)
-    return _unit(image if size is None else _resized(image, fit(image.shape, size)))
+    _check_size(image.shape, size, smallest, sizing, name)
+    if size is not None:
+        image = _resized(image, sizing.fit(image.shape, size), sizing.resample)
+    return _unit(image)
 
 
 def check_range(array: np.ndarray, name: str):
@@ -148,11 +157,11 @@ def check_range(array: np.ndarray, name: str):
         raise UserError(f"{name} has values outside [0, 1]")
 
 
-def _check_size(shape: tuple[int, ...], size: int | None, smallest: int, name: str):
-    """Raises UserError for a picture that is too small, or would be with the longer side `size`."""
+def _check_size(shape: tuple[int, ...], size: int | None, smallest: int, sizing: Sizing, name: str):
+    """Raises UserError for a picture that is too small, or would be once it has its size."""
     shapes = {f"{name} is": shape[:2]}
     if size is not None:
-        shapes[f"{name}, {size} pixels long, is"] = fit(shape, size)
+        shapes[f"{name} at size {size} is"] = sizing.fit(shape, size)
     for subject, (height, width) in shapes.items():
         if min(height, width) < smallest:
             longer = -(-smallest * max(shape[:2]) // min(shape[:2]))
@@ -162,27 +171,23 @@ def _check_size(shape: tuple[int, ...], size: int | None, smallest: int, name: s
             )
 
 
-def fit(shape: tuple[int, ...], size: int) -> tuple[int, int]:
-    """(height, width) with the longer side `size` and the aspect ratio of `shape`; at least 1.
+def resize(image: Picture, shape: tuple[int, int], resample: str = "lanczos") -> Picture:
+    """Resamples to (height, width), antialiased, in float32, and clips to [0, 1].
 
-    >>> fit((300, 400, 3), 200)
-    (150, 200)
+    Args:
+      image: [h, w, 3].
+      shape: (height, width) of the result.
+      resample: a key of `sizes.FILTERS`.
     """
-    height, width = shape[:2]
-    scale = size / max(height, width)
-    return max(1, round(height * scale)), max(1, round(width * scale))
+    return _resized(image, shape, resample)
 
 
-def resize(image: Picture, shape: tuple[int, int]) -> Picture:
-    """Resamples to (height, width): antialiased Lanczos in float32, clipped to [0, 1]."""
-    return _resized(image, shape)
-
-
-def _resized(image: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+def _resized(image: np.ndarray, shape: tuple[int, int], resample: str) -> np.ndarray:
     """As `resize`, also for uint8."""
     if image.shape[:2] == shape:
         return image
-    return np.stack([_resample(channel, shape) for channel in np.moveaxis(image, -1, 0)], -1)
+    channels = np.moveaxis(image, -1, 0)
+    return np.stack([_resample(channel, shape, resample) for channel in channels], -1)
 
 
 def _unit(image: np.ndarray) -> np.ndarray:
@@ -193,11 +198,9 @@ def _unit(image: np.ndarray) -> np.ndarray:
     return unit
 
 
-def _resample(plane: np.ndarray, shape: tuple[int, int]) -> Plane:
+def _resample(plane: np.ndarray, shape: tuple[int, int], resample: str) -> Plane:
     height, width = shape
-    resampled = PillowImage.fromarray(_unit(plane)).resize(
-        (width, height), PillowImage.Resampling.LANCZOS
-    )
+    resampled = PillowImage.fromarray(_unit(plane)).resize((width, height), FILTERS[resample])
     return np.clip(np.asarray(resampled), 0, 1)
 
 
@@ -263,7 +266,7 @@ def _eight_bits(frame: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
     """A frame at a size, as uint8."""
     if frame.dtype == np.uint8 and frame.shape[:2] == shape:
         return frame
-    return quantized(_unit(_resized(frame, shape)), 8)
+    return quantized(_unit(_resized(frame, shape, "lanczos")), 8)
 
 
 def quantized(image: Float[np.ndarray, "_ _ _"], bits: int) -> np.ndarray:

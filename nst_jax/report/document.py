@@ -15,6 +15,7 @@ from PIL import Image as PillowImage
 
 from nst_jax.errors import UserError
 from nst_jax.pictures import images
+from nst_jax.pictures.sizes import LONGER_SIDE
 
 SCRIPTS = ("dom.js", "charts.js", "data.js", "sheet.js", "plots.js", "table.js", "cell.js")
 MAX_PICTURE_SIDE_PIXELS = 1024  # of a picture that is opened
@@ -78,7 +79,7 @@ def encoded(path: Path, longest: int) -> bytes | None:
 def _jpeg(picture: images.Picture, longest: int) -> bytes:
     """A picture as JPEG, its longer side at most `longest` pixels."""
     if max(picture.shape) > longest:
-        picture = images.resize(picture, images.fit(picture.shape, longest))
+        picture = images.resize(picture, LONGER_SIDE.fit(picture.shape, longest))
     file = io.BytesIO()
     pixels = PillowImage.fromarray(np.rint(picture * 255).astype(np.uint8))
     pixels.save(file, "JPEG", quality=JPEG_QUALITY)

@@ -73,7 +73,7 @@ def normalized(
       loaded: the weights as trained.
       network: says over which pictures.
       pictures: those of the experiment, at the size of the output.
-      size: longer side of pictures that are files, in pixels.
+      size: of pictures that are files, in pixels.
 
     Raises:
       UserError: a file is not a picture.
@@ -85,7 +85,9 @@ def normalized(
     seen = [
         picture
         for name in network.normalize
-        for picture in (own[name] if name in own else [images.read(name, size)])
+        for picture in (
+            own[name] if name in own else [images.read(name, size, sizing=pictures.sizing)]
+        )
     ]
     if not seen:
         return loaded

@@ -14,6 +14,7 @@ from nst_jax.network import architecture
 from nst_jax.pictures import color, images, masks
 from nst_jax.pictures.images import Picture
 from nst_jax.pictures.masks import Mask
+from nst_jax.pictures.sizes import LONGER_SIDE, Sizing
 from nst_jax.transfer.cache import Cache, file_state
 
 
@@ -29,6 +30,7 @@ class Pictures(NamedTuple):
       regions: region -> [h, w], of the output; {} without guides.
       style_regions: the same for every style picture.
       content_weight: [h, w], how much the content counts where; None for 1 everywhere.
+      sizing: what the sizes of scales mean, and how the pictures are resampled.
     """
 
     shape: tuple[int, int]
@@ -39,6 +41,7 @@ class Pictures(NamedTuple):
     regions: Mapping[str, Mask] = {}
     style_regions: tuple[Mapping[str, Mask], ...] = ()
     content_weight: Mask | None = None
+    sizing: Sizing = LONGER_SIDE
 
 
 def load(experiment: Experiment, cache: Cache) -> Pictures:
@@ -58,10 +61,10 @@ def load(experiment: Experiment, cache: Cache) -> Pictures:
         content = _read(inputs.content, experiment, "size", cache)
     styles = tuple(_read(style.picture, experiment, "style_size", cache) for style in inputs.styles)
     height, width, _ = (styles[0] if content is None else content).shape
-    shape = images.fit((height, width), last.size)
+    shape = inputs.sizing.fit((height, width), last.size)
     start = None
     if inputs.start.file:
-        start = images.resize(images.read(inputs.start.file), shape)
+        start = images.resize(images.read(inputs.start.file), shape, inputs.sizing.resample)
     weight = None
     if inputs.content_weight:
         weight = masks.read({"content_weight": inputs.content_weight}, shape)["content_weight"]
@@ -72,41 +75,43 @@ def load(experiment: Experiment, cache: Cache) -> Pictures:
         start=start,
         style_regions=({},) * len(styles),
         content_weight=weight,
+        sizing=inputs.sizing,
     )
     return _recolour(inputs.color, _with_regions(experiment, pictures))
 
 
-def _read(source: Source, experiment: Experiment, side: str, cache: Cache) -> Picture:
-    """A content or style picture at the size of the last scale, checked for the smallest.
+def _read(source: Source, experiment: Experiment, field: str, cache: Cache) -> Picture:
+    """A content or style picture at the last scale, checked for the smallest.
 
     Args:
       source: the picture.
       experiment: the experiment.
-      side: the field of `Scale` that has the picture's longer side.
+      field: the one of `Scale` that has the picture's size.
       cache: keeps what was read from files.
     """
-    size, least = getattr(experiment.scales[-1], side), getattr(experiment.scales[0], side)
+    size, least = getattr(experiment.scales[-1], field), getattr(experiment.scales[0], field)
     smallest = architecture.smallest_size(experiment.objective.taps)
+    sizing = experiment.inputs.sizing
     if isinstance(source, Pixels):
-        picture = images.prepare(source.array, size, smallest, source.name)
+        picture = images.prepare(source.array, size, smallest, source.name, sizing)
     else:
-        picture = _read_file(source, side, experiment, cache)
-    if min(images.fit(picture.shape, least)) < smallest:
+        picture = _read_file(source, field, experiment, cache)
+    if min(sizing.fit(picture.shape, least)) < smallest:
         raise UserError(
-            f"{source}, {least} pixels long at the pyramid's smallest scale, is too small for "
+            f"{source}, at size {least} in the pyramid's smallest scale, is too small for "
             "the deepest layer; choose a larger config.pyramid.min_size"
         )
     return picture
 
 
-def _read_file(path: str, side: str, experiment: Experiment, cache: Cache) -> Picture:
-    size = getattr(experiment.scales[-1], side)
+def _read_file(path: str, field: str, experiment: Experiment, cache: Cache) -> Picture:
+    size, sizing = getattr(experiment.scales[-1], field), experiment.inputs.sizing
     smallest = architecture.smallest_size(experiment.objective.taps)
-
-    fills = side == "size" and experiment.output.keep_alpha
+    is_content = field == "size"
+    fills = is_content and experiment.output.keep_alpha
 
     def read() -> Picture:
-        picture = images.read(path, size, smallest, fills=fills, says_enlarged=side == "size")
+        picture = images.read(path, size, smallest, sizing, fills=fills, says_enlarged=is_content)
         picture.setflags(write=False)  # others get the same array
         return picture
 
@@ -114,9 +119,9 @@ def _read_file(path: str, side: str, experiment: Experiment, cache: Cache) -> Pi
         state = file_state(path)
         if state is None:
             return read()
-        return cache.get("picture", (state, size, smallest, fills), read)
+        return cache.get("picture", (state, size, smallest, sizing, fills), read)
     except UserError as error:
-        whole = experiment.raw["style"] if side == "style_size" else path
+        whole = path if is_content else experiment.raw["style"]
         if str(error).startswith("no picture") and isinstance(whole, str) and path != whole:
             raise UserError(
                 f"{error}; a name with commas or colons is quoted: --config.style='{quoted(whole)}'"
@@ -185,7 +190,7 @@ def _recolour(wanted: Color, pictures: Pictures) -> Pictures:
 
 def shape_at(pictures: Pictures, scale: Scale) -> tuple[int, int]:
     """(height, width) of the output at a scale."""
-    return images.fit(pictures.shape, scale.size)
+    return pictures.sizing.fit(pictures.shape, scale.size)
 
 
 def at_scale(pictures: Pictures, scale: Scale) -> Pictures:
@@ -195,18 +200,19 @@ def at_scale(pictures: Pictures, scale: Scale) -> Pictures:
       pictures: at the size of the last scale, from `load`.
       scale: one of the experiment's.
     """
-    shape = shape_at(pictures, scale)
+    shape, sizing = shape_at(pictures, scale), pictures.sizing
     if shape == pictures.shape:
         return pictures
 
     def resized(picture: Picture | None) -> Picture | None:
-        return None if picture is None else images.resize(picture, shape)
+        return None if picture is None else images.resize(picture, shape, sizing.resample)
 
     def resized_masks(regions: Mapping[str, Mask], shape: tuple[int, int]) -> dict[str, Mask]:
         return {name: masks.resize(mask, shape) for name, mask in regions.items()}
 
     styles = tuple(
-        images.resize(style, images.fit(style.shape, scale.style_size)) for style in pictures.styles
+        images.resize(style, sizing.fit(style.shape, scale.style_size), sizing.resample)
+        for style in pictures.styles
     )
     weight = pictures.content_weight
     return Pictures(
@@ -221,6 +227,7 @@ def at_scale(pictures: Pictures, scale: Scale) -> Pictures:
             for regions, style in zip(pictures.style_regions, styles, strict=True)
         ),
         content_weight=None if weight is None else masks.resize(weight, shape),
+        sizing=sizing,
     )
 
 
@@ -235,7 +242,7 @@ def final_colours(paintings: Any, pictures: Pictures, space: str) -> Float[np.nd
     paintings = np.asarray(paintings)
     if pictures.chroma is None:
         return paintings
-    chroma = images.resize(pictures.chroma, paintings.shape[-3:-1])
+    chroma = images.resize(pictures.chroma, paintings.shape[-3:-1], pictures.sizing.resample)
     several = paintings.reshape(-1, *chroma.shape)
     recombined = [color.recombine(one, chroma, space) for one in several]
     return np.stack(recombined).reshape(paintings.shape)

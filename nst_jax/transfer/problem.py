@@ -155,11 +155,12 @@ def guide_weights(
     Raises:
       UserError: a region that is too small for a layer.
     """
-    arch, objective = experiment.network.arch, experiment.objective
+    network, weight = experiment.network, pictures.content_weight
     content: ByTap = {}
-    if pictures.content_weight is not None:
-        for tap in _taps(objective.content):
-            content[tap] = jnp.asarray(propagate(pictures.content_weight, tap, arch, "simple"))
+    if weight is not None:
+        for tap in _taps(experiment.objective.content):
+            propagated = propagate(weight, tap, network.arch, "simple", rounds_up=network.rounds_up)
+            content[tap] = jnp.asarray(propagated)
     if not pictures.regions:
         return GuideWeights(content, NO_GUIDES.regions), (NO_GUIDES.regions,) * len(pictures.styles)
     output, *styles = (
@@ -178,9 +179,9 @@ def _at_taps(experiment: Experiment, mask: Mask, name: str) -> dict[str, np.ndar
     Raises:
       UserError: nothing of it is left at a tap.
     """
-    how, weights = experiment.inputs.guides.propagation, {}
+    how, network, weights = experiment.inputs.guides.propagation, experiment.network, {}
     for tap in _taps(experiment.objective.style):
-        propagated = propagate(mask, tap, experiment.network.arch, how)
+        propagated = propagate(mask, tap, network.arch, how, rounds_up=network.rounds_up)
         squares = np.square(propagated.astype(np.float64))
         if not squares.any():
             advice = ""

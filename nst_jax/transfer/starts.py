@@ -32,11 +32,26 @@ def _content(pictures: Pictures, mean: Any, key: Array) -> np.ndarray:
 # but for "file", are `config.rules.STARTS`.
 STARTS: dict[str, Callable[[Pictures, Any, Array], Any]] = {
     "content": _content,
-    "style": lambda pictures, mean, key: images.resize(pictures.styles[0], pictures.shape),
+    "style": lambda pictures, mean, key: images.resize(
+        pictures.styles[0], pictures.shape, pictures.sizing.resample
+    ),
     "gray": lambda pictures, mean, key: 0.5,
     "mean": lambda pictures, mean, key: mean,
     "style_statistics": _style_statistics,
     "file": lambda pictures, mean, key: pictures.start,
+}
+
+
+def _near_mean(mean: Any, key: Array, shape: tuple[int, ...]) -> Array:
+    """Uniform within 20 levels of 255 of the mean colour."""
+    return mean + jax.random.uniform(key, shape, jnp.float32, -20 / 255, 20 / 255)
+
+
+# Kind -> (mean colour of the network, key, shape) -> noise. The names are `config.rules.NOISES`.
+NOISES: dict[str, Callable[[Any, Array, tuple[int, ...]], Array]] = {
+    "uniform": lambda mean, key, shape: jax.random.uniform(key, shape, jnp.float32),
+    "near_mean": _near_mean,
+    "normal": lambda mean, key, shape: jax.random.normal(key, shape),
 }
 
 
@@ -45,7 +60,7 @@ def start_image(
 ) -> Float[Array, "h w 3"]:
     """The start: (1 - noise) * picture + noise * u, or picture + noise * n, clipped to [0, 1].
 
-    u is uniform in [0, 1), n standard normal, both seeded.
+    u is uniform in [0, 1), or near the mean colour; n is standard normal. All are seeded.
 
     Args:
       start: which picture and which noise.
@@ -56,7 +71,7 @@ def start_image(
     key, shape = jax.random.key(seed), (*pictures.shape, 3)
     picture = STARTS[start.kind](pictures, mean, jax.random.fold_in(key, 1))
     picture = jnp.broadcast_to(jnp.asarray(picture, jnp.float32), shape)
-    if start.noise_kind == "uniform":
-        noise = jax.random.uniform(key, shape, jnp.float32)
-        return (1 - start.noise) * picture + start.noise * noise
-    return jnp.clip(picture + start.noise * jax.random.normal(key, shape), 0, 1)
+    noise = NOISES[start.noise_kind](mean, key, shape)
+    if start.noise_kind == "normal":
+        return jnp.clip(picture + start.noise * noise, 0, 1)
+    return (1 - start.noise) * picture + start.noise * noise
