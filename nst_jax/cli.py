@@ -12,26 +12,24 @@ from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
 
 from nst_jax import config, files
-from nst_jax.errors import StoppedError, UserError, one_line
+from nst_jax.errors import StoppedError, UserError, no_device, one_line
 
 
-def start(main: Callable[..., None], choices: Collection[str] = ()):
+def start(main: Callable[..., None], choices: Collection[str] = (), takes: Collection[int] = (0,)):
     """Parses the flags and runs `main`; a mistake is answered with one line and the exit code 2.
 
     Args:
-      main: the command.
-      choices: allowed values of the command's one argument, which `main` gets; () for no argument.
+      main: the command; gets the arguments that are no flags.
+      choices: allowed values of its one argument; () for any.
+      takes: how many arguments it may have.
     """
 
     def guarded(argv: list[str]):
         words = argv[1:]
         if choices and (len(words) != 1 or words[0] not in choices):
             fail(f"give one argument: {', '.join(choices)}; see --help")
-        if words and not choices:
-            fail(
-                f"unexpected argument {words[0]!r}; several style pictures are separated by "
-                "commas, as in --config.style=a.jpg,b.jpg; see --help"
-            )
+        if not choices and len(words) not in takes:
+            _refuse(words, takes)
         logging.set_verbosity(logging.WARNING)  # JAX warns about every backend that is missing
         keep_programs()
         try:
@@ -41,13 +39,25 @@ def start(main: Callable[..., None], choices: Collection[str] = ()):
         except StoppedError as stopped:
             fail(stopped, stopped.code)
         except RuntimeError as error:
-            if "Unable to initialize backend" not in str(error):
+            line = no_device(error)
+            if line is None:
                 raise
-            fail(f"JAX finds no such device: {error}; leave JAX_PLATFORMS out for those it finds")
+            fail(line)
         except KeyboardInterrupt as stopped:
             fail("interrupted", *stopped.args or (130,))
 
     app.run(guarded, flags_parser=_parse)
+
+
+def _refuse(words: list[str], takes: Collection[int]):
+    """Says that there are too many or too few arguments."""
+    several = "several style pictures are separated by commas, as in "
+    if 2 not in takes:
+        fail(f"unexpected argument {words[0]!r}; {several}--config.style=a.jpg,b.jpg; see --help")
+    fail(
+        f"give two pictures, a photograph and a painting, not {len(words)}; {several}a.jpg,b.jpg; "
+        "see --help"
+    )
 
 
 def define_config(text: str):
@@ -61,9 +71,10 @@ def define_config(text: str):
     parse = parser.parse
 
     def parse_any(value: str) -> Any:
-        file, arguments = split_config(value)
+        name, arguments = split_config(value)
+        file = str(config.find(name))
         if ":" not in file:
-            return parse(value)
+            return parse(":".join([file, *arguments]))
         return config.load(Path(file), *arguments).lock()  # ml_collections splits at any colon
 
     parser.parse = parse_any
@@ -92,15 +103,23 @@ def keep_programs():
         os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 
 
-def given_config() -> tuple[config.Config, str]:
+def given_config(*pictures: str) -> tuple[config.Config, str]:
     """The config that --config names, with its overrides, not parsed yet; and the file's name.
+
+    Args:
+      *pictures: a content and a style picture, to take the place of the config's. With them, the
+        default of --config is the shipped config "starry".
 
     Raises:
       UserError: there is none, or it does not load.
     """
     given = flags.FLAGS["config"].value
+    if pictures and given is None:
+        c = config.load(config.find("starry"))
+        c.content, c.style = pictures
+        return c, Path(pictures[0]).stem
     if given is None:
-        raise UserError("no config; try --config configs/starry.py, or --help")
+        raise UserError("no config; try --config starry, or --help")
     if not isinstance(given, ConfigDict):
         try:
             _ = given.steps  # a file that failed to load says so only when it is touched
@@ -110,6 +129,8 @@ def given_config() -> tuple[config.Config, str]:
             raise UserError(
                 "get_config must return a ConfigDict, such as config.default()"
             ) from None
+    if pictures:
+        given.content, given.style = pictures
     file, _ = split_config(config_flags.get_config_filename(flags.FLAGS["config"]))
     return given, Path(file).stem
 
@@ -118,11 +139,19 @@ def typed() -> list[str]:
     """The command's own flags, with those of a --flagfile, each as one word: --config=x."""
     words: list[str] = []
     for word in flags.FLAGS.read_flags_from_files(sys.argv[1:]):
-        if words and not word.startswith("-") and "=" not in words[-1]:
+        if words and not word.startswith("-") and _wants_value(words[-1]):
             words[-1] += f"={word}"
         else:
             words.append(word)
     return words
+
+
+def _wants_value(word: str) -> bool:
+    """Whether a word is a flag whose value is the next word."""
+    if not word.startswith("-") or "=" in word:
+        return False
+    name = word.lstrip("-")
+    return name not in flags.FLAGS or not flags.FLAGS[name].boolean
 
 
 def answer(text: object):
@@ -154,8 +183,14 @@ def fail(message: object, code: int = 2) -> NoReturn:
 
 
 def _parse(argv: list[str]) -> list[str]:
+    asked = next((word for word in argv[1:] if word.partition("=")[0] == "--config.help"), "")
     try:
+        if asked:
+            answer(config.described(asked.partition("=")[2]))
+            sys.exit(0)
         return flags.FLAGS(argv)
+    except UserError as error:
+        fail(error)
     except SystemExit:  # absl leaves with 1 after --help
         sys.exit(0)
     except flags.Error as error:

@@ -45,3 +45,12 @@ class StoppedError(Exception):
     def __init__(self, text: str, code: int):
         super().__init__(text)
         self.code = code
+
+
+def no_device(error: Exception) -> UserError | None:
+    """The line for JAX's error about a device that is not there; None for any other error."""
+    if "Unable to initialize backend" not in str(error):
+        return None
+    return UserError(
+        f"JAX finds no such device: {error}; leave JAX_PLATFORMS out for those it finds"
+    )

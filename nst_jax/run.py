@@ -2,10 +2,13 @@
 
   python -m nst_jax.run --config configs/starry.py
   python -m nst_jax.run --config configs/starry.py --config.content=me.jpg \\
-      --config.style=painting.jpg --config.image_size=512 --config.optimizer.name=lbfgs
+      --config.style=painting.jpg --config.image_size=512
+  python -m nst_jax.run me.jpg painting.jpg
 
-Any key of the config can be set with --config.KEY=VALUE; nst_jax/config/schema.py lists them all
-with their meaning. Everything is written to the work directory, and the painting's path is printed.
+Two pictures take the place of the config's, which may then be left out. A shipped config needs no
+path: --config starry. Any key of the config can be set with --config.KEY=VALUE; --config.help lists
+them all with their meaning, --config.help=color those of a group. Everything is written to the work
+directory, and the painting's path is printed.
 
 Exit codes: 0 painted; 1 the loss is not finite, or the device failed; 2 a mistake in a flag, config
 or file; 130 interrupted (Ctrl-C), 143 asked to end (SIGTERM). The last good picture is kept, and
@@ -33,9 +36,9 @@ _PROFILE = flags.DEFINE_boolean(
 )
 
 
-def main():
+def main(*pictures: str):
     """Flags -> experiment -> run; prints the painting's path."""
-    given, name = cli.given_config()
+    given, name = cli.given_config(*pictures)
     experiment, more = config.parse(given), _EXTEND.value
     if more:
         _check_extension()
@@ -64,4 +67,4 @@ def _check_extension():
 
 
 if __name__ == "__main__":
-    cli.start(main)
+    cli.start(main, takes=(0, 2))

@@ -46,7 +46,7 @@ ROWS: dict[str, dict[str, Any]] = {
     BY_HAND: {},
     **{f"style_losses={name}": {"style_losses": name} for name in [*rules.STYLE_LOSSES][1:]},
     "content_losses=self_similarity": {"content_losses": "self_similarity"},
-    **{f"pooling={name}": {"pooling": name} for name in rules.POOLINGS[1:3]},
+    **{f"pooling={name}": {"pooling": name} for name in ("average", "l2")},
     **{f"padding={name}": {"padding": name} for name in rules.PADDINGS[1:4]},
     "guides, two regions": {"guides": {"content": MASKS, "style": MASKS}},
     "two styles, blend=targets": {"style": f"{STYLE}:2, {config.sample_photograph()}"},

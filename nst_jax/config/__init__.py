@@ -6,12 +6,15 @@ A config file needs `default` or `sample`, `parse_arg` and `smoke`; a program `p
 from nst_jax.config.base import (
     PICTURES,
     explain,
+    find,
     load,
+    names,
     parse_arg,
     sample,
     sample_photograph,
     smoke,
 )
+from nst_jax.config.described import described
 from nst_jax.config.experiment import Experiment
 from nst_jax.config.parsing import parse, parse_values, with_values
 from nst_jax.config.schema import Config, default, flat
@@ -21,9 +24,12 @@ __all__ = [
     "Config",
     "Experiment",
     "default",
+    "described",
     "explain",
+    "find",
     "flat",
     "load",
+    "names",
     "parse",
     "parse_arg",
     "parse_values",

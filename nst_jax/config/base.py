@@ -12,9 +12,17 @@ from nst_jax.config import rules
 from nst_jax.config.schema import Config, default, flat
 from nst_jax.errors import UserError
 
-# What the project's own configs paint with: in a checkout beside the package, installed inside it.
-_CHECKOUT = Path(__file__).parents[2] / "images"
-PICTURES = _CHECKOUT if _CHECKOUT.is_dir() else Path(__file__).parents[1] / "images"
+_PACKAGE = Path(__file__).parents[1]
+
+
+def _shipped(name: str) -> Path:
+    """A folder that is inside the package where it is installed, and beside it in a checkout."""
+    installed = _PACKAGE / name
+    return installed if installed.is_dir() else _PACKAGE.parent / name
+
+
+CONFIGS = _shipped("configs")
+PICTURES = _shipped("images")  # what the project's own configs paint with
 
 _BOOLS = {"True": True, "False": False}
 
@@ -43,6 +51,18 @@ def smoke(c: Config) -> Config:
     if c.pyramid.min_size:
         c.pyramid.min_size, c.pyramid.first_steps, c.pyramid.steps = 40, 2, 2
     return c
+
+
+def names() -> list[str]:
+    """The shipped configs: "starry", "presets/crowsonkb", ..."""
+    files = sorted(CONFIGS.rglob("*.py"), key=lambda path: (len(path.parts), path))
+    return [path.relative_to(CONFIGS).with_suffix("").as_posix() for path in files]
+
+
+def find(name: str) -> Path:
+    """The file of a config: the path itself, or a shipped config of that name."""
+    path, shipped = Path(name), CONFIGS / f"{name}.py"
+    return shipped if not path.exists() and name in names() else path
 
 
 def load(path: Path, *arg: str) -> Config:
@@ -94,7 +114,8 @@ def explain(error: Exception) -> str:
     if group := re.match(r"flag --(\S+)=.* as a ConfigDict", text):
         return f"--{group[1]} is a group of keys; set one of them, as in --{group[1]}.KEY=VALUE"
     if missing := re.search(r"Attempted \[.*?\]: (\S+)", text):
-        return f"cannot load the config file {missing[1]}; is the path right?"
+        shipped = ", ".join(name for name in names() if "/" not in name)
+        return f"no config file {missing[1]}; is the path right? Shipped are {shipped} and more"
     if isinstance(error, AttributeError | KeyError) and "has no attribute" not in text:
         unknown = re.match(r"['\"]?(\w+)", text)
         alias = rules.ALIASES.get(unknown[1]) if unknown else None

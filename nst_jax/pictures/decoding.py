@@ -2,7 +2,6 @@
 
 import contextlib
 import functools
-import importlib
 import struct
 import sys
 import warnings
@@ -17,7 +16,7 @@ from PIL import ImageFile, ImageOps
 
 from nst_jax import files
 from nst_jax.errors import UserError
-from nst_jax.pictures import profiles, tiff
+from nst_jax.pictures import kinds, profiles, tiff
 from nst_jax.pictures.writers import SRGB
 
 Plane = Float[np.ndarray, "_ _"]
@@ -26,8 +25,6 @@ Plane = Float[np.ndarray, "_ _"]
 _OTHER_ORDER = {"B": "L", "L": "B", "N": "B" if sys.byteorder == "little" else "L"}
 
 MAX_SIDE_PIXELS = 1 << 17
-
-_HEIF_BRANDS = (b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1")
 
 
 class Decoded(NamedTuple):
@@ -100,7 +97,7 @@ def opening(path: str | Path) -> Iterator[Opened]:
             f"{path} claims too many pixels to open; scale it to {most:.0f} megapixels at most"
         ) from None
     except PillowImage.UnidentifiedImageError:
-        raise UserError(f"{path} is {_what_else(path)}") from None
+        raise UserError(f"{path} is {kinds.kind_of(path).what}") from None
     except UserError:
         raise
     except Exception as error:  # damaged files make decoders raise anything
@@ -114,7 +111,7 @@ def _opened_by_pillow(path: Path) -> Iterator[ImageFile.ImageFile]:
         try:
             image = PillowImage.open(path)
         except PillowImage.UnidentifiedImageError:
-            if not _plug_in(_start_of(path)):
+            if not kinds.plug_in(kinds.kind_of(path)):
                 raise
             image = PillowImage.open(path)
         with image as opened:
@@ -133,60 +130,6 @@ def _check_sides(path: Path, shape: tuple[int, int]):
         raise UserError(
             f"{path} claims a side of {max(shape)} pixels; {MAX_SIDE_PIXELS} are the most"
         )
-
-
-def _start_of(path: Path) -> bytes:
-    with path.open("rb") as file:
-        return file.read(1024)
-
-
-def _is_heif(start: bytes) -> bool:
-    return start[4:8] == b"ftyp" and start[8:12] in _HEIF_BRANDS
-
-
-def _is_avif(start: bytes) -> bool:
-    return start[4:8] == b"ftyp" and start[8:12] in (b"avif", b"avis")
-
-
-def _is_jpeg_xl(start: bytes) -> bool:
-    return start[:2] == b"\xff\x0a" or start[:12] == b"\0\0\0\x0cJXL \r\n\x87\n"
-
-
-def _plug_in(start: bytes) -> bool:
-    """Teaches Pillow the format of a file, where the extra `formats` is installed."""
-    try:
-        if _is_heif(start) or _is_avif(start):
-            heif = importlib.import_module("pillow_heif")
-            (heif.register_heif_opener if _is_heif(start) else heif.register_avif_opener)()
-            return True
-        if _is_jpeg_xl(start):
-            importlib.import_module("pillow_jxl")  # registers itself
-            return True
-    except (ImportError, AttributeError):  # AVIF is Pillow's own by now
-        return False
-    return False
-
-
-def _what_else(path: Path) -> str:
-    """What a file is that Pillow does not know, and what to do."""
-    start = _start_of(path)
-    install = 'pip install "nst_jax[formats]", or export it as JPEG or PNG'
-    if _is_heif(start):
-        return f"a HEIC picture; {install}"
-    if _is_avif(start):
-        return f"an AVIF picture; {install}"
-    if _is_jpeg_xl(start):
-        return f"a JPEG XL picture; {install}"
-    if b"<svg" in start:
-        return "an SVG drawing; export it as PNG"
-    if start[:4] == b"%PDF":
-        return "a PDF document; export the page as PNG"
-    raws = (b"FUJIFILMCCD-RAW", b"IIRO", b"IIRS", b"MMOR", b"IIU\0", b"FOVb")
-    if start.startswith(raws) or start[4:12] == b"ftypcrx ":
-        return "a camera's raw file, whose picture is yet to develop; export it as TIFF or JPEG"
-    if start[4:8] == b"ftyp" or start[:4] in (b"\x1a\x45\xdf\xa3", b"RIFF"):
-        return "a film or sound; export a frame of it as PNG"
-    return "no picture of a known format"
 
 
 def _decode_tiff(path: Path, page: tiff.Page) -> Decoded:

@@ -2,15 +2,17 @@
 
 import contextlib
 import sys
+from collections.abc import Sequence
 
 from tqdm import tqdm
 
-from nst_jax.config.experiment import Experiment
+from nst_jax.config.experiment import Experiment, Scale
 from nst_jax.optimize.loop import Progress
 from nst_jax.runs.driver import Standing
 from nst_jax.runs.record import Entry
 
 RISEN_FACTOR = 2.0  # times its lowest that the loss must be for a remark
+SHOWN = ("total", "content", "style", "tv")  # of the terms; metrics.jsonl has all
 HALVED_FACTOR = 1 / 1.5  # of the learning rate from which on it was halved, decay aside
 
 
@@ -18,6 +20,32 @@ def say(text: str):
     """Prints a line on standard error; the work goes on where nobody reads it any more."""
     with contextlib.suppress(OSError):
         print(text, file=sys.stderr, flush=True)
+
+
+def work_until(scales: Sequence[Scale], step: int) -> float:
+    """The work of the first steps of a run, where a step takes as long as its picture is large.
+
+    Args:
+      scales: of the run.
+      step: how many steps.
+    """
+    done = 0.0
+    for scale in scales:
+        steps = min(step, scale.steps)
+        done += steps * scale.size**2
+        step -= steps
+    return done
+
+
+def spoken(seconds: float) -> str:
+    """A duration.
+
+    >>> spoken(38.2), spoken(250), spoken(9000)
+    ('38 s', '4 min', '2.5 h')
+    """
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
 
 
 class Log:
@@ -29,9 +57,14 @@ class Log:
 
     def __init__(self, experiment: Experiment):
         self._experiment = experiment
-        self._bar = tqdm(total=experiment.steps, unit="step", disable=not sys.stderr.isatty())
+        self._bar = tqdm(
+            total=experiment.steps,
+            bar_format="{desc}{bar} {n_fmt}/{total_fmt} steps, {elapsed}{postfix}",
+            disable=not sys.stderr.isatty(),
+        )
         self._before: Entry | None = None
         self._lowest: dict[int, float] = {}
+        self._first: tuple[float, float] | None = None  # seconds and work at the first line
 
     def __enter__(self) -> "Log":
         """Itself."""
@@ -42,23 +75,37 @@ class Log:
         self._bar.close()
 
     def tell(self, progress: Progress, standing: Standing):
-        """Moves the bar, or prints a line with every term; with a remark where one is due."""
+        """Moves the bar, or prints a line; with a remark where one is due."""
         entry = standing.last.get(0)
         if not progress.terms or entry is None or entry.step != progress.step:
             return
         note = remark(self._experiment, entry, self._before, progress.scale, self._lowest)
         self._before = entry
-        terms = {name: f"{value:.4g}" for name, value in entry.terms.items()}
+        height, width = progress.images.shape[-3:-1]
+        left = self._left(entry.step, standing.seconds)
         if self._bar.disable:
-            line = "  ".join(f"{name} {value}" for name, value in terms.items())
-            start = f"step {entry.step}/{self._bar.total}  {standing.seconds:.1f} s"
-            say(f"{start}  {line}  {note}".rstrip())
+            line = "  ".join(f"{name} {entry.terms[name]:.4g}" for name in SHOWN)
+            start = f"step {entry.step}/{self._bar.total}  {width}x{height}"
+            say(f"{start}  {standing.seconds:.1f} s{left}  {line}  {note}".rstrip())
             return
         with contextlib.suppress(OSError):  # the terminal is gone
-            self._bar.set_postfix(loss=terms["total"])
+            self._bar.set_description_str(f"{width}x{height} ", refresh=False)
+            self._bar.set_postfix_str(f"loss {entry.terms['total']:.4g}{left}", refresh=False)
             self._bar.update(entry.step - self._bar.n)
+            self._bar.refresh()
             if note:
                 self._bar.write(note, file=sys.stderr)
+
+    def _left(self, step: int, seconds: float) -> str:
+        """The time that all scales together still take; "" before it can be told."""
+        scales = self._experiment.scales
+        done, whole = work_until(scales, step), work_until(scales, self._experiment.steps)
+        if self._first is None:
+            self._first = seconds, done
+        began, begun = self._first
+        if done in (begun, whole):
+            return ""
+        return f", {spoken((seconds - began) / (done - begun) * (whole - done))} left"
 
 
 def remark(

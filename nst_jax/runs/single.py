@@ -70,6 +70,7 @@ def run(
                 return record.painting_path(path, experiment)
         standing, ending = Standing(), {"name": name, "command": command}
         try:
+            say(f"writing to {path}; Ctrl-C keeps the picture so far, and --workdir resumes")
             found = _resumed(member) if began else None
             record.write_settings(path, experiment, used, cache)
             record.rewind(path, found.progress.step if found else 0)
@@ -92,6 +93,7 @@ def _paint(
     """Paints and finishes a member; whatever happens, what was painted is kept and described."""
     experiment, pictures = member.job
     try:
+        say("compiling, which takes longest the first time ...")
         with Log(experiment) as log:
             network = networks.load_network(experiment, pictures, cache)
             jobs = [Job(one, pictures) for one in experiment.paintings()]
@@ -159,7 +161,9 @@ def _finish(
     result = record.result(standing.last[0], standing.seconds, values, message)
     with contextlib.suppress(UserError) if is_failed else contextlib.nullcontext():
         record.finish(member.folder, member.job.experiment, result | ending)
-        report.write(member.folder)
+        page = report.write(member.folder)
+        if not is_failed:
+            say(f"report: {page}")
 
 
 def _check_begun(member: Member, used: Weights, extended: int, cache: Cache):

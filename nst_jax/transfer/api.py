@@ -11,7 +11,7 @@ from jaxtyping import Float
 from nst_jax import config, files
 from nst_jax.config import grammar, rules
 from nst_jax.config.experiment import Experiment, Pixels, Source
-from nst_jax.errors import UserError
+from nst_jax.errors import UserError, no_device
 from nst_jax.optimize.loop import NonFiniteLossError, Progress
 from nst_jax.pictures import images
 from nst_jax.pictures.arrays import as_array
@@ -193,8 +193,8 @@ def _explained(
     except (RuntimeError, ValueError) as error:
         if failures.is_out_of_memory(error):
             raise failures.out_of_memory(experiment) from None
-        if "Unable to initialize backend" in str(error):
-            raise UserError(f"JAX finds no such device: {error}") from None
+        if line := no_device(error):
+            raise line from None
         raise
 
 

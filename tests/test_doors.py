@@ -1,0 +1,165 @@
+"""The command line as a newcomer meets it: what there is, one line to paint, keys explained."""
+
+import os
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+from conftest import ROOT
+from PIL import Image
+
+from nst_jax import config
+from nst_jax.config import looks
+from nst_jax.errors import UserError
+from nst_jax.network import fetch
+from nst_jax.pictures import images
+
+
+def nst_jax(*words, code=0, folder=None, **environment):
+    """Runs `python -m nst_jax`; returns standard output and standard error."""
+    done = subprocess.run(
+        [sys.executable, "-m", "nst_jax", *map(str, words)],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=folder,
+        env=os.environ | environment,
+    )
+    assert done.returncode == code, done.stderr
+    return done.stdout, done.stderr
+
+
+@pytest.fixture
+def pair(tmp_path, picture):
+    for name in ("photograph", "painting"):
+        images.write(tmp_path / f"{name}.png", picture(64, 48))
+    return tmp_path / "photograph.png", tmp_path / "painting.png"
+
+
+def test_without_arguments_it_says_what_there_is():
+    out, _ = nst_jax()
+    assert all(f"nst-jax {door}" in out for door in ("paint", "run", "sweep", "watch", "fetch"))
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("pant",), "did you mean paint?"),
+        (("xyz",), "there are paint, run"),
+        (("paint", "me.jpg"), "give two pictures, a photograph and a painting, not 1"),
+        (("paint", "a.jpg", "b.jpg", "c.jpg"), "separated by commas"),
+        (("paint", "a.jpg", "b.jpg", "-o", "out.bmp"), "must end in .png"),
+        (("paint", "a.jpg", "b.jpg", "-o", "nowhere/out.png"), "make nowhere first"),
+        (("paint", "a.jpg", "b.jpg", "--look=pop"), "classic"),
+        (("paint", "a.jpg", "b.jpg"), "no picture a.jpg"),
+        (("run", "a.jpg"), "give two pictures"),
+        (("run", "a.jpg", "b.jpg"), "no picture a.jpg"),
+        (("run", "--config", "stary"), "Shipped are content_reconstruction, gatys, starry"),
+        (("run", "--config.help=optimiser"), "the groups are color"),
+    ],
+)
+def test_a_mistake_is_one_line(words, said, tmp_path):
+    out, err = nst_jax(*words, code=2, folder=tmp_path)
+    assert (out, err.count("\n")) == ("", 1)
+    assert said in err
+    assert not list(tmp_path.iterdir())
+
+
+def test_every_shipped_config_is_found_by_its_name():
+    out, _ = nst_jax("configs")
+    assert out.split() == config.names()
+    assert {"starry", "presets/crowsonkb", "ablations/style_weight"} <= {*out.split()}
+    for name in config.names():
+        assert config.find(name) == ROOT / "configs" / f"{name}.py"
+
+
+def test_a_file_comes_before_a_shipped_config(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "starry").touch()
+    assert config.find("starry") == Path("starry")
+
+
+def test_every_key_is_explained():
+    """Each has a line of its own, with its default; tables are spelt out."""
+    text = config.described()
+    for key, value in config.flat(config.default()).items():
+        assert f"{key} = {value!r}\n" in text
+    assert "a key of" not in text
+    assert '"lanczos", "bicubic", "bilinear", "nearest"' in " ".join(text.split())
+    for block in text.split("\n    ")[1:]:
+        assert block.strip(), "a key without a meaning"
+
+
+def test_a_group_is_explained_alone():
+    lines = [line for line in config.described("color").splitlines() if line[0] != " "]
+    assert [line.split()[0] for line in lines] == ["color.mode", "color.space", "color.guided"]
+    assert config.described("optimizer.b1").startswith("optimizer.b1 = 0.9\n")
+    with pytest.raises(UserError, match="no key begins with 'colo'"):
+        config.described("colo")
+
+
+def test_knobs_set_the_keys_that_they_name():
+    c = config.load(config.find("starry"))
+    beta = c.beta
+    looks.turn(c, {"size": 700, "strength": 3.0, "strokes": 2.0, "keep_colors": True})
+    assert (c.image_size, c.pyramid.min_size) == (700, 350)
+    assert c.beta == pytest.approx(3 * beta)
+    assert (c.style_scale, c.color.mode) == (2.0, "luminance")
+
+
+@pytest.mark.parametrize("look", looks.LOOKS)
+def test_every_look_is_an_experiment(look):
+    plain = config.load(config.find("starry"))
+    c = looks.turn(config.load(config.find("starry")), {"look": look})
+    config.parse(c)
+    assert (config.flat(c) == config.flat(plain)) == (look == "classic")
+
+
+@pytest.mark.slow
+def test_one_line_paints(pair, tmp_path):
+    out, _ = nst_jax(
+        "paint", *pair, "--size=64", "--look", "wild", "--keep_colors", folder=tmp_path
+    )
+    assert out == "photograph-painting.png\n"
+    painting = images.read(tmp_path / "photograph-painting.png")
+    assert painting.shape == (64, 48, 3)
+    (workdir,) = (tmp_path / "runs").iterdir()
+    assert (
+        Image.open(workdir / "final.png").tobytes() == Image.open(tmp_path / out.strip()).tobytes()
+    )
+    again = ("paint", *pair, "--size=64", "--look=wild", "--keep_colors", "--workdir", workdir)
+    _, err = nst_jax(*again, "-o", "other.png", folder=tmp_path)
+    assert "finished already" in err
+    assert (tmp_path / "other.png").exists()
+
+
+@pytest.mark.slow
+def test_an_installed_wheel_paints_from_an_empty_folder(tmp_path):
+    """With a shipped config, its pictures, and weights in the user's cache."""
+    wheels, installed, empty = (tmp_path / name for name in ("wheels", "installed", "empty"))
+    pip = [sys.executable, "-m", "pip", "--quiet"]
+    source = tmp_path / "source"  # a build leaves files beside what it builds
+    for folder in ("nst_jax", "configs", "images"):
+        kept = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(ROOT / folder, source / folder, ignore=kept)
+    for file in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copyfile(ROOT / file, source / file)
+    subprocess.run([*pip, "wheel", "--no-deps", "--wheel-dir", wheels, source], check=True)
+    (wheel,) = wheels.iterdir()
+    names = zipfile.ZipFile(wheel).namelist()
+    assert {f"nst_jax/configs/{name}.py" for name in config.names()} <= {*names}
+    subprocess.run([*pip, "install", "--no-deps", "--target", installed, wheel], check=True)
+    weights = fetch.find("", "vgg19")
+    (tmp_path / "cache" / "nst_jax").mkdir(parents=True)
+    shutil.copyfile(weights, tmp_path / "cache" / "nst_jax" / "vgg19.h5")
+    empty.mkdir()
+    out, _ = nst_jax(
+        "run", "--config", "starry:smoke", "--workdir=painted",
+        folder=empty, PYTHONPATH=str(installed), XDG_CACHE_HOME=str(tmp_path / "cache"),
+    )  # fmt: skip
+    assert out == "painted/final.png\n"
+    assert images.read(empty / "painted" / "final.png").shape == (64, 55, 3)
+    assert str(installed) in (empty / "painted" / "config.json").read_text()
