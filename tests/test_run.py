@@ -73,7 +73,7 @@ def test_leaves_everything_in_the_work_directory(smoke):
     assert "step 4/4" in err
     lines = [line for line in err.splitlines() if line.startswith("step ")]
     assert all(f"  {term} " in line for line in lines for term in ("total", "content", "style"))
-    assert all("  64x55  " in line and len(line) <= 120 for line in lines)
+    assert all("  55x64  " in line and len(line) <= 120 for line in lines)
     assert f"writing to {workdir}; Ctrl-C" in err
     assert f"report: {workdir / 'report.html'}" in err
     rows = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
@@ -397,7 +397,7 @@ def test_on_a_terminal_a_bar_shows_the_loss_and_the_time_left(tmp_path):
     os.close(master)
     text = seen.decode()
     assert "4/4" in text
-    assert "64x55 " in text
+    assert "55x64 " in text
     assert "loss " in text
     assert " left" in text
     assert "step 4/4 " not in text
@@ -437,6 +437,7 @@ def test_16_bits_transparency_a_film_and_scales_in_one_command(cutout, tmp_path)
     )
     assert out == f"{workdir / 'final.png'}\n"
     assert "step 6/6" in err
+    assert "composited" not in err
     assert len(list(workdir.glob("events.out.tfevents.*"))) == 1
     assert len(list(workdir.glob("profile/**/*.xplane.pb"))) == 1
     header = (workdir / "final.png").read_bytes()[16:26]

@@ -36,6 +36,7 @@ def read(
     *,
     fills: bool = False,
     says_enlarged: bool = False,
+    quiet: bool = False,
 ) -> Picture:
     """Reads a picture file as sRGB in [0, 1].
 
@@ -51,6 +52,7 @@ def read(
       fills: whether what is transparent gets the nearest colour that is not, so that no white
         shows at soft edges when the picture gets its transparency back.
       says_enlarged: whether a line on standard error says that the picture is enlarged.
+      quiet: whether nothing is said about transparency: for pictures of our own.
 
     Returns:
       [h, w, 3] float32.
@@ -66,7 +68,8 @@ def read(
     elif fills:
         image = filled(decoded)
     else:
-        remark(f"{path}: transparency composited on white")
+        if not quiet:
+            remark(f"{path}: transparency composited on white")
         image = on_white(decoded)
     prepared = prepare(image, size, smallest, str(path), sizing)
     if says_enlarged and prepared.size > image.size:

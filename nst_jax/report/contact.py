@@ -95,7 +95,7 @@ def _small(workdir: str, cell: dict[str, Any], height: int) -> Picture | None:
     if cell["picture"] is None:
         return None
     try:
-        picture = images.read(Path(workdir) / cell["picture"]["path"])
+        picture = images.read(Path(workdir) / cell["picture"]["path"], quiet=True)
     except UserError:
         return None
     width = max(1, round(picture.shape[1] * height / picture.shape[0]))

@@ -70,7 +70,7 @@ def encoded(path: Path, longest: int) -> bytes | None:
       The JPEG file, or None if the picture cannot be read.
     """
     try:
-        picture = images.read(path)
+        picture = images.read(path, quiet=True)
     except UserError:
         return None
     return _jpeg(picture, longest)
@@ -96,7 +96,7 @@ def _embedded(data: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
 
     def embed(path: Path, element: str) -> str | None:
         try:
-            picture = images.read(path)
+            picture = images.read(path, quiet=True)
         except UserError:
             return None
         large = _uri(_jpeg(picture, MAX_PICTURE_SIDE_PIXELS))

@@ -308,7 +308,7 @@ def write_frame(folder: Path, step: int, image: Picture, experiment: Experiment)
 def animate(folder: Path, experiment: Experiment):
     """Writes the film of all frames that config.animation names."""
     paths = sorted((folder / "frames").glob("[0-9]*.png"))
-    frames = [images.quantized(images.read(path), 8) for path in paths]
+    frames = [images.quantized(images.read(path, quiet=True), 8) for path in paths]
     path = folder / experiment.output.animation
     images.write_animation(path, frames, FRAME_MILLISECONDS, _note(experiment))
 
@@ -343,7 +343,7 @@ def write_events(folder: Path, experiment: Experiment):
         for row in rows:
             for name in row.keys() - {"step", "seconds"}:
                 writer.add_scalar(name, row[name], row["step"], start + row["seconds"])
-        painting = images.read(folder / experiment.output.painting)
+        painting = images.read(folder / experiment.output.painting, quiet=True)
         writer.add_image("painting", painting, rows[-1]["step"], dataformats="HWC")
 
 
