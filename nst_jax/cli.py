@@ -55,8 +55,8 @@ def _refuse(words: list[str], takes: Collection[int]):
     if 2 not in takes:
         fail(f"unexpected argument {words[0]!r}; {several}--config.style=a.jpg,b.jpg; see --help")
     fail(
-        f"give two pictures, a photograph and a painting, not {len(words)}; {several}a.jpg,b.jpg; "
-        "see --help"
+        f"give two pictures, a photograph and a painting, not {' '.join(words) or 'none'}; "
+        f"{several}a.jpg,b.jpg; see --help"
     )
 
 
@@ -130,9 +130,24 @@ def given_config(*pictures: str) -> tuple[config.Config, str]:
                 "get_config must return a ConfigDict, such as config.default()"
             ) from None
     if pictures:
+        _check_given_once()
         given.content, given.style = pictures
     file, _ = split_config(config_flags.get_config_filename(flags.FLAGS["config"]))
     return given, Path(file).stem
+
+
+def _check_given_once():
+    """Checks that pictures which are arguments are not keys as well.
+
+    Raises:
+      UserError: they are.
+    """
+    keys = {"--config.content", "--config.style"}
+    if keys & {word.partition("=")[0] for word in sys.argv}:
+        raise UserError(
+            "give the pictures as two arguments or as keys, not both; several style pictures are "
+            "separated by commas, as in --config.style=a.jpg,b.jpg"
+        )
 
 
 def typed() -> list[str]:

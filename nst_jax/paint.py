@@ -36,6 +36,7 @@ _STROKES = flags.DEFINE_float(
     "strokes", 1.0, "Size of the strokes; 2 are twice as large.", 0.01, 100.0
 )
 _KEEP_COLORS = flags.DEFINE_boolean("keep_colors", False, "Keep the photograph's colours.")
+_DRAFT = flags.DEFINE_boolean("draft", False, "A quick look: one scale, 40 steps.")
 _WORKDIR = flags.DEFINE_string("workdir", "", "Folder to write to; a new one under runs/ if empty.")
 
 
@@ -54,6 +55,7 @@ def main(photograph: str, painting: str):
         "size": _SIZE.value,
         "strength": _STRENGTH.value,
         "strokes": _STROKES.value,
+        "draft": _DRAFT.value,
         "keep_colors": _KEEP_COLORS.value,
     }
     experiment = config.parse(looks.turn(c, knobs))

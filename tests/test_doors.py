@@ -49,7 +49,7 @@ def test_without_arguments_it_says_what_there_is():
     [
         (("pant",), "did you mean paint?"),
         (("xyz",), "there are paint, run"),
-        (("paint", "me.jpg"), "give two pictures, a photograph and a painting, not 1"),
+        (("paint", "me.jpg"), "give two pictures, a photograph and a painting, not me.jpg"),
         (("paint", "a.jpg", "b.jpg", "c.jpg"), "separated by commas"),
         (("paint", "a.jpg", "b.jpg", "-o", "out.bmp"), "must end in .png"),
         (("paint", "a.jpg", "b.jpg", "-o", "nowhere/out.png"), "make nowhere first"),
@@ -120,9 +120,7 @@ def test_every_look_is_an_experiment(look):
 
 @pytest.mark.slow
 def test_one_line_paints(pair, tmp_path):
-    out, _ = nst_jax(
-        "paint", *pair, "--size=64", "--look", "wild", "--keep_colors", folder=tmp_path
-    )
+    out, _ = nst_jax("paint", *pair, "--size=64", "--draft", "--look", "wild", folder=tmp_path)
     assert out == "photograph-painting.png\n"
     painting = images.read(tmp_path / "photograph-painting.png")
     assert painting.shape == (64, 48, 3)
@@ -130,7 +128,7 @@ def test_one_line_paints(pair, tmp_path):
     assert (
         Image.open(workdir / "final.png").tobytes() == Image.open(tmp_path / out.strip()).tobytes()
     )
-    again = ("paint", *pair, "--size=64", "--look=wild", "--keep_colors", "--workdir", workdir)
+    again = ("paint", *pair, "--size=64", "--draft", "--look=wild", "--workdir", workdir)
     _, err = nst_jax(*again, "-o", "other.png", folder=tmp_path)
     assert "finished already" in err
     assert (tmp_path / "other.png").exists()

@@ -78,7 +78,7 @@ def test_a_device_that_fails_within_the_steps(tmp_path):
 
 
 def test_a_clock_set_back_and_a_pipe_that_nobody_reads(tmp_path):
-    """By an hour whenever it is asked; the run waits for who reads its log, and then goes on."""
+    """By an hour whenever it is asked; the run waits for who reads what it says, then goes on."""
     read, write = os.pipe()
     os.set_blocking(write, False)
     for size in (4096, 1):
@@ -90,15 +90,14 @@ def test_a_clock_set_back_and_a_pipe_that_nobody_reads(tmp_path):
     os.close(write)
     log = tmp_path / "w" / "metrics.jsonl"
     until = time.monotonic() + 120
-    while not (log.exists() and log.stat().st_size) and time.monotonic() < until:
+    while not log.parent.exists() and time.monotonic() < until:
         time.sleep(0.1)
     time.sleep(1)
-    waits, lines = process.poll() is None, len(log.read_text().splitlines())
+    waits = process.poll() is None and not log.exists()
     with os.fdopen(read) as pipe:
         said = pipe.read()
     process.communicate()
     assert waits
-    assert lines == 1
     assert process.returncode == 0, said
     rows = [json.loads(row) for row in log.read_text().splitlines()]
     assert [row["step"] for row in rows] == [0, 1, 2, 3, 4]

@@ -11,6 +11,7 @@ import PIL.Image
 import pytest
 from conftest import ROOT
 
+from nst_jax import config
 from nst_jax.pictures import images
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("quickly_compiled")]
@@ -37,7 +38,8 @@ def clone(tmp_path, picture):
 
 def at_smoke_size(word: str) -> str:
     """configs/x.py -> configs/x.py:smoke, configs/x.py:relu3_1 -> configs/x.py:relu3_1,smoke."""
-    if not re.match(r"configs/((presets|ablations)/)?\w+\.py", word) or word.endswith("smoke"):
+    is_config = word in config.names() or re.match(r"configs/((presets|ablations)/)?\w+\.py", word)
+    if not is_config or word.endswith("smoke"):
         return word
     return f"{word},smoke" if ":" in word else f"{word}:smoke"
 
@@ -51,6 +53,8 @@ def test_command(line, clone):
             assert 'pip install -e ".[test]" && pytest\n' in (ROOT / ".ci" / "run").read_text()
             continue
         words = [at_smoke_size(word) for word in shlex.split(step)]
+        if words[0] == "nst-jax":
+            words = ["python", "-m", "nst_jax", *words[1:], "--draft", "--size=64"]
         if words[1] == "weights/convert_vgg19.py":
             words += ["--output", str(clone / "converted.h5")]
         words = [word for word in words if not word.startswith("--config.image_size")]
@@ -109,11 +113,13 @@ def test_every_link_and_every_config_exists():
 
 
 def test_every_package_is_installed():
-    """Named one by one, because the sample pictures lie beside the package."""
+    """Named one by one, because configs and sample pictures lie beside the package."""
     pyproject = tomllib.loads((ROOT / "pyproject.toml").read_text())
     there = {path.parent for path in (ROOT / "nst_jax").rglob("__init__.py")}
     names = {".".join(folder.relative_to(ROOT).parts) for folder in there}
-    assert {*pyproject["tool"]["setuptools"]["packages"]} == names | {"nst_jax.images"}
+    beside = {"images", *(file.parent.relative_to(ROOT) for file in ROOT.glob("configs/**/*.py"))}
+    names |= {f"nst_jax.{str(folder).replace('/', '.')}" for folder in beside}
+    assert {*pyproject["tool"]["setuptools"]["packages"]} == names
 
 
 def test_every_dependency_is_accounted_for():

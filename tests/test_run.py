@@ -331,7 +331,7 @@ def test_a_non_finite_loss_exits_with_1_and_keeps_the_last_good_picture(tmp_path
 def test_a_loss_that_never_was_finite_leaves_nothing(tmp_path):
     _, err = command(*STARRY, *SHALLOW, "--config.beta=3e38", "--workdir", tmp_path / "w", code=1)
     assert "the loss is not finite at step 0" in err
-    assert "picture" not in err
+    assert "picture" not in err.splitlines()[-1]
     assert not (tmp_path / "w").exists()
 
 
@@ -346,7 +346,7 @@ def test_an_interrupt_before_the_first_step_leaves_nothing(tmp_path):
     process.send_signal(signal.SIGINT)
     _, err = process.communicate()
     assert process.returncode == 130, err
-    assert err == "error: interrupted\n"
+    assert err.endswith("\nerror: interrupted\n")
     assert not (tmp_path / "w").exists()
 
 

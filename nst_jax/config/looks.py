@@ -1,4 +1,4 @@
-"""What `paint` offers instead of keys: five knobs, and looks by name."""
+"""What `paint` offers instead of keys: six knobs, and looks by name."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -43,6 +43,7 @@ KNOBS: dict[str, Callable[[Config, Any], Mapping[str, Any]]] = {
     "size": lambda c, pixels: {"image_size": pixels, "pyramid.min_size": pixels // 2},
     "strength": lambda c, factor: {"beta": c.beta * factor},
     "strokes": lambda c, factor: {"style_scale": factor},
+    "draft": lambda c, on: {"pyramid.min_size": 0, "steps": 40} if on else {},
     "keep_colors": lambda c, on: {"color.mode": "luminance"} if on else {},
 }
 

@@ -283,7 +283,8 @@ CONFLICTS: dict[str, tuple[Callable[[Experiment], Any], str]] = {
     ),
     "guides.content": (
         lambda e: bool(e.inputs.guides.content) != any(e.inputs.guides.styles),
-        "and config.guides.style need each other: a region of the output and where its style is",
+        "and config.guides.style need each other: a region of the output and where its style is; "
+        'config.guides.style="sky=" gives a region sky the whole style picture',
     ),
     "guides.weights": (
         lambda e: e.objective.region_weights and not e.inputs.guides.content,

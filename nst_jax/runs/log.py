@@ -40,7 +40,7 @@ def work_until(scales: Sequence[Scale], step: int) -> float:
 def spoken(seconds: float) -> str:
     """A duration.
 
-    >>> spoken(38.2), spoken(250), spoken(9000)
+    >>> spoken(38.2), spoken(250.0), spoken(9000.0)
     ('38 s', '4 min', '2.5 h')
     """
     if seconds < 100:
