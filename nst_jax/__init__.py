@@ -8,6 +8,7 @@ from nst_jax.errors import UserError
 
 if TYPE_CHECKING:
     from nst_jax.optimize.loop import NonFiniteLossError
+    from nst_jax.report.tables import load_results
     from nst_jax.transfer.api import paint_steps, save, stylize
     from nst_jax.transfer.cache import clear_cache, keep_programs
 
@@ -18,6 +19,7 @@ __all__ = [
     "__version__",
     "clear_cache",
     "keep_programs",
+    "load_results",
     "paint_steps",
     "save",
     "stylize",
@@ -27,6 +29,7 @@ _HOMES = {
     "NonFiniteLossError": "nst_jax.optimize.loop",
     "clear_cache": "nst_jax.transfer.cache",
     "keep_programs": "nst_jax.transfer.cache",
+    "load_results": "nst_jax.report.tables",
     "paint_steps": "nst_jax.transfer.api",
     "save": "nst_jax.transfer.api",
     "stylize": "nst_jax.transfer.api",

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import nst_jax
 from nst_jax import report
 from nst_jax.errors import UserError
 from nst_jax.pictures import images
@@ -258,6 +259,7 @@ def test_results_are_a_row_a_cell(make):
         "total",
         "style/gram/relu1_1",
         "lpips",
+        *(column for column in table[0] if column.startswith("config.")),
     ]
     assert [row["steps (axis)"] + row["seed"] for row in table] == ["10", "11", "20", "21"]
     assert table[1]["message"] == 'bad, "very"\nbad'
@@ -265,6 +267,9 @@ def test_results_are_a_row_a_cell(make):
     rows = [json.loads(line) for line in (folder / "results.jsonl").read_text().splitlines()]
     assert [list(row) for row in rows] == [list(table[0])] * 4
     assert (rows[0]["steps"], rows[0]["lpips"], rows[0]["peak_memory_bytes"]) == (30, 0.25, None)
+    loaded = nst_jax.load_results(folder, str(folder))
+    assert loaded == 2 * [{"folder": str(folder)} | row for row in rows]
+    assert rows[1]["config.output"] == "final.png"
 
 
 def test_whatever_users_write_stays_text(make, tmp_path):

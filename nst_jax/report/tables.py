@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from nst_jax import files
+from nst_jax.report.reading import read
 
 # Columns besides the name, axis labels, terms and metrics; see `reading.read`.
 FIELDS = ("status", "message", "steps", "seconds", "steps_per_second", "peak_memory_bytes")
 
 
 def rows(data: dict[str, Any]) -> list[dict[str, Any]]:
-    """Flat rows, one per cell: name, axis labels, `FIELDS`, terms and metrics.
+    """Flat rows, one per cell: name, axis labels, `FIELDS`, terms, metrics and the whole config.
 
     Args:
       data: from `reading.read`.
@@ -21,9 +22,9 @@ def rows(data: dict[str, Any]) -> list[dict[str, Any]]:
     Returns:
       Dictionaries with the same columns in the same order; a value is None where it is not known.
       A column whose name is already taken says what it is: an axis called "steps" becomes the
-      column "steps (axis)".
+      column "steps (axis)". Keys of the config are "config.alpha" and so on.
     """
-    cells = data["cells"]
+    cells = [cell | {"settings": _settings(cell["config"])} for cell in data["cells"]]
     # Column -> (key in the cell, key in that group or None for a plain value).
     columns: dict[str, tuple[str, str | None]] = {"name": ("name", None)}
     for field in FIELDS:
@@ -32,6 +33,7 @@ def rows(data: dict[str, Any]) -> list[dict[str, Any]]:
         ("axis", "labels", [axis["name"] for axis in data["axes"]]),
         ("term", "terms", _names(cells, "terms")),
         ("metric", "metrics", _names(cells, "metrics")),
+        ("key", "settings", _names(cells, "settings")),
     ]
     for kind, group, names in groups:
         for name in names:
@@ -41,6 +43,35 @@ def rows(data: dict[str, Any]) -> list[dict[str, Any]]:
     first += [column for column, (group, _) in columns.items() if group == "labels"]
     order = [*first, *(column for column in columns if column not in first)]
     return [{column: _value(cell, *columns[column]) for column in order} for cell in cells]
+
+
+def _settings(config: dict[str, Any], prefix: str = "config.") -> dict[str, Any]:
+    """A nested config as {"config.optimizer.name": "adam", ...}."""
+    flat: dict[str, Any] = {}
+    for key, value in config.items():
+        if isinstance(value, dict):
+            flat |= _settings(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = value
+    return flat
+
+
+def load_results(*folders: str | Path) -> list[dict[str, Any]]:
+    """Reads the results of runs and sweeps, a row for each painting, also of those under way.
+
+    `pandas.DataFrame(nst_jax.load_results("runs/a", "runs/b"))` makes a frame of them.
+
+    Args:
+      *folders: work directories of runs or sweeps.
+
+    Returns:
+      Dictionaries with the folder, the name, axis labels, status, times, terms, metrics, and every
+      key of the config as "config.KEY". Numbers are numbers; what is not known is None.
+
+    Raises:
+      UserError: a folder holds neither a sweep nor a run.
+    """
+    return [{"folder": str(folder)} | row for folder in folders for row in rows(read(Path(folder)))]
 
 
 def _names(cells: list[dict[str, Any]], group: str) -> list[str]:
