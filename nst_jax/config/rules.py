@@ -134,6 +134,7 @@ COMMAND_KEYS = (
 # The key that is meant where Python callers give a value to a group.
 GROUP_KEYS = {"color": "color.mode", "init": "init.picture", "optimizer": "optimizer.name"}
 FILE_LISTS = ("guides.content", "guides.style", "normalize_network")  # hold names of files
+HIGHER_IS_BETTER = ("ssim", "edge_ssim")  # of the metrics; of the others, lower is
 RECOLOURINGS = ("cholesky", "pca", "symmetric", "histogram")  # of the style, before painting
 
 

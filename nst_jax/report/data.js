@@ -95,7 +95,7 @@ function measures() {
   const terms = names("terms");
   const fields = Object.keys(FIELDS).filter((name) => data.cells.some((c) => c[name] !== null));
   return [
-    ["Metrics", keyed("metrics", names("metrics"))],
+    ["Metrics", names("metrics").map((name) => [`metrics:${name}`, withArrow(name)])],
     [
       "Objective",
       keyed(
@@ -126,8 +126,20 @@ function textOf(cell, key) {
   return group === "field" && FIELDS[name] ? FIELDS[name][1](value) : number(value);
 }
 
+/** Whether more of a measure is better, so that the best comes first when descending. */
+function isHigherBetter(key) {
+  const [group, name] = split(key);
+  return group === "metrics" && data.higher.includes(name);
+}
+
+/** A metric's name with the way to better numbers. */
+function withArrow(name) {
+  return `${name} ${isHigherBetter(`metrics:${name}`) ? "\u2191" : "\u2193"}`;
+}
+
 function measureName(key) {
   const [group, name] = split(key);
+  if (group === "metrics") return withArrow(name);
   return group === "field" ? (FIELDS[name]?.[0] ?? name) : name;
 }
 

@@ -13,7 +13,7 @@ from typing import Any
 from PIL import Image as PillowImage
 
 from nst_jax import files
-from nst_jax.config import grammar
+from nst_jax.config import grammar, rules
 from nst_jax.errors import UserError
 
 MAX_CURVE_POINTS = 200
@@ -35,6 +35,7 @@ def read(workdir: Path) -> dict[str, Any]:
         axes             [{"name", "labels"}], the last varies fastest; empty for a run
         inputs           content and style pictures without duplicates: {"path", "name"} and the
                          keys of a picture, whose "width" is None if the file is gone
+        higher           the metrics of which more is better
         cells            see `_cell`
       A picture has "path" (relative to the folder, with slashes), "width" and "height" in pixels,
       and "version", which changes whenever the file does.
@@ -53,6 +54,7 @@ def read(workdir: Path) -> dict[str, Any]:
         "workdir": str(workdir.resolve()),
         "axes": axes,
         "inputs": inputs,
+        "higher": list(rules.HIGHER_IS_BETTER),
         "cells": cells,
     }
 

@@ -58,7 +58,9 @@ function sheetView(open) {
 
   const rows = choice("Rows", (value) => lay("rows", value));
   const columns = choice("Columns", (value) => lay("columns", value));
-  const sort = choice("Sort by", (value) => set({ sort: value }));
+  const sort = choice("Sort by", (value) =>
+    set({ sort: value, descending: isHigherBetter(value) }),
+  );
   const measure = choice("Below each", (value) => set({ measure: value }));
   const direction = h("button", {
     type: "button",

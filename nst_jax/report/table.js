@@ -25,7 +25,7 @@ function tableView(open) {
   }
 
   function sortBy(key) {
-    state.descending = state.sort === key && !state.descending;
+    state.descending = state.sort === key ? !state.descending : isHigherBetter(key);
     state.sort = key;
     update();
   }
