@@ -1,5 +1,6 @@
 """The report's page in a real browser: pytest -n 0 -m browser (Debian: chromium-driver, too)."""
 
+import csv
 import functools
 import http.server
 import json
@@ -171,6 +172,24 @@ def test_tabs_charts_and_table_with_keys(page, small):
     lpips = f"{heads}.find(head => head.textContent.startsWith('lpips'))"
     browser.execute_script(f"{lpips}.click(); {lpips}.click()")
     assert js(browser, column) == ["0005", "0004", "0003", "0002", "0001", "0000"]
+
+
+def test_the_table_for_a_paper_has_means_over_seeds_with_intervals(page, small):
+    """beta 0.002 has the values 0 and 0.1: 0.05 +- 12.706 * 0.0707 / sqrt 2 = 0.64."""
+    browser = page(f"{small}#table")
+    assert js(browser, "halfWidth([0, 0.1])") == pytest.approx(12.706 * 0.05, rel=1e-4)
+    assert js(browser, "halfWidth([0.3])") is None
+    markdown, latex, table = (
+        js(browser, f"PAPER.{name}(paperTable())") for name in ("Markdown", "LaTeX", "CSV")
+    )
+    head, rule, first, *_ = markdown.splitlines()
+    assert (head, rule) == ("| beta | lpips \u2193 |", "|---|---|")
+    assert first == "| 0.002 | 0.05 \u00b1 0.64 |"
+    assert "0.002 & $0.05 \\pm 0.64$ \\\\" in latex.splitlines()
+    assert "beta & lpips $\\downarrow$ \\\\" in latex.splitlines()
+    head, first, *_ = csv.reader(table.splitlines())
+    assert head == ["beta", "lpips \u2193", "lpips \u2193 95 %"]
+    assert [float(number) for number in first] == pytest.approx([0.002, 0.05, 0.6353])
 
 
 def test_means_and_deviations_of_seeds(page, small):

@@ -17,7 +17,8 @@ from nst_jax.errors import UserError
 from nst_jax.pictures import images
 from nst_jax.pictures.sizes import LONGER_SIDE
 
-SCRIPTS = ("dom.js", "charts.js", "data.js", "sheet.js", "plots.js", "table.js", "cell.js")
+SCRIPTS = ("dom.js", "charts.js", "data.js", "sheet.js", "plots.js")
+SCRIPTS += ("paper.js", "table.js", "cell.js")  # page.js comes last
 MAX_PICTURE_SIDE_PIXELS = 1024  # of a picture that is opened
 MAX_THUMBNAIL_SIDE_PIXELS = 160  # of a picture in the sheet
 JPEG_QUALITY = 85

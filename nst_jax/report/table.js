@@ -9,7 +9,7 @@ function tableView(open) {
   const scroller = h("div", { class: "scroller", tabindex: 0, role: "region" }, table);
   scroller.setAttribute("aria-label", "Results");
   const controls = h("div", { class: "controls" }, layers);
-  const element = h("div", {}, controls, scroller);
+  const element = h("div", {}, controls, scroller, paperButtons());
   let [drawnAs, listed] = ["", []];
 
   function columns() {
