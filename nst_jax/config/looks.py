@@ -28,11 +28,11 @@ LOOKS = {
         {"alpha": 0.4, "pyramid.first_steps": 120},
     ),
     "soft": Look(
-        "washes of colour instead of strokes: skies, water, watercolours",
+        "broad, rounded strokes and flat colours: skies, water, animals",
         {"style_losses": "w2", "pooling": "average", "tv_weight": 3e6},
     ),
     "motifs": Look(
-        "whole pieces of the painting, eyes or swirls, where they fit",
+        "whole pieces of the painting, such as its stars, where they fit",
         {"style_losses": "gram, mrf:0.5(relu3_1:50, relu4_1:13)"},
     ),
 }
