@@ -29,7 +29,7 @@ LOOKS = {
     ),
     "soft": Look(
         "broad, rounded strokes and flat colours: skies, water, animals",
-        {"style_losses": "w2", "pooling": "average", "tv_weight": 3e6},
+        {"style_losses": "w2", "pooling": "average", "padding": "reflect", "tv_weight": 3e6},
     ),
     "motifs": Look(
         "whole pieces of the painting, such as its stars, where they fit",
