@@ -63,7 +63,7 @@ def test_command(line, clone):
         ):
             words += SHALLOW
         if any("style_weight.py" in word for word in words):
-            words += ["--axis", "seed=0"]  # a third of the cells
+            words += ["--axis", "seed=0", "--axis", "beta=0.001, 0.1"]  # of fifteen cells two
         if words[2].startswith("nst_jax.") and line != COMMANDS[0]:  # that is run at two scales
             words.append("--config.pyramid.min_size=0")
         done = subprocess.run(
