@@ -6,7 +6,7 @@
 Several paintings are separated by commas, with weights if wanted: a.jpg:3,b.jpg. Without -o the
 painting is written beside where you are, named by both pictures. Everything else about it (log,
 frames, report) is in a folder under runs/; the same command with --workdir resumes from there.
-Ctrl-C stops and keeps the picture so far. `nst-jax run` has every other control.
+Ctrl-C stops; the last line says where the picture so far is. `nst-jax run` has every other control.
 """
 
 import shlex

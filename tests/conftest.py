@@ -1,6 +1,8 @@
 """Fixtures: the real weights, fetched once like any run does, and small seeded pictures."""
 
 import os
+import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -117,6 +119,22 @@ def network_for(experiment: Experiment, pictures: prepare.Pictures, loaded) -> N
     wanted = experiment.network
     own = networks.normalized(loaded, wanted, pictures, experiment.size)
     return networks.build(own, experiment.objective.taps, wanted)
+
+
+def run_command(module, *words, code=0, cwd=None, **environment):
+    """Runs a module to its end; returns its standard output and standard error."""
+    done = subprocess.run(
+        [sys.executable, "-m", module, *map(str, words)],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=cwd,
+        env=os.environ | environment,
+        timeout=300,
+    )
+    assert done.returncode == code, done.stderr
+    assert "Traceback" not in done.stderr
+    return done.stdout, done.stderr
 
 
 def prepared(c, content=None, styles=()):

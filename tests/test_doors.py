@@ -1,6 +1,5 @@
 """The command line as a newcomer meets it: what there is, one line to paint, keys explained."""
 
-import os
 import shutil
 import subprocess
 import sys
@@ -8,7 +7,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from conftest import ROOT
+from conftest import ROOT, run_command
 from PIL import Image
 
 from nst_jax import config
@@ -18,18 +17,9 @@ from nst_jax.network import fetch
 from nst_jax.pictures import images
 
 
-def nst_jax(*words, code=0, folder=None, **environment):
-    """Runs `python -m nst_jax`; returns standard output and standard error."""
-    done = subprocess.run(
-        [sys.executable, "-m", "nst_jax", *map(str, words)],
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=folder,
-        env=os.environ | environment,
-    )
-    assert done.returncode == code, done.stderr
-    return done.stdout, done.stderr
+def nst_jax(*words, **how):
+    """Runs `python -m nst_jax`."""
+    return run_command("nst_jax", *words, **how)
 
 
 @pytest.fixture
@@ -64,7 +54,7 @@ def test_without_arguments_it_says_what_there_is():
     ],
 )
 def test_a_mistake_is_one_line(words, said, tmp_path):
-    out, err = nst_jax(*words, code=2, folder=tmp_path)
+    out, err = nst_jax(*words, code=2, cwd=tmp_path)
     assert (out, err.count("\n")) == ("", 1)
     assert said in err
     assert not list(tmp_path.iterdir())
@@ -123,7 +113,7 @@ def test_every_look_is_an_experiment(look):
 
 @pytest.mark.slow
 def test_one_line_paints(pair, tmp_path):
-    out, _ = nst_jax("paint", *pair, "--size=64", "--draft", "--look", "wild", folder=tmp_path)
+    out, _ = nst_jax("paint", *pair, "--size=64", "--draft", "--look", "wild", cwd=tmp_path)
     assert out == "photograph-painting.png\n"
     painting = images.read(tmp_path / "photograph-painting.png")
     assert painting.shape == (64, 48, 3)
@@ -132,7 +122,7 @@ def test_one_line_paints(pair, tmp_path):
         Image.open(workdir / "final.png").tobytes() == Image.open(tmp_path / out.strip()).tobytes()
     )
     again = ("paint", *pair, "--size=64", "--draft", "--look=wild", "--workdir", workdir)
-    _, err = nst_jax(*again, "-o", "other.png", folder=tmp_path)
+    _, err = nst_jax(*again, "-o", "other.png", cwd=tmp_path)
     assert "finished already" in err
     assert (tmp_path / "other.png").exists()
 
@@ -159,7 +149,7 @@ def test_an_installed_wheel_paints_from_an_empty_folder(tmp_path):
     empty.mkdir()
     out, _ = nst_jax(
         "run", "--config", "starry:smoke", "--workdir=painted",
-        folder=empty, PYTHONPATH=str(installed), XDG_CACHE_HOME=str(tmp_path / "cache"),
+        cwd=empty, PYTHONPATH=str(installed), XDG_CACHE_HOME=str(tmp_path / "cache"),
     )  # fmt: skip
     assert out == "painted/final.png\n"
     assert images.read(empty / "painted" / "final.png").shape == (64, 55, 3)

@@ -9,6 +9,7 @@ import scipy.ndimage
 from conftest import STYLE_TAPS, network_of
 
 from nst_jax import config
+from nst_jax.config.rules import HIGHER_IS_BETTER
 from nst_jax.errors import UserError
 from nst_jax.losses.style import Spread
 from nst_jax.network import fetch, weights
@@ -181,6 +182,14 @@ def test_only_the_networks_that_judge_are_loaded(monkeypatch):
         asked.clear()
         measured(a, arch=arch, **given)
         assert set(asked) == expected
+
+
+@pytest.mark.slow
+def test_the_report_knows_which_metrics_grow():
+    """Two equal pictures have 1 in these, and 0 in the others."""
+    a = waves(48, 64, 0)
+    found = measured(a, a, styles=[a])
+    assert set(HIGHER_IS_BETTER) == {name for name, value in found.items() if value > 0.5}
 
 
 @pytest.mark.slow

@@ -53,7 +53,7 @@ SIZES = {
     "crowsonkb": ("long", 512, "bicubic"),  # size_to_fit(image.size, 512); Image.BICUBIC
     "founding": ("long", 512, "lanczos"),  # names none
     "gatys2016": ("short", 512, "bilinear"),  # transforms.Scale(512), of torchvision
-    "gatys2017": ("area", 1024, "bilinear"),  # hr_img_size = 1024
+    "gatys2017": ("area", 1024, "bilinear"),  # pyramid_reduce(.., sqrt(size / hr_img_size**2))
     "keras_example": ("height", 400, "nearest"),  # img_nrows = 400; load_img(target_size=)
     "neural_style": ("long", 512, "bilinear"),  # 512 / max(image.size); transforms.Resize
     "pastiche": ("area", 500, "bilinear"),  # size_pixels = 500 ** 2; Image.BILINEAR

@@ -1,5 +1,6 @@
 """The command, as a user runs it: in a process of its own, by its exit code and its output."""
 
+import dataclasses
 import fcntl
 import json
 import os
@@ -16,7 +17,7 @@ import time
 import jax
 import numpy as np
 import pytest
-from conftest import ROOT
+from conftest import ROOT, run_command
 from PIL import Image
 from test_images import jpeg, png_header
 
@@ -40,19 +41,9 @@ SHALLOW = (
 )
 
 
-def command(*arguments, code=0, cwd=None):
+def command(*arguments, **how):
     """Runs the command to its end and returns (standard output, standard error)."""
-    done = subprocess.run(
-        [sys.executable, "-m", "nst_jax.run", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=cwd,
-        timeout=300,
-    )
-    assert done.returncode == code, done.stderr
-    assert "Traceback" not in done.stderr
-    return done.stdout, done.stderr
+    return run_command("nst_jax.run", *arguments, **how)
 
 
 @pytest.fixture(scope="module")
@@ -63,8 +54,10 @@ def smoke(tmp_path_factory):
 
 
 def test_time_left_counts_larger_pictures_as_more_work():
-    scales = (Scale(100, 100, 10), Scale(200, 200, 5))
-    assert [log.work_until(scales, step) for step in (0, 4, 10, 15)] == [0, 4e4, 1e5, 3e5]
+    experiment = config.parse(config.load(ROOT / "configs" / "starry.py"))
+    scales = Scale(100, 100, 10), Scale(200, 200, 5)
+    experiment = dataclasses.replace(experiment, scales=scales)
+    assert [experiment.weighed(step) for step in (0, 4, 10, 12, 15)] == [0, 1, 2.5, 4.5, 7.5]
 
 
 def test_leaves_everything_in_the_work_directory(smoke):

@@ -24,13 +24,11 @@ CONFIG = """
 from nst_jax import config
 from nst_jax.config import axes
 
-def get_config(arg=""):
-    options = config.parse_arg(arg, optimizer="adam")
+def get_config():
     c = config.sample()
     c.image_size, c.steps, c.log_every, c.save_every = 48, 6, 3, 3
     c.content_layers, c.style_layers = "relu2_1", "relu1_1:100, relu2_1"
     c.init.noise, c.convolution = 0.5, "direct"
-    c.optimizer.name = options.optimizer
     c.axes = (axes.each("beta", 0.01, 1.0), axes.each("seed", 1, 2, 3))
     return c
 """

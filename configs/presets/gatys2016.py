@@ -6,7 +6,7 @@ Both pictures' shorter sides are 512. A second stage, which is not here, repeats
 L-BFGS takes every step without checking the loss, in 26 rounds of 20.
 Pixels are clipped to [0, 1] at every step; there they are not.
 
-2 CPU cores: about 12 minutes, estimated from the time of one step. GPU, TPU: not measured.
+2 CPU cores: about 18 minutes, estimated from the time of one step. GPU, TPU: not measured.
 Loss: 8.43e8 at the start with the default weights; the end is not measured.
 """
 

@@ -5,7 +5,7 @@
 Pixels are clipped to [0, 1] at every step; there they are not. Its
 L-BFGS takes every step, here it checks the loss first.
 
-2 CPU cores: about 25 minutes, estimated from the time of one step. GPU, TPU: not measured.
+2 CPU cores: about 29 minutes, estimated from the time of one step. GPU, TPU: not measured.
 Loss: 9.10e6 at the start with the default weights; the end is not measured.
 """
 

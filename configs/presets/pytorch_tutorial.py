@@ -7,7 +7,7 @@ weights/convert_vgg19.py --source torchvision --output weights/torchvision.h5 an
 --config.weights=weights/torchvision.h5. Its pictures have 512 pixels with a GPU, 128
 without one. It asks for two pictures of the same size.
 
-2 CPU cores: about 5 minutes, estimated from the time of one step. GPU, TPU: not measured.
+2 CPU cores: about 7 minutes, estimated from the time of one step. GPU, TPU: not measured.
 Loss: 5.65e11 at the start with the default weights; the end is not measured.
 """
 

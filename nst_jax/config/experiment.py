@@ -316,6 +316,19 @@ class Experiment:
         """Optimiser steps at all scales together."""
         return sum(scale.steps for scale in self.scales)
 
+    def weighed(self, step: int) -> float:
+        """The first steps of the run, counted as steps at the last scale, by pixels.
+
+        Args:
+          step: how many steps, of all scales together.
+        """
+        whole = 0.0
+        for scale in self.scales:
+            taken = min(step, scale.steps)
+            whole += taken * (scale.size / self.size) ** 2
+            step -= taken
+        return whole
+
     @property
     def size(self) -> int:
         """Of the output, in pixels; `Inputs.sizing` says of which side."""

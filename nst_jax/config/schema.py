@@ -120,11 +120,11 @@ def default() -> Config:
     return c.lock()
 
 
-def flat(c: Config, prefix: str = "") -> dict[str, Any]:
-    """All values by their full key: {"optimizer.name": "adam", ...}."""
+def flat(c: Config | Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """All values by their full key: {"optimizer.name": "adam", ...}; of config.json, too."""
     values: dict[str, Any] = {}
     for key, value in c.items():
-        if isinstance(value, ConfigDict):
+        if isinstance(value, ConfigDict | dict):
             values |= flat(value, f"{prefix}{key}.")
         else:
             values[prefix + key] = value

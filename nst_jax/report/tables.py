@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from nst_jax import files
+from nst_jax.config.schema import flat
 from nst_jax.report.reading import read
 
 # Columns besides the name, axis labels, terms and metrics; see `reading.read`.
@@ -24,7 +25,7 @@ def rows(data: dict[str, Any]) -> list[dict[str, Any]]:
       A column whose name is already taken says what it is: an axis called "steps" becomes the
       column "steps (axis)". Keys of the config are "config.alpha" and so on.
     """
-    cells = [cell | {"settings": _settings(cell["config"])} for cell in data["cells"]]
+    cells = [cell | {"settings": flat(cell["config"], "config.")} for cell in data["cells"]]
     # Column -> (key in the cell, key in that group or None for a plain value).
     columns: dict[str, tuple[str, str | None]] = {"name": ("name", None)}
     for field in FIELDS:
@@ -43,17 +44,6 @@ def rows(data: dict[str, Any]) -> list[dict[str, Any]]:
     first += [column for column, (group, _) in columns.items() if group == "labels"]
     order = [*first, *(column for column in columns if column not in first)]
     return [{column: _value(cell, *columns[column]) for column in order} for cell in cells]
-
-
-def _settings(config: dict[str, Any], prefix: str = "config.") -> dict[str, Any]:
-    """A nested config as {"config.optimizer.name": "adam", ...}."""
-    flat: dict[str, Any] = {}
-    for key, value in config.items():
-        if isinstance(value, dict):
-            flat |= _settings(value, f"{prefix}{key}.")
-        else:
-            flat[prefix + key] = value
-    return flat
 
 
 def load_results(*folders: str | Path) -> list[dict[str, Any]]:

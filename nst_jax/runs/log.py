@@ -2,11 +2,10 @@
 
 import contextlib
 import sys
-from collections.abc import Sequence
 
 from tqdm import tqdm
 
-from nst_jax.config.experiment import Experiment, Scale
+from nst_jax.config.experiment import Experiment
 from nst_jax.optimize.loop import Progress
 from nst_jax.runs.driver import Standing
 from nst_jax.runs.record import Entry
@@ -22,30 +21,16 @@ def say(text: str):
         print(text, file=sys.stderr, flush=True)
 
 
-def work_until(scales: Sequence[Scale], step: int) -> float:
-    """The work of the first steps of a run, where a step takes as long as its picture is large.
+def duration(seconds: float) -> str:
+    """A time in a suitable unit.
 
-    Args:
-      scales: of the run.
-      step: how many steps.
+    >>> duration(40.0), duration(720.0), duration(12600.0)
+    ('40 s', '12 min', '3.5 h')
     """
-    done = 0.0
-    for scale in scales:
-        steps = min(step, scale.steps)
-        done += steps * scale.size**2
-        step -= steps
-    return done
-
-
-def spoken(seconds: float) -> str:
-    """A duration.
-
-    >>> spoken(38.2), spoken(250.0), spoken(9000.0)
-    ('38 s', '4 min', '2.5 h')
-    """
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
+    for unit, length in (("h", 3600), ("min", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:.3g} {unit}"
+    return f"{seconds:.3g} s"
 
 
 class Log:
@@ -98,14 +83,14 @@ class Log:
 
     def _left(self, step: int, seconds: float) -> str:
         """The time that all scales together still take; "" before it can be told."""
-        scales = self._experiment.scales
-        done, whole = work_until(scales, step), work_until(scales, self._experiment.steps)
+        experiment = self._experiment
+        done, whole = experiment.weighed(step), experiment.weighed(experiment.steps)
         if self._first is None:
             self._first = seconds, done
         began, begun = self._first
         if done in (begun, whole):
             return ""
-        return f", {spoken((seconds - began) / (done - begun) * (whole - done))} left"
+        return f", {duration((seconds - began) / (done - begun) * (whole - done))} left"
 
 
 def remark(

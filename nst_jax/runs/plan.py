@@ -13,6 +13,7 @@ from jax import Array
 
 from nst_jax.config.axes import Cell
 from nst_jax.errors import UserError
+from nst_jax.runs.log import duration
 from nst_jax.transfer import estimate, prepare
 from nst_jax.transfer.cache import Cache
 from nst_jax.transfer.estimate import Work
@@ -114,18 +115,6 @@ def table(cells: Sequence[Cell], cache: Cache, at_once: int = 0) -> str:
         f"{devices[0].device_kind}, without compilation"
     )
     return "\n".join(lines)
-
-
-def duration(seconds: float) -> str:
-    """A time in a suitable unit.
-
-    >>> duration(40.0), duration(720.0), duration(12600.0)
-    ('40 s', '12 min', '3.5 h')
-    """
-    for unit, length in (("h", 3600), ("min", 60)):
-        if seconds >= 2 * length:
-            return f"{seconds / length:.3g} {unit}"
-    return f"{seconds:.3g} s"
 
 
 def measure_speed(precision: str) -> float:

@@ -53,13 +53,10 @@ def work(experiment: Experiment, shape: tuple[int, int]) -> Work:
     if experiment.network.rematerialize:
         activations *= REMATERIALIZED_SHARE
     pictures = STATE_PICTURES + (2 * static.memory if static.name == "lbfgs" else 2)
-    steps = sum(  # as many as at the last scale
-        scale.steps * (scale.size / experiment.size) ** 2 for scale in experiment.scales
-    )
     return Work(
         height * width,
         round(4 * height * width * (1.1 * activations + 3 * pictures)),
-        height * width * operations * steps,
+        height * width * operations * experiment.weighed(experiment.steps),
     )
 
 
