@@ -21,6 +21,7 @@ from nst_jax.optimize.loop import NonFiniteLossError
 from nst_jax.runs import checkpoints, driver, plan, record, workdir
 from nst_jax.runs.driver import Member, Standing
 from nst_jax.runs.interrupts import Interrupts
+from nst_jax.runs.log import say
 from nst_jax.transfer import failures, metrics, networks, prepare
 from nst_jax.transfer.cache import Cache
 from nst_jax.transfer.paint import Job
@@ -153,6 +154,9 @@ def paint_missing(
         for cell in cells
         if cell.name not in resumed and not record.is_finished(folder / cell.name, cell.experiment)
     ]
+    if len(missing) < len(cells):
+        finished = len(cells) - len(missing) - len(resumed)
+        say(f"resuming: {finished} of {len(cells)} cells are done, {len(resumed)} under way")
     programs, failed = plan.plan(missing, cache, at_once)
     for cell in missing:
         if cell.name in failed:
@@ -259,7 +263,7 @@ def paint_batch(folder: Path, cells: Sequence[Cell], tools: Tools) -> dict[str, 
         left = [c for c in cells if not record.is_finished(folder / c.name, c.experiment)]
         if len(left) < len(cells):  # the checkpoint is lost, but some are finished
             return paint_batch(folder, left, tools) if left else {}
-    standing = Standing()
+    standing = Standing(members=len(members))
     _open_folders(members, found, standing, used, cache)
     network = networks.load_network(shared[0], jobs[0].pictures, cache)
     done = 0
@@ -331,13 +335,12 @@ def _finish(members: Sequence[Member], standing: Standing, tools: Tools) -> dict
             values = driver.measured(member, standing.last[k], tools.cache)
         experiment, entry = member.job.experiment, standing.last.get(k)
         if entry:
-            share = standing.seconds / len(members)
-            ending = record.result(entry, share, values, message) | {"batch": len(members)}
+            ending = record.result(entry, standing.share, values, message) | {"batch": len(members)}
             record.finish(member.folder, experiment, ending)
         else:
             record.fail(member.folder, experiment, message)
         with contextlib.suppress(OSError):  # nobody reads it any more
-            text = f"{member.name}: {message or 'done'}, {standing.seconds:.1f} s"
+            text = f"{member.name}: {message or 'done'}, {standing.share:.1f} s"
             tools.bar.write(text, file=sys.stderr)
     return failed
 

@@ -48,6 +48,7 @@ class Standing:
       last: member -> its last entry with a good picture.
       lost: place in the batch -> step at which the picture was lost.
       seconds: since the first progress, with those before a resumption.
+      members: how many share that time.
       checkpoint: step of the last checkpoint; None if there is none after the last entry.
       painting: path of the first member's painting.
     """
@@ -55,8 +56,14 @@ class Standing:
     last: dict[int, Entry] = dataclasses.field(default_factory=dict)
     lost: dict[int, int] = dataclasses.field(default_factory=dict)
     seconds: float = 0.0
+    members: int = 1
     checkpoint: int | None = None
     painting: Path | None = None
+
+    @property
+    def share(self) -> float:
+        """One member's share of the time, in seconds."""
+        return self.seconds / self.members
 
 
 def drive(
@@ -165,7 +172,7 @@ def _record(standing: Standing, k: int, member: Member, progress: Progress, plac
     names = own_terms(member.job.experiment.objective, progress.terms)
     terms = {name: float(progress.terms[name][own].mean()) for name in names}
     entry = Entry(progress.step, terms, progress.images[own])
-    path = record.record(member.folder, member.job, entry, standing.seconds)
+    path = record.record(member.folder, member.job, entry, standing.share)
     standing.last[k] = entry
     if k == 0:
         standing.painting, standing.checkpoint = path, None

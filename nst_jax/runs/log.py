@@ -1,6 +1,7 @@
 """What is printed while a run goes on: a progress bar on a terminal, lines elsewhere."""
 
 import contextlib
+import itertools
 import sys
 
 from tqdm import tqdm
@@ -47,6 +48,9 @@ class Log:
             bar_format="{desc}{bar} {n_fmt}/{total_fmt} steps, {elapsed}{postfix}",
             disable=not sys.stderr.isatty(),
         )
+        ends = itertools.accumulate(scale.steps for scale in experiment.scales)
+        sizes = [scale.size for scale in experiment.scales[1:]]
+        self._following = dict(zip(ends, sizes, strict=False))  # last step of a scale -> next size
         self._before: Entry | None = None
         self._lowest: dict[int, float] = {}
         self._first: tuple[float, float] | None = None  # seconds and work at the first line
@@ -68,15 +72,21 @@ class Log:
         self._before = entry
         height, width = progress.images.shape[-3:-1]
         left = self._left(entry.step, standing.seconds)
+        following = self._following.get(entry.step)
+        compiling = f"compiling for size {following} ..." if following else ""
         if self._bar.disable:
             line = "  ".join(f"{name} {entry.terms[name]:.4g}" for name in SHOWN)
             start = f"step {entry.step}/{self._bar.total}  {width}x{height}"
             say(f"{start}  {standing.seconds:.1f} s{left}  {line}  {note}".rstrip())
+            if compiling:
+                say(compiling)
             return
         with contextlib.suppress(OSError):  # the terminal is gone
             self._bar.set_description_str(f"{width}x{height} ", refresh=False)
             self._bar.set_postfix_str(f"loss {entry.terms['total']:.4g}{left}", refresh=False)
             self._bar.update(entry.step - self._bar.n)
+            if compiling:
+                self._bar.set_description_str(compiling, refresh=False)
             self._bar.refresh()
             if note:
                 self._bar.write(note, file=sys.stderr)

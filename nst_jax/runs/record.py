@@ -2,8 +2,8 @@
 
 final.png        the painting (named by config.output)
 frames/          pictures along the way, named by step
-metrics.jsonl    one JSON object a line: step, seconds since the first line (after compilation), and
-                 every term of the objective
+metrics.jsonl    one JSON object a line: step, seconds since the first line (after compilation; in a
+                 batch the cell's share of them), and every term of the objective
 losses.png       the same as curves
 final/           numbered paintings, and final.gif, with config.interpolate
 config.json      the config
