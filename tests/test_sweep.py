@@ -103,6 +103,8 @@ def test_leaves_each_cell_and_the_report(whole):
     ]
     result = json.loads((whole / "cells" / names[4] / "result.json").read_text())
     assert (result["status"], result["steps"], result["batch"]) == ("done", 6, 6)
+    lines = (whole / "cells" / names[4] / "metrics.jsonl").read_text().splitlines()
+    assert json.loads(lines[-1])["seconds"] == result["seconds"], "of its share, while it runs too"
     found = json.loads((whole / "cells" / names[4] / "config.json").read_text())
     assert (found["beta"], found["seed"]) == (1.0, 2)
     for name in ("report.html", "contact_sheet.png", "results.csv", "results.jsonl"):
@@ -209,7 +211,8 @@ def test_killed_at_any_moment_it_goes_on(tiny, whole, tmp_path):
         process.communicate()
         finished = {p: p.stat().st_mtime_ns for p in workdir.glob("cells/*/result.json")}
         assert len(finished) >= least
-    command(*arguments)
+    _, said = command(*arguments)
+    assert f"resuming: {len(finished)} of 6 cells are done" in said
     assert all(path.stat().st_mtime_ns == before for path, before in finished.items())
     assert not list(workdir.rglob(".*.*")), "a temporary file"
     assert_equal(workdir, whole, levels=1)
