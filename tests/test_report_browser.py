@@ -4,10 +4,12 @@ import csv
 import functools
 import http.server
 import json
+import re
 import shutil
 import threading
 import time
 from urllib.parse import unquote, urlsplit
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -87,6 +89,8 @@ def run(folder, picture, index, ended=True):
         result |= {"status": "failed", "message": "<b>lost</b> " + "y" * 200}
     else:
         images.write(folder / "final.png", picture(120, 80))
+        for step in (0, 5, 9):
+            images.write(folder / "frames" / f"{step:06d}.png", picture(60, 40))
     if ended:
         (folder / "result.json").write_text(json.dumps(result))
 
@@ -143,8 +147,9 @@ def test_with_keys_alone(page, small):
     assert "--split: 20%" in browser.find_element("class name", "frame").get_attribute("style")
     assert js(browser, title) == last
     keys(browser, Keys.ESCAPE)
-    wait(browser, "!document.querySelector('#viewer').open")
-    assert js(browser, "document.activeElement.getAttribute('aria-label')").startswith(last)
+    focused = "(document.activeElement.getAttribute('aria-label') ?? '')"
+    wait(browser, f"{focused}.startsWith({json.dumps(last)})")
+    assert not js(browser, "document.querySelector('#viewer').open")
 
 
 def test_tabs_charts_and_table_with_keys(page, small):
@@ -165,7 +170,7 @@ def test_tabs_charts_and_table_with_keys(page, small):
     assert "bars: ± one standard deviation" in js(
         browser, "document.querySelector('#panel-axes .hint').textContent"
     )
-    keys(browser, Keys.ARROW_RIGHT)
+    keys(browser, *[Keys.ARROW_RIGHT] * 3)
     column = "[...document.querySelectorAll('.results tbody th')].map(e => e.textContent)"
     assert js(browser, column) == [f"{k:04d}" for k in range(6)]
     heads = "[...document.querySelectorAll('.results thead button')]"
@@ -211,6 +216,85 @@ def test_means_and_deviations_of_seeds(page, small):
     assert "0.45 ± 0.07071" in readouts[2]
 
 
+def test_the_pareto_front_has_what_no_other_cell_beats(page, small):
+    """lpips 0, 0.1, (failed), 0.3, 0.4, 0.5; of ssim more is better."""
+    browser = page(f"{small}#scatter")
+    assert js(browser, "document.querySelectorAll('#panel-scatter .line').length") == 6
+    ssim = "data.cells.forEach((c, k) => c.metrics.ssim = [0.2, 0.5, 0.9, 0.4, 0.5, 0.8][k])"
+    browser.execute_script(f"{ssim}; body.update()")
+    done = "data.cells.filter(c => c.status === 'done')"
+    front = f"paretoFront({done}, 'metrics:lpips', 'metrics:ssim').map(c => c.index)"
+    assert js(browser, front) == [0, 1, 5]
+
+
+def test_parallel_coordinates_have_the_better_end_on_top(page, small):
+    browser = page(f"{small}#parallel")
+    names = "[...document.querySelectorAll('#panel-parallel text.name')].map(e => e.textContent)"
+    assert js(browser, names) == ["beta", "seed", "lpips \u2193"]
+    lines = "[...document.querySelectorAll('#panel-parallel .line .stroke')]"
+    ends = f"{lines}.map(e => e.getAttribute('d').split(' ').at(-1))"
+    assert js(browser, ends) == ["44", "114.4", "255.2", "325.6", "396"]
+    browser.execute_script(f"{lines}[1].dispatchEvent(new Event('click', {{bubbles: true}}))")
+    assert js(browser, "document.querySelector('#viewer').open")
+    assert "seed 1" in js(browser, "document.querySelector('#viewer-title').textContent")
+
+
+def test_two_cells_side_by_side_through_their_frames(page, small):
+    browser = page(small)
+    browser.execute_script("document.querySelectorAll('.card')[0].click()")
+    sources = "['painting', 'other'].map(n => document.querySelector(`.${n}`).src)"
+    browser.execute_script(
+        "const pick = document.querySelector('.compare select'); pick.value = 'cell 0005';"
+        "pick.dispatchEvent(new Event('change'))"
+    )
+    assert js(browser, sources) == js(browser, "[0, 5].map(k => largeOf(data.cells[k]))")
+    assert (
+        js(browser, "document.querySelector('.tag.left').textContent") == "beta 0.2 \u00b7 seed 1"
+    )
+    steps = "document.querySelector('.growth input')"
+    assert js(browser, f"[{steps}.value, {steps}.max]") == ["2", "2"], (
+        "steps 0, 5, and 9 at the end"
+    )
+    browser.execute_script(f"{steps}.value = 1; {steps}.dispatchEvent(new Event('input'))")
+    assert js(browser, sources) == js(browser, "[embedded('frame-0-1'), embedded('frame-5-1')]")
+    assert js(browser, "document.querySelector('.growth output').textContent") == "5"
+
+
+def test_a_chart_is_saved_as_an_svg_of_its_own(page, small):
+    browser = page(f"{small}#scatter")
+    text = js(browser, "standalone(document.querySelector('#panel-scatter svg'))")
+    root = ElementTree.fromstring(text)
+    assert root.tag == "{http://www.w3.org/2000/svg}svg"
+    colours = {e.get(name) for e in root.iter() for name in ("fill", "stroke")} - {None, "none"}
+    assert all(re.fullmatch("#[0-9a-f]{6}", colour) for colour in colours)
+    assert "class" not in text and "style=" not in text and "hidden" not in text
+
+
+def test_an_axis_is_logarithmic_and_a_column_has_one_notation(page, small):
+    browser = page(small)
+    kinds = {
+        ("0.002", "0.02", "0.2"): "log",
+        ("1", "2", "4", "8"): "log",
+        ("128", "256"): "linear",
+        ("0.01", "0.1"): "log",
+        ("0", "1", "10"): "linear",
+        ("1", "2", "3"): "linear",
+        ("all", "1"): "band",
+    }
+    for labels, kind in kinds.items():
+        assert js(browser, f"scaleKind({{labels: {json.dumps(labels)}}})") == kind, labels
+    columns = {
+        (0.5, 0.0653, 0.1): ["0.5000", "0.0653", "0.1000"],
+        (1.5e5, 2e6): ["1.50e5", "2.00e6"],
+        (120.5, 33): ["120.5", "33.0"],
+        (3, 40): ["3", "40"],
+        (1e-9, 1): ["1.00e-9", "1.00e0"],
+    }
+    for values, texts in columns.items():
+        written = f"(v => v.map(columnNumber(v)))({json.dumps(values)})"
+        assert js(browser, written) == texts
+
+
 def test_filter_and_sort_of_the_list(page, small):
     browser = page(small)
     browser.execute_script("document.querySelector('.chips button').click()")
@@ -225,7 +309,7 @@ def test_filter_and_sort_of_the_list(page, small):
     assert js(browser, cards)[0].startswith("beta 0.2")
 
 
-@pytest.mark.parametrize("address", ["", "#curves", "#axes", "#table"])
+@pytest.mark.parametrize("address", ["", "#curves", "#axes", "#scatter", "#parallel", "#table"])
 def test_a_phone_scrolls_only_down(page, small, address):
     browser = page(small + address, *PHONE)
     widths = "[document.documentElement.scrollWidth, document.documentElement.clientWidth]"

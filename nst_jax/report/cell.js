@@ -1,8 +1,6 @@
 // One cell in full: the painting against what it was made from, curves, metrics, config, command.
 "use strict";
 
-const comparison = { role: "Content", split: 0 }; // kept from one cell to the next
-
 /** Everything about a cell; `update(cell)` shows another one, or the same as it is now. */
 function cellView() {
   const picture = stage();
@@ -73,104 +71,6 @@ function units(command) {
     .map((word) => (word.trim() ? h("span", { class: "unit" }, word) : word));
 }
 
-/** The painting, and over its left part the content or a style picture. */
-function stage() {
-  const painting = h("img", { alt: "", class: "painting", onerror: onBroken, draggable: "false" });
-  const other = h("img", { alt: "", class: "other", onerror: onBroken, draggable: "false" });
-  const range = h("input", { type: "range", min: 0, max: 100, step: 1, oninput: () => place() });
-  const grip = h("span", { class: "grip" }, icon(ICONS.grip));
-  const line = h("span", { class: "divide", "aria-hidden": "true" }, h("i"), grip);
-  const [left, right] = [h("span", { class: "tag left" }), h("span", { class: "tag right" })];
-  const frame = h("div", { class: "frame" }, painting, other, left, right, range, line);
-  const empty = h("div", { class: "vacant" });
-  const compare = h("div", { class: "compare" });
-  const element = h("div", { class: "stage" }, frame, empty, compare);
-  let [inputs, listed] = [[], ""];
-  setText(right, "Painting");
-
-  function place(value = Number(range.value)) {
-    comparison.split = value;
-    range.value = value;
-    setProperties(frame, { "--split": `${value}%` });
-    left.hidden = value < 12 || !chosen();
-    right.hidden = value > 88 || value < 1 || !chosen();
-    setAttribute(range, "aria-valuetext", `${value} % ${comparison.role.toLowerCase()}`);
-  }
-
-  const chosen = () => inputs.find((input) => input.role === comparison.role);
-
-  function choose(role) {
-    comparison.role = role;
-    const input = chosen();
-    range.hidden = line.hidden = other.hidden = !input;
-    if (input) {
-      if (other.getAttribute("src") !== input.large) other.src = input.large;
-      other.alt = `${input.role}: ${input.name}`;
-      setText(left, input.role);
-      setAttribute(
-        range,
-        "aria-label",
-        `How much of the ${input.role.toLowerCase()} picture lies over the painting`,
-      );
-    }
-    place();
-  }
-
-  // The pointer may take the picture anywhere, not only the slider's thumb.
-  const drag = (event) => {
-    const box = frame.getBoundingClientRect();
-    const share = (event.clientX - box.left) / box.width;
-    place(Math.round(Math.min(Math.max(share, 0), 1) * 100));
-  };
-  frame.addEventListener("pointerdown", (event) => {
-    if (!chosen() || event.button !== 0) return;
-    event.preventDefault();
-    frame.setPointerCapture(event.pointerId);
-    range.focus({ preventScroll: true, focusVisible: false });
-    drag(event);
-  });
-  frame.addEventListener("pointermove", (event) => {
-    if (frame.hasPointerCapture(event.pointerId)) drag(event);
-  });
-
-  return {
-    element,
-    update(cell) {
-      const shown = pictureOf(cell);
-      frame.hidden = !shown;
-      empty.hidden = Boolean(shown);
-      setText(empty, cell.status === "failed" ? "No painting" : stateOf(cell));
-      if (shown) {
-        const address = largeOf(cell);
-        if (painting.getAttribute("src") !== address) {
-          painting.classList.remove("broken");
-          painting.src = address;
-        }
-        painting.alt = `Painting: ${titleOf(cell)}`;
-        const { width, height } = shown;
-        setProperties(frame, { "--ratio": width / height, "--natural": `${width}px` });
-      }
-      inputs = inputsOf(cell);
-      if (!chosen()) comparison.role = inputs[0]?.role ?? "";
-      const roles = inputs.map((input) => input.role);
-      compare.hidden = !shown || !roles.length;
-      if (listed !== roles.join()) {
-        listed = roles.join();
-        const options = roles.map((role) => [role, role]);
-        compare.replaceChildren(
-          h("span", {}, "Compare with"),
-          segments("Compare with", options, comparison.role, (role) => {
-            choose(role);
-            if (comparison.split < 12) place(50);
-          }),
-        );
-      }
-      range.value = comparison.split;
-      choose(comparison.role);
-    },
-  };
-}
-
 /** The curves of one cell: the objective and its terms, or the layers of each. */
 function lossCurves() {
   const state = { group: "terms" };
@@ -226,11 +126,15 @@ function lossCurves() {
   return { element, update };
 }
 
-/** The resolved config; what differs between cells is marked. */
+/** The resolved config: the keys that differ between cells, or all with those marked. */
 function configTable() {
   const summary = h("summary");
   const table = h("table");
-  const element = h("details", { class: "config" }, summary, table);
+  const only = checkbox("Only what differs between cells", true, (value) =>
+    table.classList.toggle("only", value),
+  );
+  table.classList.add("only");
+  const element = h("details", { class: "config" }, summary, only, table);
   let listed = "";
   return {
     element,
@@ -242,13 +146,14 @@ function configTable() {
       listed = list;
       const differing = differingKeys();
       const count = pairs.filter(([key]) => differing.has(key)).length;
+      only.hidden = !count;
       const differ = count ? `, ${count} of which differ between cells` : "";
       const note = h("small", {}, `${plural(pairs.length, "key")}${differ}`);
       summary.replaceChildren(h("h3", {}, "Config"), note);
       const row = ([key, value]) =>
         h(
           "tr",
-          { class: differing.has(key) ? "differs" : null },
+          { class: differing.has(key) ? "differs" : count ? "same" : null },
           h("th", { scope: "row" }, key),
           h(
             "td",

@@ -20,7 +20,8 @@ function lineChart() {
   const plot = h("div", { class: "plot" });
   const tip = h("div", { class: "tip", hidden: true });
   const spoken = h("output", { class: "quiet" });
-  const element = h("div", { class: "chart" }, plot, tip, spoken);
+  const save = saveButton(() => [frame.svg, spec.label]);
+  const element = h("div", { class: "chart" }, plot, tip, spoken, save);
   let [spec, frame, cursor, width] = [null, null, null, 0];
 
   const draw = () => {
@@ -112,6 +113,55 @@ function lineChart() {
       draw();
     },
   };
+}
+
+// What the page's style gives an SVG, which its file must have itself.
+const DRAWN = ["fill", "stroke", "stroke-width", "stroke-dasharray", "stroke-linejoin", "opacity"];
+const WRITTEN = ["font-family", "font-size", "text-anchor"];
+
+/** A chart as a file of its own: light, with its colours as every program reads them. */
+function standalone(svg) {
+  const copy = svg.cloneNode(true);
+  const all = (root) => [root, ...root.querySelectorAll("*")];
+  const copies = all(copy);
+  setProperties(svg, { "color-scheme": "light" });
+  all(svg).forEach((element, k) => {
+    const style = getComputedStyle(element);
+    const names = element.tagName === "text" ? [...DRAWN, ...WRITTEN] : DRAWN;
+    for (const name of names) {
+      const value = style.getPropertyValue(name);
+      copies[k].setAttribute(name, /^(fill|stroke)$/.test(name) ? plainColour(value) : value);
+    }
+    for (const name of ["class", "style", "tabindex"]) copies[k].removeAttribute(name);
+  });
+  svg.style.removeProperty("color-scheme");
+  for (const hidden of copy.querySelectorAll('[visibility="hidden"]')) hidden.remove();
+  copy.setAttribute("xmlns", SVG);
+  return new XMLSerializer().serializeToString(copy);
+}
+
+/** A colour of any notation as "#rrggbb"; "none" stays. */
+function plainColour(value) {
+  if (value === "none") return value;
+  const context = document.createElement("canvas").getContext("2d");
+  context.fillStyle = value;
+  context.fillRect(0, 0, 1, 1);
+  const bytes = [...context.getImageData(0, 0, 1, 1).data.slice(0, 3)];
+  return `#${bytes.map((byte) => byte.toString(16).padStart(2, "0")).join("")}`;
+}
+
+/** A button that saves a chart; `drawn()`: [svg, what it is called]. */
+function saveButton(drawn) {
+  const save = () => {
+    const [svg, label] = drawn();
+    const file = new Blob([standalone(svg)], { type: "image/svg+xml" });
+    const name = label.replace(/[^\w]+/g, "_").replace(/^_+|_+$/g, "");
+    const link = h("a", { href: URL.createObjectURL(file), download: `${name}.svg` });
+    link.click();
+    setTimeout(() => URL.revokeObjectURL(link.href), 1000);
+  };
+  const title = "Save this chart as an SVG file";
+  return h("button", { type: "button", class: "plain save", title, onclick: save }, "Save SVG");
 }
 
 /** A short piece of a series' line, for legends and readouts. */

@@ -52,6 +52,12 @@ function largeOf(cell) {
   return `files/${path}?${picture.version}`;
 }
 
+/** Address of a cell's k-th picture along the way; none where the page has no room for it. */
+function frameOf(cell, frame, k) {
+  if (!LIVE) return embedded(`frame-${cell.index}-${k}`);
+  return `files/${frame.path.split("/").map(encodeURIComponent).join("/")}`;
+}
+
 /** Content and style pictures that are there: [{role, name, width, height, small, large}]. */
 function inputsOf(cell) {
   const several = cell.styles.length > 1;
@@ -81,11 +87,12 @@ function onBroken(event) {
 
 // Measures: what a cell has numbers of, as "group:name".
 
+// Name -> what it is called, how one value is written, how a column of them.
 const FIELDS = {
-  steps: ["Steps", number],
-  seconds: ["Time", duration],
-  steps_per_second: ["Steps per second", number],
-  peak_memory_bytes: ["Peak memory", bytes],
+  steps: ["Steps", number, columnNumber],
+  seconds: ["Time", duration, columnDuration],
+  steps_per_second: ["Steps per second", number, columnNumber],
+  peak_memory_bytes: ["Peak memory", bytes, columnBytes],
 };
 
 /** Of all cells: [[group name, [[key, text], ...]], ...]. */
@@ -124,6 +131,14 @@ function textOf(cell, key) {
   const [group, name] = split(key);
   const value = valueOf(cell, key);
   return group === "field" && FIELDS[name] ? FIELDS[name][1](value) : number(value);
+}
+
+/** How a measure is written in a column: a function of a cell. */
+function columnOf(cells, key) {
+  const [group, name] = split(key);
+  const column = (group === "field" && FIELDS[name]?.[2]) || columnNumber;
+  const write = column(cells.map((cell) => valueOf(cell, key)));
+  return (cell) => write(valueOf(cell, key));
 }
 
 /** Whether more of a measure is better, so that the best comes first when descending. */
@@ -205,12 +220,20 @@ function isNumeric(axis) {
   return axis.labels.every((label) => label.trim() !== "" && Number.isFinite(Number(label)));
 }
 
-/** "log" where positive numbers span more than two decades, "linear" for others, else "band". */
+/**
+ * "band" for words, "log" for positive numbers whose ratios are more even than their differences
+ * (or two that are a decade apart), else "linear".
+ */
 function scaleKind(axis) {
   if (!isNumeric(axis) || axis.labels.length < 2) return "band";
-  const values = axis.labels.map(Number);
-  const [least, most] = [Math.min(...values), Math.max(...values)];
-  return least > 0 && most / least > 100 ? "log" : "linear";
+  const values = axis.labels.map(Number).sort((a, b) => a - b);
+  if (values[0] <= 0) return "linear";
+  if (values.length === 2) return values[1] >= 10 * values[0] ? "log" : "linear";
+  const evenness = (list) => {
+    const gaps = list.slice(1).map((value, k) => value - list[k]);
+    return Math.min(...gaps) / Math.max(...gaps);
+  };
+  return evenness(values.map(Math.log)) > evenness(values) ? "log" : "linear";
 }
 
 /** The colour of a label: along a ramp where the labels are numbers, else one of a set. */

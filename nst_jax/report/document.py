@@ -5,10 +5,11 @@ import hashlib
 import html
 import io
 import json
+from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
 from string import Template
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from PIL import Image as PillowImage
@@ -17,10 +18,15 @@ from nst_jax.errors import UserError
 from nst_jax.pictures import images
 from nst_jax.pictures.sizes import LONGER_SIDE
 
-SCRIPTS = ("dom.js", "charts.js", "data.js", "sheet.js", "plots.js")
-SCRIPTS += ("paper.js", "table.js", "cell.js")  # page.js comes last
+T = TypeVar("T")
+
+SCRIPTS = ("dom.js", "charts.js", "data.js", "sheet.js", "plots.js", "scatter.js", "parallel.js")
+SCRIPTS += ("paper.js", "table.js", "stage.js", "cell.js")  # page.js comes last
 MAX_PICTURE_SIDE_PIXELS = 1024  # of a picture that is opened
 MAX_THUMBNAIL_SIDE_PIXELS = 160  # of a picture in the sheet
+MAX_FRAME_SIDE_PIXELS = 384  # of a picture along the way
+MAX_FRAMES = 120  # in a page, of all cells together
+MAX_CELL_FRAMES = 12
 JPEG_QUALITY = 85
 
 
@@ -95,26 +101,44 @@ def _embedded(data: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
     """
     elements = []
 
-    def embed(path: Path, element: str) -> str | None:
+    def embed(path: Path, element: str, *longest: int) -> str | None:
+        """Embeds a picture at the first of the sizes, and returns it at the last."""
         try:
             picture = images.read(path, quiet=True)
         except UserError:
             return None
-        large = _uri(_jpeg(picture, MAX_PICTURE_SIDE_PIXELS))
-        elements.append(f'<script type="text/plain" id="{element}">{large}</script>')
-        return _uri(_jpeg(picture, MAX_THUMBNAIL_SIDE_PIXELS))
+        uris = [_uri(_jpeg(picture, size)) for size in longest]
+        elements.append(f'<script type="text/plain" id="{element}">{uris[0]}</script>')
+        return uris[-1]
 
+    sizes = MAX_PICTURE_SIDE_PIXELS, MAX_THUMBNAIL_SIDE_PIXELS
+    at_most = min(MAX_CELL_FRAMES, MAX_FRAMES // len(data["cells"]))
     inputs, cells = [], []
     for index, known in enumerate(data["inputs"]):
-        small = embed(Path(known["path"]), f"input-{index}") if known["width"] else None
+        small = embed(Path(known["path"]), f"input-{index}", *sizes) if known["width"] else None
         inputs.append(known | {"path": "", "small": small})
     for index, cell in enumerate(data["cells"]):
         picture = cell["picture"] or cell["frame"]
         if picture is not None:
-            small = embed(Path(data["workdir"]) / picture["path"], f"cell-{index}")
+            small = embed(Path(data["workdir"]) / picture["path"], f"cell-{index}", *sizes)
             picture = (picture | {"small": small}) if small else None
-        cells.append(cell | {"picture": picture, "frame": None})
+        frames = _spread(cell["frames"], at_most)
+        for k, frame in enumerate(frames):
+            path = Path(data["workdir"]) / frame["path"]
+            embed(path, f"frame-{index}-{k}", MAX_FRAME_SIDE_PIXELS)
+        cells.append(cell | {"picture": picture, "frame": None, "frames": frames})
     return data | {"inputs": inputs, "cells": cells}, elements
+
+
+def _spread(items: Sequence[T], count: int) -> list[T]:
+    """At most `count` of the items, evenly spread, the first among them.
+
+    >>> _spread(range(10), 4)
+    [0, 2, 5, 7]
+    """
+    if len(items) <= count:
+        return list(items)
+    return [items[k * len(items) // count] for k in range(count)]
 
 
 def _uri(jpeg: bytes) -> str:

@@ -111,6 +111,39 @@ function number(value) {
   return String(Number(value.toPrecision(4)));
 }
 
+/**
+ * Numbers of one column in one notation: as many decimals for all as the least needs for two digits
+ * and the largest for four, or all as powers of ten where that takes too many.
+ */
+function columnNumber(values) {
+  const sizes = values.filter(Number.isFinite).map(Math.abs);
+  const whole = values.every((value) => !Number.isFinite(value) || Number.isInteger(value));
+  const places = (value, digits) => digits - 1 - Math.floor(Math.log10(value));
+  const positive = sizes.filter((size) => size > 0);
+  const [least, most] = [Math.min(...positive), Math.max(...positive)];
+  const known = (write) => (value) => Number.isFinite(value) ? write(value) : "\u2013";
+  if (!positive.length || (whole && most < 1e6)) return known(String);
+  const decimals = Math.max(places(most, 4), places(least, 2), 0);
+  if (most >= 1e6 || decimals > 6) return known((value) => value.toExponential(2).replace("+", ""));
+  return known((value) => value.toFixed(decimals));
+}
+
+/** Seconds of one column in one unit. */
+function columnDuration(values) {
+  const most = Math.max(0, ...values.filter(Number.isFinite));
+  const [size, unit] = most < 600 ? [1, "s"] : most < 36000 ? [60, "min"] : [3600, "h"];
+  const known = (value) => `${(value / size).toFixed(1)} ${unit}`;
+  return (value) => (Number.isFinite(value) ? known(value) : "\u2013");
+}
+
+/** Bytes of one column in one unit. */
+function columnBytes(values) {
+  const most = Math.max(0, ...values.filter(Number.isFinite));
+  const write = (value) =>
+    most < 1e9 ? `${Math.round(value / 1e6)} MB` : `${(value / 1e9).toFixed(2)} GB`;
+  return (value) => (Number.isFinite(value) ? write(value) : "\u2013");
+}
+
 function duration(seconds) {
   if (seconds === null || seconds === undefined) return "–";
   if (seconds < 60) return `${Number(seconds.toFixed(seconds < 10 ? 1 : 0))} s`;

@@ -94,7 +94,9 @@ function sweepBody() {
   const views = {
     sheet: ["Sheet", sheetView(open)],
     curves: ["Curves", curvesView(open)],
-    axes: ["Against axes", axesView()],
+    axes: ["Axes", axesView()],
+    scatter: ["Scatter", scatterView(open)],
+    parallel: ["Parallel", parallelView(open)],
     table: ["Table", tableView(open)],
   };
   let current = location.hash.slice(1) in views ? location.hash.slice(1) : "sheet";

@@ -11,8 +11,7 @@ function curvesView(open) {
   state.colour = (data.axes.find((axis) => axis.name !== REPEATS) ?? data.axes[0])?.name ?? "";
   const hidden = new Set();
   const chart = lineChart();
-  const keys = h("div");
-  let keyed = "";
+  const keys = colourKeys(hidden, () => update());
   const set = (change) => (Object.assign(state, change), update());
   const term = choice("Term", (value) => set({ term: value }));
   const colour = choice("Colour by", (value) => (hidden.clear(), set({ colour: value })));
@@ -28,7 +27,7 @@ function curvesView(open) {
   const log = checkbox("Logarithmic", true, (value) => set({ log: value }));
   const controls = h("div", { class: "controls" }, term.element, colour.element, against, log);
   const hint = h("p", { class: "hint" }, "Choose a line to open its cell.");
-  const element = h("div", {}, controls, chart.element, keys, hint);
+  const element = h("div", {}, controls, chart.element, keys.element, hint);
 
   function termChoices() {
     const names = new Set(data.cells.flatMap((cell) => Object.keys(cell.curve.terms)));
@@ -44,19 +43,7 @@ function curvesView(open) {
     term.update(termChoices(), state.term);
     colour.update(axisChoices("nothing"), state.colour);
     const axis = axisNamed(state.colour);
-    const entries = (axis ? shownLabels(axis) : []).map((label) => ({
-      name: label,
-      colour: colourOf(axis, label),
-    }));
-    if (keyed !== JSON.stringify([state.colour, entries])) {
-      keyed = JSON.stringify([state.colour, entries]);
-      const caption = h("span", { class: "legend-name" }, state.colour);
-      keys.replaceChildren(
-        ...(axis
-          ? [h("div", { class: "keys" }, caption, legend(axis.name, entries, hidden, update))]
-          : []),
-      );
-    }
+    keys.update(axis);
     const cells = shownCells().filter((cell) => !axis || !hidden.has(cell.labels[axis.name]));
     const series = cells.map((cell) => ({
       name: titleOf(cell),

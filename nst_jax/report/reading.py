@@ -120,6 +120,7 @@ def _cell(
       config, command  the resolved config, nested; the command that reproduces the cell
       picture          the painting, intermediate or final, or None
       frame            the newest file in frames/, or None
+      frames           all of them: {"step", "path"}
       content, styles  index into `inputs` or None; list of indices
     """
     result = _json(folder / "result.json")
@@ -145,6 +146,11 @@ def _cell(
         "command": str(planned.get("command") or ""),
         "picture": _painting(workdir, folder, _named(config.get("output"))),
         "frame": _picture(frames[-1], workdir) if frames else None,
+        "frames": [
+            {"step": int(path.stem), "path": path.relative_to(workdir).as_posix()}
+            for path in frames
+            if path.stem.isdigit()
+        ],
         "content": _index(inputs, content) if content else None,
         "styles": [_index(inputs, path) for path in styles],
     }

@@ -12,7 +12,7 @@ function tableView(open) {
   const element = h("div", {}, controls, scroller, paperButtons());
   let [drawnAs, listed] = ["", []];
 
-  function columns() {
+  function columnKeys() {
     const isLayers = ([name]) => name === "Layers";
     controls.hidden = !measures().some(isLayers);
     return [
@@ -51,7 +51,7 @@ function tableView(open) {
     );
   }
 
-  function row(cell, keys) {
+  function row(cell, keys, columns) {
     const name = h(
       "button",
       { type: "button", "data-key": `row ${cell.name}`, onclick: () => open(cell.name) },
@@ -67,13 +67,13 @@ function tableView(open) {
           return h("td", { class: "word status" }, stateOf(cell), why);
         }
         if (key.startsWith("label:")) return h("td", { class: "word" }, valueOf(cell, key));
-        return h("td", {}, textOf(cell, key));
+        return h("td", {}, columns.get(key)(cell));
       }),
     );
   }
 
   function update() {
-    const keys = columns();
+    const keys = columnKeys();
     const cells = state.sort ? sorted(shownCells(), state.sort, state.descending) : shownCells();
     listed = cells.map((cell) => cell.name);
     const drawing = JSON.stringify([
@@ -85,6 +85,9 @@ function tableView(open) {
     drawnAs = drawing;
     const focused = table.contains(document.activeElement) && document.activeElement.dataset.key;
     const names = [["field:name", "Cell"], ...keys];
+    const columns = new Map(
+      keys.filter(([key]) => !isWord(key)).map(([key]) => [key, columnOf(cells, key)]),
+    );
     table.replaceChildren(
       h(
         "thead",
@@ -98,7 +101,7 @@ function tableView(open) {
       h(
         "tbody",
         {},
-        cells.map((cell) => row(cell, keys)),
+        cells.map((cell) => row(cell, keys, columns)),
       ),
     );
     if (focused) {
