@@ -1,8 +1,8 @@
 """The axes of a sweep: what varies between its experiments, and the cells that they make.
 
-  each("beta", 0.002, 0.02, 0.2)                              one key, value by value
-  zipped({"image_size": (128, 256), "steps": (100, 200)})     keys that change together
-  named("layers", {"all": {}, "one": {"style_layers": "relu1_1"}})    a list of settings
+    each("beta", 0.002, 0.02, 0.2)                              one key, value by value
+    zipped({"image_size": (128, 256), "steps": (100, 200)})     keys that change together
+    named("layers", {"all": {}, "one": {"style_layers": "relu1_1"}})    a list of settings
 
 `config.axes` is a tuple of axes. A sweep is their product, the last one fastest, and every member
 of the product is a cell: an experiment with the settings of one place on every axis.

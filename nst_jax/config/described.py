@@ -11,7 +11,7 @@ from nst_jax.errors import UserError
 from nst_jax.pictures import sizes
 
 _KEY = re.compile(r"c\.([\w.]+) = (.*?)(?:  # (.*))?$")
-_TABLE = re.compile(r"a key of (rules|sizes)\.(\w+)")
+_TABLE = re.compile(r"(?:a key|keys) of (rules|sizes)\.(\w+)")
 
 
 def meanings() -> dict[str, str]:

@@ -1,10 +1,10 @@
 """The grammar of config values: layers, losses, pictures and regions.
 
-  layers    relu1_1:0.2, relu2_1                   tap:lambda
-  losses    gram, sliced:0.5(relu1_1:2, relu2_1)   loss:weight(layers of its own)
-  pictures  night.jpg:3, day.jpg                   file:weight
-  masks     sky=sky.png, ground=                   region=file; ground is the whole picture
-  weights   sky:2, ground:0.5                      region:weight
+    layers    relu1_1:0.2, relu2_1                   tap:lambda
+    losses    gram, sliced:0.5(relu1_1:2, relu2_1)   loss:weight(layers of its own)
+    pictures  night.jpg:3, day.jpg                   file:weight
+    masks     sky=sky.png, ground=                   region=file; ground is the whole picture
+    weights   sky:2, ground:0.5                      region:weight
 
 A number that is left out is 1. A file name that holds a comma, colon, equals sign or parenthesis is
 quoted, "Impression, soleil levant.jpg":2. Where a file of the unquoted name exists, no quotes are

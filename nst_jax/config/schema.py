@@ -27,8 +27,9 @@ def default() -> Config:
     c.blend = "targets"  # several styles: mix their statistics ("targets") or "losses"
     c.interpolate = 0  # paintings from the first style to the second; 0 for one painting
 
-    # Sizes are longer sides, in pixels, or what `side` says.
-    c.image_size = 384  # of the output; 0: the content picture's own, and `side` is "long"
+    # Of the output; 0: the content picture's own, and `side` is "long". Sizes are longer sides, in
+    # pixels, or what `side` says.
+    c.image_size = 384
     c.style_scale = 1.0  # of the style pictures, relative to the output, at every scale
     c.style_size = 0  # of the style pictures, whatever the output's; 0: style_scale decides
     # What sizes mean: the "long" side, the "short" side, the "height" or the root of the "area".
@@ -61,6 +62,7 @@ def default() -> Config:
     c.convolution = "auto"  # "direct", "winograd" (2e-5 off), or the faster one for each layer
 
     # J = alpha J_content + beta J_style + tv_weight TV
+
     c.content_losses = "squared"  # "loss:weight(layers), ...", summed; keys of rules.CONTENT_LOSSES
     c.content_layers = ""  # "tap:lambda, ..." for losses without layers; "" for their own
     c.style_losses = "gram"  # "loss:weight(layers), ...", summed; keys of rules.STYLE_LOSSES

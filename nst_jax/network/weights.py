@@ -3,11 +3,11 @@
 `weights/vgg19.h5` has for every layer `conv1_1/kernel` [3, 3, in, out] and `conv1_1/bias` [out],
 float32, for RGB input, and attributes that say where the numbers come from:
 
-  format          version of this layout                    arch     "vgg19" or "vgg16"
-  family          training family, a key of `FAMILIES`      source   file or package, in words
-  mean, scale     [3]: the network sees (rgb - mean) * scale, rgb in [0, 1]
-  source_sha256   checksum of the published file            sha256   of arrays, mean and scale
-  created         date, UTC                                 version  of nst_jax that converted it
+    format          version of this layout                    arch     "vgg19" or "vgg16"
+    family          training family, a key of `FAMILIES`      source   file or package, in words
+    mean, scale     [3]: the network sees (rgb - mean) * scale, rgb in [0, 1]
+    source_sha256   checksum of the published file            sha256   of arrays, mean and scale
+    created         date, UTC                                 version  of nst_jax that converted it
 """
 
 import dataclasses

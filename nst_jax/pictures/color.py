@@ -45,7 +45,7 @@ NUM_HISTOGRAM_ITERATIONS = 10
 
 
 def to_lab(colors: Colors) -> Colors:
-    """CIE 1976 L*a*b* of sRGB colours.
+    """CIE 1976 `L*a*b*` of sRGB colours.
 
     L* = 116 f(Y) - 16, a* = 500 (f(X) - f(Y)), b* = 200 (f(Y) - f(Z)).
 

@@ -1,9 +1,11 @@
 """The report of a sweep or a run: a page, tables of the results, and a contact sheet.
 
-report.html         the page, a single file that loads nothing from elsewhere
-results.csv         one row per cell: labels, status, times, all terms and metrics
-results.jsonl       the same, one JSON object per line
-contact_sheet.png   the paintings of a sweep, arranged by its axes
+`write` leaves these files in the work directory:
+
+    report.html         the page, a single file that loads nothing from elsewhere
+    results.csv         one row per cell: labels, status, times, all terms and metrics
+    results.jsonl       the same, one JSON object per line
+    contact_sheet.png   the paintings of a sweep, arranged by its axes
 """
 
 from pathlib import Path

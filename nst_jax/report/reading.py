@@ -29,14 +29,16 @@ def read(workdir: Path) -> dict[str, Any]:
 
     Returns:
       JSON values without NaN and infinities (None stands for them):
-        name, kind       the name of the sweep or run; "sweep" or "run"
-        ended            whether every cell is done or has failed
-        workdir          absolute path of the folder
-        axes             [{"name", "labels"}], the last varies fastest; empty for a run
-        inputs           content and style pictures without duplicates: {"path", "name"} and the
-                         keys of a picture, whose "width" is None if the file is gone
-        higher           the metrics of which more is better
-        cells            see `_cell`
+
+          name, kind       the name of the sweep or run; "sweep" or "run"
+          ended            whether every cell is done or has failed
+          workdir          absolute path of the folder
+          axes             [{"name", "labels"}], the last varies fastest; empty for a run
+          inputs           content and style pictures without duplicates: {"path", "name"} and the
+                           keys of a picture, whose "width" is None if the file is gone
+          higher           the metrics of which more is better
+          cells            see `_cell`
+
       A picture has "path" (relative to the folder, with slashes), "width" and "height" in pixels,
       and "version", which changes whenever the file does.
 

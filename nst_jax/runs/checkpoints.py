@@ -4,7 +4,7 @@ A file is a line of JSON, which says what it is, and the bytes of the state's ar
 reader knows their shapes already, so that no file can ask for more memory than they take. Nothing
 in a file is code, and a checksum finds a damaged one.
 
-checkpoints/000000060-1.state   after 60 steps, at scale 1 of the pyramid
+    checkpoints/000000060-1.state   after 60 steps, at scale 1 of the pyramid
 """
 
 import contextlib

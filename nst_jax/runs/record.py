@@ -1,16 +1,16 @@
 """What is written to a work directory: pictures, losses, settings, how the run ended.
 
-final.png        the painting (named by config.output)
-frames/          pictures along the way, named by step
-metrics.jsonl    one JSON object a line: step, seconds since the first line (after compilation; in a
-                 batch the cell's share of them), and every term of the objective
-losses.png       the same as curves
-final/           numbered paintings, and final.gif, with config.interpolate
-config.json      the config
-environment.json versions, device, git commit, checksums of weights and pictures
-result.json      how the run ended: status, time, memory, the last terms, metrics; written last
-report.html      all of this as one page
-checkpoints/     what it takes to resume; may be deleted after a run that is not to be extended
+    final.png        the painting (named by config.output)
+    frames/          pictures along the way, named by step
+    metrics.jsonl    one JSON object a line: step, seconds since the first line (after compilation;
+                     in a batch the cell's share of them), and every term of the objective
+    losses.png       the same as curves
+    final/           numbered paintings, and final.gif, with config.interpolate
+    config.json      the config
+    environment.json versions, device, git commit, checksums of weights and pictures
+    result.json      how the run ended: status, time, memory, the last terms, metrics; written last
+    report.html      all of this as one page
+    checkpoints/     what it takes to resume; may be deleted after a run that will not be extended
 
 The folder of a sweep has sweep.json, which says what its cells are, cells/NAME/ with the above for
 every cell, and a report.html, contact_sheet.png, results.csv and results.jsonl of its own.

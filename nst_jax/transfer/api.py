@@ -126,7 +126,7 @@ def paint_steps(
       A `Stage` at the start, every `log_every` steps, and at the end of every scale.
 
     Raises:
-      As `stylize`, from the first step on.
+      UserError: as `stylize`, from the first step on; so its other errors.
     """
     experiment, pictures, progresses = _begun(content, style, settings)
     for progress in progresses:
