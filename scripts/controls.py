@@ -1,9 +1,12 @@
 """Draws the pictures of docs/controls.md: what each control does, on one pair of pictures.
 
+pip install scikit-learn
 python scripts/controls.py --families pooling,padding
-python scripts/controls.py
+python scripts/controls.py --style starry_night.jpg
 
-2 CPU cores: about half a minute per painting, 25 minutes for all. GPU, TPU: not measured.
+The photograph is scikit-learn's sample of a Chinese pavilion; the docs show it painted like Van
+Gogh's Starry Night. 2 CPU cores: about half a minute a painting, 35 minutes for all. GPU, TPU: not
+measured.
 """
 
 import runpy
@@ -24,36 +27,50 @@ from nst_jax.pictures import images, sheets
 
 _FAMILIES = flags.DEFINE_list("families", [], "Sheets to draw; all if empty.")
 _FOLDER = flags.DEFINE_string("folder", "docs/images", "Folder to write FAMILY.jpg to.")
-_SIZE = flags.DEFINE_integer("size", 176, "Longer side of a painting in pixels.", lower_bound=32)
+_STYLE = flags.DEFINE_string("style", str(config.PICTURES / "starry.jpg"), "Painting.")
+_SIZE = flags.DEFINE_integer("size", 224, "Longer side of a painting in pixels.", lower_bound=32)
 _STEPS = flags.DEFINE_integer("steps", 70, "Steps per painting.", lower_bound=1)
 
-CONTENT = config.sample_photograph()
-STYLE = str(config.PICTURES / "starry.jpg")
 MAX_PRESET_STEPS = 200  # at each scale
-# Outline of the figure in the portrait, drawn by hand: x and y as shares of the width and height.
-FIGURE = [(0.30, 0.20), (0.36, 0.08), (0.5, 0.04), (0.66, 0.08), (0.72, 0.20), (0.70, 0.45)]
-FIGURE += [(0.64, 0.56), (0.70, 0.62), (0.90, 0.70), (1, 0.80), (1, 1), (0, 1), (0, 0.80)]
-FIGURE += [(0.08, 0.72), (0.32, 0.62), (0.38, 0.56), (0.31, 0.45)]
+# Outline of the pavilion, drawn by hand: x and y as shares of the width and height.
+PAVILION = [(0.31, 0.06), (0.34, 0.06), (0.35, 0.14), (0.51, 0.29), (0.47, 0.37), (0.53, 0.42)]
+PAVILION += [(0.51, 0.55), (0.56, 0.60), (0.54, 0.73), (0.59, 0.79), (0.50, 0.92), (0.48, 1.0)]
+PAVILION += [(0.38, 1.0), (0.30, 0.90), (0.11, 0.78), (0.09, 0.62), (0.15, 0.55), (0.12, 0.41)]
+PAVILION += [(0.18, 0.38), (0.14, 0.28), (0.29, 0.15)]
+
+
+def photograph() -> images.Picture:
+    """The pavilion, float32 [427, 640, 3]."""
+    try:
+        from sklearn.datasets import load_sample_image  # pyright: ignore
+    except ImportError:
+        raise UserError("this needs scikit-learn's photograph; pip install scikit-learn") from None
+    return np.asarray(load_sample_image("china.jpg"), np.float32) / np.float32(255)
+
+
+def pictures() -> dict[str, Any]:
+    """The content and style that are painted, as settings."""
+    return {"content": photograph(), "style": _STYLE.value}
 
 
 def warm() -> images.Picture:
-    """A second style: the painting in images/ with red and blue swapped."""
-    return np.ascontiguousarray(images.read(STYLE)[..., ::-1])
+    """A second style: the first with red and blue swapped."""
+    return np.ascontiguousarray(images.read(_STYLE.value)[..., ::-1])
 
 
 def masks(folder: Path) -> dict[str, Any]:
-    """Writes masks of the figure in the portrait and of what is behind it; returns guides."""
-    width, height = 256, 300
-    figure = PillowImage.new("L", (width, height))
-    outline = [(x * width, y * height) for x, y in FIGURE]
-    ImageDraw.Draw(figure).polygon(outline, fill=255)
-    figure = figure.filter(ImageFilter.GaussianBlur(4))
-    figure.save(folder / "figure.png")
-    PillowImage.eval(figure, lambda value: 255 - value).save(folder / "behind.png")
-    return {"content": f"figure={folder}/figure.png, behind={folder}/behind.png"}
+    """Writes masks of the pavilion and of what is around it; returns guides."""
+    width, height = 320, 214
+    pavilion = PillowImage.new("L", (width, height))
+    outline = [(x * width, y * height) for x, y in PAVILION]
+    ImageDraw.Draw(pavilion).polygon(outline, fill=255)
+    pavilion = pavilion.filter(ImageFilter.GaussianBlur(3))
+    pavilion.save(folder / "pavilion.png")
+    PillowImage.eval(pavilion, lambda value: 255 - value).save(folder / "around.png")
+    return {"content": f"pavilion={folder}/pavilion.png, around={folder}/around.png"}
 
 
-Paint = Callable[..., images.Picture]  # (content, style, **settings) -> painting
+Paint = Callable[..., images.Picture]  # (**settings of `stylize`) -> painting
 Cells = dict[str, images.Picture]  # label -> painting
 Family = Callable[[Paint, Path], Cells]  # (paint, folder for masks) -> cells
 
@@ -70,20 +87,20 @@ def _named(key: str, names: Any, **others: Any) -> Family:
 
 def _guides(paint: Paint, folder: Path) -> Cells:
     """Regions with a style picture each, and a map of where content counts."""
-    guides = masks(folder) | {"style": "figure=; behind="}
-    two = [warm(), images.read(STYLE)]
+    guides = masks(folder) | {"style": "pavilion=; around="}
+    two = [warm(), images.read(_STYLE.value)]
     cells = {"no guides": paint(style=two)}
     for how in ("simple", "all"):
         given = guides | {"propagation": how}
         cells[how] = paint(style=two, guides=given)
-    cells["figure x 0.1"] = paint(style=two, guides=guides | {"weights": "figure:0.1"})
-    cells["content_weight"] = paint(guides={"content_weight": f"{folder}/figure.png"})
+    cells["pavilion x 0.1"] = paint(style=two, guides=guides | {"weights": "pavilion:0.1"})
+    cells["content_weight"] = paint(guides={"content_weight": f"{folder}/pavilion.png"})
     return cells
 
 
 def _blends(paint: Paint, _: Path) -> Cells:
     """Two styles mixed, and a sequence from one to the other."""
-    two = [images.read(STYLE), warm()]
+    two = [images.read(_STYLE.value), warm()]
     cells = {
         f"interpolate {k + 1} of 3": one for k, one in enumerate(paint(style=two, interpolate=3))
     }
@@ -120,11 +137,11 @@ def _presets(paint: Paint, _: Path) -> Cells:
         c.pyramid.steps = min(c.pyramid.steps, MAX_PRESET_STEPS)
         c.steps = c.log_every = min(c.steps, MAX_PRESET_STEPS)
         c.save_every = 0
-        cells[path.stem] = paint(**c.to_dict())
+        cells[path.stem] = paint(**c.to_dict() | pictures())
     return cells
 
 
-# Name -> sheet. Textures are wide like the style picture; all other paintings are portraits.
+# Name -> sheet.
 FAMILIES: dict[str, Family] = {
     "style_losses": _named("style_losses", [*rules.STYLE_LOSSES]),
     "content_losses": _varied(
@@ -144,8 +161,11 @@ FAMILIES: dict[str, Family] = {
     "pyramid": _varied(
         {
             "off": {},
-            "from 88": {"pyramid": {"min_size": 88, "first_steps": 100, "steps": 50}, "steps": 40},
-            "from 44": {"pyramid": {"min_size": 44, "first_steps": 100, "steps": 50}, "steps": 40},
+            "from 112": {
+                "pyramid": {"min_size": 112, "first_steps": 100, "steps": 50},
+                "steps": 40,
+            },
+            "from 56": {"pyramid": {"min_size": 56, "first_steps": 100, "steps": 50}, "steps": 40},
             "average 0.95": {"optimizer": {"average": 0.95}},
         }
     ),
@@ -186,10 +206,10 @@ def main():
             f"--families: unknown {', '.join(sorted(unknown))}; there are {', '.join(FAMILIES)}"
         )
 
-    def paint(content: Any = CONTENT, style: Any = STYLE, **keys: Any) -> images.Picture:
+    def paint(**keys: Any) -> images.Picture:
         common: dict[str, Any] = {"image_size": _SIZE.value, "steps": _STEPS.value}
         common["log_every"] = _STEPS.value
-        return stylize(content, style, **(common | keys))
+        return stylize(**(pictures() | common | keys))
 
     with TemporaryDirectory() as folder:
         for name in _FAMILIES.value or FAMILIES:
@@ -208,7 +228,7 @@ def sheet(cells: Cells, columns: int = 5) -> images.Picture:
         blank = [None] * (columns - len(labels[some])) if start else []
         filler = [""] * len(blank)
         rows.append(
-            sheets.sheet([[*pictures[some], *blank]], [""], [*labels[some], *filler], height=176)
+            sheets.sheet([[*pictures[some], *blank]], [""], [*labels[some], *filler], height=150)
         )
     width = max(row.shape[1] for row in rows)
     padded = [
