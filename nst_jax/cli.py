@@ -14,6 +14,8 @@ from ml_collections import ConfigDict, config_flags
 from nst_jax import config, files
 from nst_jax.errors import StoppedError, UserError, no_device, one_line
 
+SIGNALLED = 128  # exit codes above it say which signal ended the command
+
 
 def start(main: Callable[..., None], choices: Collection[str] = (), takes: Collection[int] = (0,)):
     """Parses the flags and runs `main`; a mistake is answered with one line and the exit code 2.
@@ -185,19 +187,21 @@ def answer(text: object):
 
 
 def fail(message: object, code: int = 2) -> NoReturn:
-    """Prints an error as one line and exits.
+    """Prints an error as one line and exits; that somebody stopped the command is no error.
 
     With a code other than 2 an optimisation was under way. The process then ends at once, because
     Python would wait for the steps that the device still computes.
     """
     with contextlib.suppress(OSError):
-        print(f"error: {one_line(str(message))}", file=sys.stderr, flush=True)
+        kind = "" if code > SIGNALLED else "error: "
+        print(kind + one_line(str(message)), file=sys.stderr, flush=True)
     if code != 2:
         os._exit(code)
     sys.exit(code)
 
 
 def _parse(argv: list[str]) -> list[str]:
+    argv = _with_default_config(argv)
     asked = next((word for word in argv[1:] if word.partition("=")[0] == "--config.help"), "")
     try:
         if asked:
@@ -209,6 +213,27 @@ def _parse(argv: list[str]) -> list[str]:
     except SystemExit:  # absl leaves with 1 after --help
         sys.exit(0)
     except flags.Error as error:
-        fail(config.explain(ValueError(str(error))))
+        fail(config.explain(ValueError(_plainly(str(error)))))
     except Exception as error:  # whatever a config file raises
         fail(config.explain(error))
+
+
+def _with_default_config(argv: list[str]) -> list[str]:
+    """The arguments with --config=starry where two pictures and keys are given without a config."""
+    names = [word.partition("=")[0].lstrip("-") for word in argv[1:] if word.startswith("-")]
+    pictures = [word for word in argv[1:] if not word.startswith("-")]
+    has_keys = any(name.startswith("config.") and name != "config.help" for name in names)
+    if "config" in flags.FLAGS and "config" not in names and has_keys and len(pictures) == 2:
+        return [argv[0], "--config=starry", *argv[1:]]
+    return argv
+
+
+def _plainly(text: str) -> str:
+    """What absl says of a flag, without Python's words, and with a way out."""
+    if "Unknown command line flag 'config." in text:
+        return (
+            f"{text.partition('.')[0]}.KEY': this command takes no keys of a config; `nst-jax run "
+            "--config starry PHOTOGRAPH PAINTING --config.KEY=VALUE` does"
+        )
+    text = re.sub(r"invalid literal for int\(\) with base 10: ", "not a whole number: ", text)
+    return text.replace("could not convert string to float: ", "not a number: ")

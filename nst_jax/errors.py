@@ -1,5 +1,7 @@
 """The errors that a command answers with one line."""
 
+from pathlib import Path
+
 MAX_LETTERS = 400  # of a message
 
 
@@ -40,11 +42,13 @@ class StoppedError(Exception):
 
     Attributes:
       code: the exit code.
+      painting: the picture so far; None if there is none.
     """
 
-    def __init__(self, text: str, code: int):
+    def __init__(self, text: str, code: int, painting: Path | None = None):
         super().__init__(text)
         self.code = code
+        self.painting = painting
 
 
 def no_device(error: Exception) -> UserError | None:

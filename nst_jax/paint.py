@@ -6,7 +6,8 @@
 Several paintings are separated by commas, with weights if wanted: a.jpg:3,b.jpg. Without -o the
 painting is written beside where you are, named by both pictures. Everything else about it (log,
 frames, report) is in a folder under runs/; the same command with --workdir resumes from there.
-Ctrl-C stops; the last line says where the picture so far is. `nst-jax run` has every other control.
+Ctrl-C stops and writes the picture so far; the last line says how to go on. `nst-jax run` has every
+other control.
 """
 
 import shlex
@@ -17,7 +18,7 @@ from absl import flags
 
 from nst_jax import cli, config, files
 from nst_jax.config import grammar, looks
-from nst_jax.errors import UserError
+from nst_jax.errors import StoppedError, UserError
 from nst_jax.pictures import writers
 from nst_jax.runs.interrupts import Interrupts
 
@@ -45,6 +46,9 @@ def main(photograph: str, painting: str):
     output = Path(_OUTPUT.value or _name(photograph, painting))
     if output.suffix.lower() not in writers.WRITERS:
         raise UserError(f"--output {output} must end in {', '.join(writers.WRITERS)}")
+    for name in (photograph, *grammar.parse_pictures(painting)):
+        if output.exists() and Path(name).exists() and output.samefile(name):
+            raise UserError(f"--output {output} is one of the pictures; name another file")
     if not output.parent.is_dir():
         raise UserError(f"--output {output} is in no folder; make {output.parent} first")
     c = config.load(config.find("starry"))
@@ -63,10 +67,19 @@ def main(photograph: str, painting: str):
     from nst_jax.runs import single  # imports JAX
 
     command = shlex.join(["nst-jax", "paint", *cli.typed()])
-    painted = single.run(experiment, output.stem, _WORKDIR.value, interrupts, command=command)
-    with files.replacing(output) as temporary:
-        shutil.copyfile(painted, temporary)
+    try:
+        painted = single.run(experiment, output.stem, _WORKDIR.value, interrupts, command=command)
+    except StoppedError as stopped:
+        if stopped.painting:
+            _copy(stopped.painting, output)
+        raise
+    _copy(painted, output)
     cli.answer(output)
+
+
+def _copy(painting: Path, output: Path):
+    with files.replacing(output) as temporary:
+        shutil.copyfile(painting, temporary)
 
 
 def _name(photograph: str, painting: str) -> str:

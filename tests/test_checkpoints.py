@@ -275,7 +275,7 @@ def test_the_same_command_goes_on_where_a_signal_stopped_it(name, tmp_path, undi
     code, said = stopped(workdir, number)
     assert code == (-number if name == "SIGKILL" else 128 + number), said
     if name != "SIGKILL":
-        assert f"--workdir={workdir} resumes after step" in said
+        assert f"--workdir={workdir}` resumes after step" in said
         assert json.loads((workdir / "result.json").read_text())["message"] == "interrupted"
     again = run(*LONG, f"--workdir={workdir}")
     assert "resuming after" in again.stderr

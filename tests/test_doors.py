@@ -46,6 +46,8 @@ def test_without_arguments_it_says_what_there_is():
         (("paint", "a.jpg", "b.jpg", "-o", "nowhere/out.png"), "make nowhere first"),
         (("paint", "a.jpg", "b.jpg", "--look=pop"), "classic"),
         (("paint", "a.jpg", "b.jpg"), "no picture a.jpg"),
+        (("paint", "a.jpg", "b.jpg", "--config.beta=3"), "`nst-jax run --config starry PHOTO"),
+        (("paint", "a.jpg", "b.jpg", "--size=large"), "not a whole number: 'large'"),
         (("run", "a.jpg"), "give two pictures"),
         (("watch",), "name the folder of a sweep or a run once"),
         (("watch", "a", "--workdir=b"), "name the folder of a sweep or a run once"),
@@ -109,6 +111,20 @@ def test_every_look_is_an_experiment(look):
     c = looks.turn(config.load(config.find("starry")), {"look": look})
     config.parse(c)
     assert (config.flat(c) == config.flat(plain)) == (look == "classic")
+
+
+@pytest.mark.slow
+def test_a_painting_never_replaces_its_pictures(pair, tmp_path):
+    before = pair[0].read_bytes()
+    _, err = nst_jax("paint", *pair, "-o", "photograph.png", "--size=64", code=2, cwd=tmp_path)
+    assert "--output photograph.png is one of the pictures; name another file" in err
+    assert (pair[0].read_bytes(), len([*tmp_path.iterdir()])) == (before, 2)
+
+
+@pytest.mark.slow
+def test_two_pictures_and_keys_need_no_config(pair):
+    _, err = nst_jax("run", *pair, "--config.image_size=8", code=2)
+    assert "config.pyramid.min_size is above config.image_size" in err
 
 
 @pytest.mark.slow

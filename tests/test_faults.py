@@ -129,7 +129,7 @@ def test_an_interrupt_is_obeyed_while_the_film_is_written(tmp_path):
     said = process.communicate()[1].decode()
     assert process.returncode == 130, said
     last = said.splitlines()[-1]
-    assert last.startswith(f"error: interrupted; the painting is {workdir}/final.png"), said
+    assert last.startswith(f"interrupted; the painting is {workdir}/final.png"), said
     assert not (workdir / "result.json").exists()
     process = started("", workdir, more=film, stderr=subprocess.PIPE)
     said = process.communicate()[1].decode()

@@ -77,7 +77,7 @@ def sweep(folder, picture, axes, unended=()):
     return folder
 
 
-def run(folder, picture, index, ended=True):
+def run(folder, picture, index, ended=True, side=120):
     folder.mkdir(parents=True, exist_ok=True)
     rows = [
         {"step": k, "seconds": k / 2, "total": 9.0 / (k + 1), "style": 1.0, "style/gram/relu1_1": 2}
@@ -88,7 +88,7 @@ def run(folder, picture, index, ended=True):
     if index == 2:
         result |= {"status": "failed", "message": "<b>lost</b> " + "y" * 200}
     else:
-        images.write(folder / "final.png", picture(120, 80))
+        images.write(folder / "final.png", picture(side, side * 2 // 3))
         for step in (0, 5, 9):
             images.write(folder / "frames" / f"{step:06d}.png", picture(60, 40))
     if ended:
@@ -362,14 +362,15 @@ def test_a_hundred_cells_can_be_used_within_a_second(page, tmp_path, picture):
 
 
 def test_a_run_has_no_tabs(page, tmp_path, picture):
-    run(tmp_path / "r", picture, 0)
+    run(tmp_path / "r", picture, 0, side=360)  # larger than a thumbnail
     images.write(tmp_path / "content.jpg", picture(60, 40))
     config = {"output": "final.png", "content": str(tmp_path / "content.jpg")}
     (tmp_path / "r" / "config.json").write_text(json.dumps(config))
     browser = page(report.write(tmp_path / "r").as_uri())
     assert js(browser, "document.querySelectorAll('[role=tab]').length") == 0
     assert js(browser, "document.querySelectorAll('.line').length") == 2
-    assert js(browser, "document.querySelector('.painting').naturalWidth") == 80
+    assert js(browser, "document.querySelector('.painting').naturalWidth") == 240
+    assert not js(browser, "document.querySelector('.growth').hidden"), "steps on the way"
 
 
 class Handler(http.server.BaseHTTPRequestHandler):

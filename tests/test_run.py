@@ -339,7 +339,7 @@ def test_an_interrupt_before_the_first_step_leaves_nothing(tmp_path):
     process.send_signal(signal.SIGINT)
     _, err = process.communicate()
     assert process.returncode == 130, err
-    assert err.endswith("\nerror: interrupted\n")
+    assert err.endswith("\ninterrupted before there was a picture\n")
     assert not (tmp_path / "w").exists()
 
 

@@ -227,9 +227,7 @@ def test_an_interrupt_says_how_far_it_came(tiny, tmp_path):
     process.send_signal(signal.SIGINT)
     _, err = process.communicate()
     assert process.returncode == 130, err
-    assert err.splitlines()[-1].startswith(
-        "error: interrupted; 1 of 6 cells are done, and the same"
-    )
+    assert err.splitlines()[-1].startswith("interrupted; 1 of 6 cells are done, and the same")
 
 
 def free_port() -> int:

@@ -230,7 +230,8 @@ CONFLICTS: dict[str, tuple[Callable[[Experiment], Any], str]] = {
     ),
     "pyramid.min_size": (
         lambda e: e.raw["pyramid"]["min_size"] > e.size,
-        "is above config.image_size; the pyramid's smallest scale cannot be larger than its last",
+        "is above config.image_size; the pyramid's smallest scale cannot be larger than its last; "
+        "0 means a single scale",
     ),
     "style_size": (
         lambda e: e.raw["style_size"] and e.raw["style_scale"] != 1,

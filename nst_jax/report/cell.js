@@ -39,7 +39,7 @@ function cellView() {
     element,
     update(cell) {
       picture.update(cell);
-      why.hidden = !cell.message;
+      why.hidden = !cell.message || cell.status === "stopped";
       setText(why, cell.message);
       losses.update(cell);
       curves.hidden = !cell.curve.step.length;
@@ -117,7 +117,7 @@ function lossCurves() {
       series: series.filter(({ name }) => !hidden.has(name)),
       shared: true,
       x: { name: "step", kind: "linear" },
-      y: { name: state.group === "layers" ? "before lambdas" : "loss", kind: "log" },
+      y: { name: state.group === "layers" ? "before lambdas" : "before weights", kind: "log" },
       height: 250,
       label: `Losses of ${titleOf(cell)} against steps.`,
     });

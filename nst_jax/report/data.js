@@ -30,6 +30,7 @@ function titleOf(cell, space = " ") {
 
 function stateOf(cell) {
   const steps = cell.steps === null ? "" : `, step ${cell.steps}`;
+  if (cell.status === "stopped") return `stopped${cell.steps === null ? "" : ` after ${cell.steps} steps`}`;
   return cell.status === "running" ? `running${steps}` : cell.status;
 }
 

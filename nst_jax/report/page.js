@@ -9,6 +9,7 @@ document.getElementById("main").append(body.element);
 head.update();
 body.update();
 if (LIVE && !data.ended) setTimeout(poll, PERIOD);
+if (!LIVE) addEventListener("load", () => body.update()); // the large pictures come last
 
 /** Asks for news until everything has ended; what has not changed is not drawn again. */
 async function poll() {
@@ -71,7 +72,7 @@ function pageHead() {
   function counts() {
     const sizes = data.axes.map((axis) => `${axis.labels.length} ${axis.name}`).join(" × ");
     const cells = plural(data.cells.length, "cell") + (data.axes.length > 1 ? ` (${sizes})` : "");
-    const states = ["done", "running", "waiting", "failed"]
+    const states = ["done", "running", "waiting", "stopped", "failed"]
       .map((status) => [data.cells.filter((cell) => cell.status === status).length, status])
       .filter(([count]) => count)
       .map(([count, status]) => `${count} ${status}`);

@@ -17,6 +17,8 @@ from nst_jax.config import grammar, rules
 from nst_jax.errors import UserError
 
 MAX_CURVE_POINTS = 200
+INTERRUPTED = "interrupted"  # the message of a run that somebody stopped
+ENDED = ("done", "failed", "stopped")
 # A folder with any of these files holds a run.
 RUN_FILES = ("config.json", "metrics.jsonl", "result.json")
 
@@ -52,7 +54,7 @@ def read(workdir: Path) -> dict[str, Any]:
     return {
         "name": name,
         "kind": kind,
-        "ended": all(cell["status"] in ("done", "failed") for cell in cells),
+        "ended": all(cell["status"] in ENDED for cell in cells),
         "workdir": str(workdir.resolve()),
         "axes": axes,
         "inputs": inputs,
@@ -114,7 +116,7 @@ def _cell(
 
     Returns:
       name, labels     name of the cell; axis name -> label
-      status, message  "done", "failed", "running" or "waiting"; why it failed
+      status, message  "done", "failed", "stopped", "running" or "waiting"; why it failed
       steps, seconds, steps_per_second, peak_memory_bytes
                        None where unknown; steps and seconds so far while running
       terms, metrics   name -> last value
@@ -161,6 +163,8 @@ def _cell(
 def _status(folder: Path, result: dict[str, Any]) -> str:
     """Status of a cell, given its result.json."""
     if result:
+        if result.get("message") == INTERRUPTED:
+            return "stopped"
         return "failed" if result.get("status") == "failed" else "done"
     return "running" if (folder / "metrics.jsonl").exists() else "waiting"
 

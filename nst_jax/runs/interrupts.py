@@ -8,6 +8,9 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
+# Functions that garbage collection calls: JAX's, and that of weakref's dictionaries.
+COLLECTING = ("_xla_gc_callback", "remove")
+
 
 class Interrupts:
     """Turns Ctrl-C, SIGTERM and SIGHUP into KeyboardInterrupt, also where JAX would swallow it.
@@ -32,8 +35,8 @@ class Interrupts:
             if self.seen:
                 os._exit(self.code)
             self.seen = number
-            # An exception raised within JAX's garbage collection would be printed and dropped.
-            collects = frame is not None and frame.f_code.co_name == "_xla_gc_callback"
+            # An exception raised within a callback of garbage collection is printed and dropped.
+            collects = frame is not None and frame.f_code.co_name in COLLECTING
             if not (self.is_patient or collects):
                 raise KeyboardInterrupt(self.code)
 

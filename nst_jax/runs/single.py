@@ -12,6 +12,7 @@ from nst_jax.config.experiment import Experiment
 from nst_jax.errors import StoppedError, UserError
 from nst_jax.network.weights import Weights
 from nst_jax.optimize.loop import NonFiniteLossError
+from nst_jax.report.reading import INTERRUPTED
 from nst_jax.runs import checkpoints, driver, record, workdir
 from nst_jax.runs.checkpoints import Found
 from nst_jax.runs.driver import Member, Standing
@@ -110,7 +111,7 @@ def _paint(
             raise NonFiniteLossError(np.array([*standing.lost.values()]))
         values = driver.measured(member, standing.last[0], cache)
     except BaseException as error:
-        stopped = _explained(error, member, standing, interrupts)
+        stopped = _explained(error, member, standing, interrupts, ending["command"])
         _finish(member, standing, {}, str(stopped[1]), ending, is_failed=True)
         raise stopped[0] from error
     assert standing.painting is not None, "an optimisation yields at least its start"
@@ -121,21 +122,36 @@ def _paint(
             f"interrupted; the painting is {standing.painting}, and the same command with "
             f"--workdir={member.folder} finishes the rest",
             interrupts.code,
+            standing.painting,
         ) from None
     return standing.painting
 
 
 def _explained(
-    error: BaseException, member: Member, standing: Standing, interrupts: Interrupts
+    error: BaseException, member: Member, standing: Standing, interrupts: Interrupts, command: str
 ) -> tuple[BaseException, str]:
-    """What to raise for an error, with what is kept; and the message for result.json."""
+    """What to raise for an error, with what is kept; and the message for result.json.
+
+    Args:
+      error: what happened.
+      member: the run.
+      standing: where it stands.
+      interrupts: signals.
+      command: what was typed; "" from Python.
+    """
     kept = ahead = ""
     if standing.painting is not None:
         kept = f"; the picture after {standing.last[0].step} steps is {standing.painting}"
+    elif isinstance(error, KeyboardInterrupt):
+        kept = " before there was a picture"
     if standing.checkpoint is not None:
-        ahead = f", and --workdir={member.folder} resumes after step {standing.checkpoint}"
+        again = f"--workdir={member.folder}"
+        if command:
+            again = f"`{command if '--workdir' in command else f'{command} {again}'}`"
+        ahead = f", and {again} resumes after step {standing.checkpoint}"
     if isinstance(error, KeyboardInterrupt):
-        return StoppedError(f"interrupted{kept}{ahead}", interrupts.code), "interrupted"
+        text = f"interrupted{kept}{ahead}"
+        return StoppedError(text, interrupts.code, standing.painting), INTERRUPTED
     if isinstance(error, NonFiniteLossError):
         return StoppedError(f"{error}{kept}", 1), str(error)
     if isinstance(error, RuntimeError | ValueError):
@@ -144,7 +160,7 @@ def _explained(
         return StoppedError(f"{error}{kept}{ahead}", error.code), str(error)
     if isinstance(error, UserError):
         return UserError(f"{error}{kept}"), str(error)
-    return error, "interrupted"
+    return error, INTERRUPTED
 
 
 def _finish(

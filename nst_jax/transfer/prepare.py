@@ -122,11 +122,18 @@ def _read_file(path: str, field: str, experiment: Experiment, cache: Cache) -> P
         return cache.get("picture", (state, size, smallest, sizing, fills), read)
     except UserError as error:
         whole = path if is_content else experiment.raw["style"]
-        if str(error).startswith("no picture") and isinstance(whole, str) and path != whole:
+        several = isinstance(whole, str) and path != whole
+        if several and str(error).startswith("no picture") and not _any_exists(experiment):
             raise UserError(
                 f"{error}; a name with commas or colons is quoted: --config.style='{quoted(whole)}'"
             ) from None
         raise
+
+
+def _any_exists(experiment: Experiment) -> bool:
+    """Whether some style picture is there, so that commas and colons are meant as such."""
+    names = (style.picture for style in experiment.inputs.styles)
+    return any(isinstance(name, str) and file_state(name) is not None for name in names)
 
 
 def _with_regions(experiment: Experiment, pictures: Pictures) -> Pictures:
