@@ -2,7 +2,7 @@
 
   python -m nst_jax.sweep --config configs/ablations/style_weight.py
 
-2 CPU cores: 12 minutes, measured on a busy machine. GPU, TPU: not measured.
+2 CPU cores: 9 to 12 minutes. GPU, TPU: not measured.
 Loss: 1.5e5, 3.4e5, 6.6e5 and 1.7e6, from beta 0.0005 to 0.5.
 """
 

@@ -65,14 +65,14 @@ def find(name: str) -> Path:
     return shipped if not path.exists() and name in names() else path
 
 
-def load(path: Path, *arg: str) -> Config:
+def load(path: Path | str, *arg: str) -> Config:
     """The config that a file describes, for another file to build on.
 
     Args:
-      path: the file.
+      path: the file; a shipped config may be named, as in "presets/founding".
       *arg: its argument, if it has one.
     """
-    return runpy.run_path(str(path))["get_config"](*arg)
+    return runpy.run_path(str(find(str(path))))["get_config"](*arg)
 
 
 def parse_arg(arg: str, **defaults: bool | str) -> Config:

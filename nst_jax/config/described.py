@@ -37,6 +37,12 @@ def _names(table: re.Match[str]) -> str:
     return ", ".join(f'"{name}"' for name in names)
 
 
+def _belongs(key: str, group: str) -> bool:
+    """Whether a key is of a group, or begins like it where that is no whole name."""
+    whole = any(f"{name}.".startswith(f"{group}.") for name in schema.flat(schema.default()))
+    return f"{key}.".startswith(f"{group}.") if group and whole else key.startswith(group)
+
+
 def described(group: str = "") -> str:
     """All keys, or those of a group, with their defaults and meanings, for a terminal.
 
@@ -49,7 +55,7 @@ def described(group: str = "") -> str:
     said, values = meanings(), schema.flat(schema.default())
     lines = []
     for key, meaning in said.items():
-        if key in values and f"{key}.".startswith(f"{group}." if group else ""):
+        if key in values and _belongs(key, group):
             lines.append(f"{key} = {values[key]!r}")
             lines += textwrap.wrap(meaning, 96, initial_indent="    ", subsequent_indent="    ")
     if not lines:

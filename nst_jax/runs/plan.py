@@ -117,7 +117,7 @@ def table(cells: Sequence[Cell], cache: Cache, at_once: int = 0) -> str:
         )
     lines.append(
         f"{len(cells)} cells, {len(programs)} programs, about {duration(total)} on {len(devices)} "
-        f"{devices[0].device_kind}, without compilation"
+        f"{devices[0].device_kind}, without compilation and metrics"
     )
     return "\n".join(lines)
 
