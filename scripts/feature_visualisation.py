@@ -109,6 +109,7 @@ def network_of(tap: str) -> "NetworkState":
         padding="circular",
         convolution="direct",
         rematerialize=False,
+        tile=0,
         precision="float32",
         normalize=(),
     )

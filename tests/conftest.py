@@ -95,8 +95,11 @@ def problem_for(
     key = jax.random.key(0) if key is None else key
     regions = ({"": {}},) * len(styles) if style_regions is None else style_regions
     shares = jnp.asarray(shares, jnp.float32)
-    targets = compute_targets(network, content, styles, knobs, shares, regions, key, blend)
-    return Problem(targets, knobs, guides, key, static or ObjectiveStatic())
+    static = static or ObjectiveStatic()
+    targets = compute_targets(
+        network, content, styles, knobs, shares, regions, key, blend, static.tile
+    )
+    return Problem(targets, knobs, guides, key, static)
 
 
 def network_of(loaded, taps, **options) -> NetworkState:
@@ -108,6 +111,7 @@ def network_of(loaded, taps, **options) -> NetworkState:
         "padding": "zero",
         "convolution": "direct",
         "rematerialize": False,
+        "tile": 0,
         "precision": "float32",
         "normalize": (),
     }

@@ -159,6 +159,7 @@ class Network:
       padding: a key of `network.vgg.PADDINGS`.
       convolution: one of `network.convolution.METHODS`.
       rematerialize: recompute activations in the backward pass instead of keeping them.
+      tile: the longest side of tiles in pixels; 0 for whole pictures, -1 for what fits.
       precision: "float32", "tensorfloat32" or "bfloat16".
       normalize: pictures over which every channel is rescaled to a mean activation of 1: "content",
         "style", or files. () leaves the network as trained.
@@ -170,6 +171,7 @@ class Network:
     padding: str
     convolution: str
     rematerialize: bool
+    tile: int
     precision: str
     normalize: tuple[str, ...]
 

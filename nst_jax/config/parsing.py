@@ -237,6 +237,7 @@ def _network(take: Take) -> Network:
         padding=take("padding"),
         convolution=take("convolution"),
         rematerialize=take("rematerialize"),
+        tile=take("tile"),
         precision=take("precision"),
         normalize=tuple(grammar.parse_files(take("normalize_network"))),
     )

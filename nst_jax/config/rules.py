@@ -45,6 +45,7 @@ PAIRED_LOSSES = ("cross_gram",)  # compare each layer with the next one
 TV_LOSSES = ("squared", "absolute", "nine_point", "power")
 POOLINGS = ("max", "max_ceil", "average", "l2", "average_rescaled", "l2_rescaled")
 PADDINGS = ("zero", "reflect", "replicate", "circular", "replicate_first")
+MIN_TILE = 80  # pixels
 PARAMETERIZATIONS = ("pixels", "fourier")
 OPTIMIZERS = ("adam", "sgd", "lbfgs")
 PROPAGATIONS = ("simple", "inside", "all")
@@ -204,6 +205,10 @@ RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "optimizer.average": (_share, "0 to below 1"),
     "steps": (lambda v: 1 <= v <= 10**7, "1 to 10 million"),
     "seed": (lambda v: 0 <= v < 1 << 32, "0 to 2^32 - 1"),
+    "tile": (
+        lambda v: v in (-1, 0) or (v >= MIN_TILE and v % 16 == 0),
+        "-1, 0, or a multiple of 16 from 80 pixels on, which the layers of a tile see around it",
+    ),
     "precision": _one_of("float32", "tensorfloat32", "bfloat16"),
     "log_every": (lambda v: 1 <= v <= 10**7, "1 to 10 million"),
     "checkpoint_every": (_not_negative, "0 or more seconds"),
@@ -248,6 +253,11 @@ CONFLICTS: dict[str, tuple[Callable[[Experiment], Any], str]] = {
     "optimizer.patience": (
         lambda e: e.optimizer.static.backs_off and e.optimizer.static.name == "lbfgs",
         "halves a learning rate, but L-BFGS has none and finds its step lengths; leave it at 0",
+    ),
+    "tile": (
+        lambda e: e.network.tile > 0 and untileable(e),
+        "cannot be with config.normalize_gradients or the style loss cross_gram, which need the "
+        "whole picture at once; leave it at -1, or leave those out",
     ),
     "convolution": (
         lambda e: e.network.convolution == "winograd" and e.network.precision == "bfloat16",
@@ -308,6 +318,12 @@ CONFLICTS: dict[str, tuple[Callable[[Experiment], Any], str]] = {
         "weighs config.content, which is empty; name a picture",
     ),
 }
+
+
+def untileable(e: Experiment) -> bool:
+    """Whether the objective cannot be computed tile by tile."""
+    paired = any(term.name in PAIRED_LOSSES for term in e.objective.style)
+    return paired or e.objective.normalize_gradients
 
 
 def _suffix(e: Experiment) -> str:

@@ -59,6 +59,9 @@ def default() -> Config:
     c.padding = "zero"  # outside the picture: a key of rules.PADDINGS; "circular" makes it tile
 
     c.rematerialize = False  # recompute activations: half their memory, a third more time
+    # The objective is computed in tiles of this side, in pixels, a multiple of 16: the same value
+    # for the memory of one tile. 0: whole; -1: whole where that fits the device, else in tiles.
+    c.tile = -1
     c.convolution = "auto"  # "direct", "winograd" (2e-5 off), or the faster one for each layer
 
     # J = alpha J_content + beta J_style + tv_weight TV

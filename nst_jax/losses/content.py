@@ -2,33 +2,83 @@
 
 A content loss compares the painting's activations a_G with the photograph's a_C, position by
 position, on n_H x n_W positions of n_C channels. A content-weight map m_i scales each position's
-contribution. `features` and `target` are a_G and a_C, both [h, w, c].
+contribution. `features` and `target` are a_G and a_C, both [h, w, c]; `features` may be a tile of
+the layer, and `target` is whole.
 """
 
 from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Float
 
 from nst_jax.losses import samples
-from nst_jax.losses.context import Context, Features, magnitude, rows, unit
+from nst_jax.losses.context import (
+    Context,
+    Features,
+    gather,
+    layer_shape,
+    magnitude,
+    masked,
+    own_part,
+    unit,
+)
+
+Whole = Float[Array, "height width c"]  # of the layer that `features` are a tile of
 
 
-def _squared(factor: Callable[[int], float]) -> Callable[..., Float[Array, ""]]:
+class ContentLoss(NamedTuple):
+    """A content loss, in two steps.
+
+    Attributes:
+      summarize: (features, target, context) -> pytree. Those of a picture's tiles add up to that of
+        the picture.
+      compare: (summary, target, context) -> scalar.
+    """
+
+    summarize: Callable[..., Any]
+    compare: Callable[..., Float[Array, ""]]
+
+    def distance(self, features: Features, target: Array, context: Context) -> Float[Array, ""]:
+        """The loss of whole activations."""
+        return self.compare(self.summarize(features, target, context), target, context)
+
+
+def _itself(summary: Array, target: Array, context: Context) -> Array:
+    """A summary that is the distance already."""
+    del target, context
+    return summary
+
+
+def _squared(factor: Callable[[int], float]) -> ContentLoss:
     """J_content = f sum_i m_i (a_C - a_G)^2, in squared activation units; f = factor(size)."""
 
-    def distance(features: Features, target: Features, context: Context) -> Float[Array, ""]:
-        squares = jnp.square(features - target)
+    def summarize(features: Features, target: Whole, context: Context) -> Float[Array, ""]:
+        squares = jnp.square(masked(features - own_part(target, features, context), context))
         if context.weights is not None:
-            squares = context.weights[..., None] * squares
-        return factor(features.size) * jnp.sum(squares)
+            squares = own_part(context.weights, features, context)[..., None] * squares
+        return factor(target.size) * jnp.sum(squares)
 
-    return distance
+    return ContentLoss(summarize, _itself)
+
+
+def _drawn(target: Features, context: Context) -> tuple[Array, Array]:
+    """Rows and columns of the positions that a step draws."""
+    height, width, _ = target.shape
+    weights = None if context.weights is None else context.weights.reshape(-1)
+    count = min(samples.MAX_PAIRED_POINTS, height * width)
+    drawn = samples.positions(count, weights, height * width, context.key)
+    return drawn // width, drawn % width
+
+
+def drawn_vectors(features: Features, target: Whole, context: Context) -> Float[Array, "n c"]:
+    """The painting's activations at the positions that a step draws."""
+    return gather(features, *_drawn(target, context), context)
 
 
 def self_similarity_distance(
-    features: Features, target: Features, context: Context
+    drawn: Float[Array, "n c"], target: Features, context: Context
 ) -> Float[Array, ""]:
     """Self-similarity distance: n mean_ij |D^G_ij / sum_i D^G_ij - D^C_ij / sum_i D^C_ij|.
 
@@ -36,7 +86,7 @@ def self_similarity_distance(
     alike, while every activation may change.
 
     Args:
-      features: [h, w, c], the painting's activations.
+      drawn: [n, c], from `drawn_vectors`.
       target: [h, w, c], the photograph's activations.
       context: weights, if any, are the probabilities with which positions are drawn.
 
@@ -50,16 +100,14 @@ def self_similarity_distance(
     Departs from the paper: each step draws n = 1024 positions at most, the same in both pictures,
     and the factor n makes the value independent of n.
     """
-    n = rows(features).shape[0]
-    weights = None if context.weights is None else context.weights.reshape(-1)
-    drawn = samples.positions(min(samples.MAX_PAIRED_POINTS, n), weights, n, context.key)
 
-    def similarity(picture: Features) -> Array:
-        vectors = unit(rows(picture)[drawn])
+    def similarity(vectors: Float[Array, "n c"]) -> Array:
+        vectors = unit(vectors)
         distances = jnp.maximum(1 - vectors @ vectors.T, 0)
         return distances / (jnp.mean(distances, 0) + 1e-6)
 
-    return jnp.mean(magnitude(similarity(features) - similarity(target)))
+    others = target[_drawn(target, context)]
+    return jnp.mean(magnitude(similarity(drawn) - similarity(others)))
 
 
 def amplify(features: Features, target: Array, context: Context) -> Float[Array, ""]:
@@ -80,15 +128,17 @@ def amplify(features: Features, target: Array, context: Context) -> Float[Array,
     References:
       Mordvintsev, Olah & Tyka 2015, "Inceptionism: Going Deeper into Neural Networks".
     """
-    along = features * target
+    own = target if target.ndim == 1 else own_part(target, features, context)
+    along = masked(features * own, context)
     if context.weights is not None:
-        along = context.weights[..., None] * along
-    positions = features.shape[0] * features.shape[1]
+        along = own_part(context.weights, features, context)[..., None] * along
+    height, width = layer_shape(features, context)
+    positions = height * width
     return -jnp.sum(along) / (positions * jnp.linalg.norm(target.reshape(-1)) + 1e-12)
 
 
-# Name -> distance(features, target, context); the target is the photograph's activations.
-CONTENT: dict[str, Callable[..., Float[Array, ""]]] = {
+# Name -> content loss; the target is the photograph's activations.
+CONTENT: dict[str, ContentLoss] = {
     # 1 / (4 n_H n_W n_C). Gatys, Ecker & Bethge 2015 (https://arxiv.org/abs/1508.06576), equation
     # 1, has the factor 1/2 and does not divide by the size. Dividing makes one alpha suit every
     # layer and picture size.
@@ -96,6 +146,6 @@ CONTENT: dict[str, Callable[..., Float[Array, ""]]] = {
     "mse": _squared(lambda size: 1 / size),  # most programs
     "half_sum": _squared(lambda size: 1 / 2),  # equation 1 of the paper, unchanged
     "sum": _squared(lambda size: 1),  # the Keras example
-    "self_similarity": self_similarity_distance,
-    "amplify": amplify,
+    "self_similarity": ContentLoss(drawn_vectors, self_similarity_distance),
+    "amplify": ContentLoss(amplify, _itself),
 }

@@ -1,4 +1,9 @@
-"""`Context`, what a loss is told besides activations, and the reductions the losses share."""
+"""`Context`, what a loss is told besides activations, and the reductions the losses share.
+
+A loss may see a picture whole, or one tile of it at a time. In a tile, `weighed` gives positions
+beyond the picture the weight 0, and `gather` returns zeros for positions of other tiles. So what a
+loss sums over all tiles is what it computes from the whole.
+"""
 
 from typing import Any, NamedTuple
 
@@ -18,11 +23,86 @@ class Context(NamedTuple):
         equally. A style loss needs weights that sum to 1.
       key: PRNG key for the losses that draw positions or directions; a new one at every step.
       pixels: height times width of the picture itself, in pixels.
+      shape: (height, width) of the whole layer, in positions; None where the activations are whole.
+      origin: (row, column) of the layer at which the activations of a tile begin, traced; None
+        where they are whole.
     """
 
     weights: Float[Array, "h w"] | None = None
     key: Any = None
     pixels: int = 0
+    shape: tuple[int, int] | None = None
+    origin: tuple[Any, Any] | None = None
+
+
+def layer_shape(features: Features, context: Context) -> tuple[int, int]:
+    """(height, width) of the whole layer that the activations are, or are a tile of."""
+    return context.shape or (features.shape[0], features.shape[1])
+
+
+def _places(features: Features, context: Context) -> tuple[Array, Array]:
+    """The rows and columns of the layer that a tile's activations are at."""
+    assert context.origin is not None
+    top, left = context.origin
+    return top + jnp.arange(features.shape[0]), left + jnp.arange(features.shape[1])
+
+
+def weighed(features: Features, context: Context) -> Float[Array, "h w"] | None:
+    """The weights of the activations' positions; they sum to 1 over the whole layer.
+
+    None where the activations are whole and all alike. In a tile, what lies beyond the layer has
+    the weight 0.
+    """
+    if context.origin is None:
+        return context.weights
+    height, width = layer_shape(features, context)
+    inside = _inside(features, context)
+    if context.weights is None:
+        return inside / (height * width)
+    return jnp.where(inside, own_part(context.weights, features, context), 0)
+
+
+def _inside(features: Features, context: Context) -> Array:
+    """Which positions of a tile lie within the layer."""
+    height, width = layer_shape(features, context)
+    ys, xs = _places(features, context)
+    return (ys < height)[:, None] & (xs < width)[None]
+
+
+def own_part(whole: Array, features: Features, context: Context) -> Array:
+    """The part of an array [h, w, ...] of the whole layer that belongs to the activations.
+
+    In a tile, positions beyond the layer repeat its edge.
+    """
+    if context.origin is None:
+        return whole
+    ys, xs = _places(features, context)
+    return whole.at[ys].get(mode="clip").at[:, xs].get(mode="clip")
+
+
+def masked(features: Features, context: Context) -> Features:
+    """The activations, zero beyond the layer."""
+    if context.origin is None:
+        return features
+    return jnp.where(_inside(features, context)[..., None], features, 0)
+
+
+def gather(features: Features, ys: Array, xs: Array, context: Context) -> Float[Array, "k c"]:
+    """The activations at positions of the layer; in a tile, zeros for positions of other tiles.
+
+    Args:
+      features: whole, or of a tile.
+      ys, xs: [k] rows and columns of the layer.
+      context: says which tile.
+    """
+    if context.origin is None:
+        return features[ys, xs]
+    top, left = context.origin
+    ys, xs = ys - top, xs - left
+    height, width, _ = features.shape
+    owned = (ys >= 0) & (ys < height) & (xs >= 0) & (xs < width)
+    found = features.at[ys, xs].get(mode="clip")
+    return jnp.where(owned[:, None], found, 0)
 
 
 def rows(features: Features) -> Float[Array, "n c"]:

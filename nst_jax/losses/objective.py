@@ -10,7 +10,7 @@ arguments of the compiled program, never constants in it, and changing a knob do
 import dataclasses
 import functools
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 import jax
@@ -18,11 +18,11 @@ import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Float
 
-from nst_jax.losses.content import CONTENT
+from nst_jax.losses.content import CONTENT, ContentLoss
 from nst_jax.losses.context import Context
 from nst_jax.losses.smoothness import SMOOTHNESS
-from nst_jax.losses.style import STYLE
-from nst_jax.network import architecture
+from nst_jax.losses.style import STYLE, StyleLoss
+from nst_jax.network import architecture, windows
 from nst_jax.network.state import NetworkState, features
 
 Image = Float[Array, "h w 3"]
@@ -85,9 +85,12 @@ class ObjectiveStatic:
     Attributes:
       normalize_gradients: scale the gradient with respect to every layer's activations to L1 norm
         1, before its lambda (neural-style's -normalize_gradients).
+      tile: the longest side of the tiles in which the objective is computed, in pixels, a multiple
+        of 16; 0 for whole pictures. The value is the same, the memory that of one tile.
     """
 
     normalize_gradients: bool = False
+    tile: int = 0
 
 
 class Problem(NamedTuple):
@@ -121,7 +124,80 @@ def _activations(taps: ByTap, group: tuple[str, ...]) -> Any:
     return taps[group[0]] if len(group) == 1 else tuple(taps[tap] for tap in group)
 
 
-@functools.partial(jax.jit, static_argnames="blend")
+def _features(network: NetworkState, image: Image, tile: int, wanted: Iterable[str]) -> ByTap:
+    """Taps of a picture, computed whole or in tiles."""
+    tiles = windows.tiling(network, image, tile)
+    if tiles is None:
+        return features(network, image)
+    return windows.features_in_tiles(tiles, network, image, wanted)
+
+
+class Description(NamedTuple):
+    """What names a target of a style picture; `group` are the taps that the loss sees."""
+
+    loss: str
+    tap: str
+    region: str
+    group: tuple[str, ...]
+
+
+def _described(
+    network: NetworkState,
+    image: Image,
+    knobs: Knobs,
+    regions: dict[str, ByTap],
+    key: Array,
+    tile: int,
+) -> dict[Description, Any]:
+    """What every loss keeps of a style picture."""
+    pixels = image.shape[0] * image.shape[1]
+    wanted = _descriptions(knobs, regions)
+
+    def describe(one: Description, taps: ByTap, **place: Any) -> Any:
+        context = Context(regions[one.region].get(one.tap), key, pixels, **place)
+        return STYLE[one.loss].describe(_activations(taps, one.group), context)
+
+    tiles = windows.tiling(network, image, tile)
+    if tiles is None:
+        taps = features(network, image)
+        return {one: describe(one, taps) for one in wanted}
+    shapes = windows.tap_shapes(tiles, network)
+    summed = [one for one in wanted if STYLE[one.loss].adds]
+    others = [one for one in wanted if not STYLE[one.loss].adds]
+
+    def summarize(taps: ByTap, origin: windows.Origin) -> list[Any]:
+        return [
+            describe(one, taps, shape=shapes[one.tap], origin=_place(one.tap, origin))
+            for one in summed
+        ]
+
+    found = {}
+    if summed:
+        sums = windows.sum_over_tiles(tiles, network, image, summarize)
+        found = dict(zip(summed, sums, strict=True))
+    if others:
+        seen = {tap for one in others for tap in one.group}
+        taps = windows.features_in_tiles(tiles, network, image, seen)
+        found |= {one: describe(one, taps) for one in others}
+    return found
+
+
+def _descriptions(knobs: Knobs, regions: Iterable[str]) -> list[Description]:
+    return [
+        Description(name, tap, region, group)
+        for name, lambdas in knobs.style.items()
+        for tap, group in _groups(name, lambdas).items()
+        for region in regions
+    ]
+
+
+def _place(tap: str, origin: windows.Origin) -> windows.Origin:
+    """Where a tile that begins at a pixel begins at a tap."""
+    stride = 2 ** (architecture.block(tap) - 1)
+    return origin[0] // stride, origin[1] // stride
+
+
+@functools.partial(jax.jit, static_argnames=("blend", "tile"))
 def compute_targets(
     network: NetworkState,
     content_image: Image | None,
@@ -131,6 +207,7 @@ def compute_targets(
     regions: tuple[dict[str, ByTap], ...],
     key: Array,
     blend: str = "targets",
+    tile: int = 0,
 ) -> Targets:
     """Computes the targets of a content picture and of style pictures.
 
@@ -143,18 +220,24 @@ def compute_targets(
       regions: of each style picture, as `GuideWeights.regions`.
       key: for losses that keep a random draw.
       blend: "targets" mixes the statistics of the style pictures, "losses" the distances from each.
+      tile: see `ObjectiveStatic`.
     """
-    content_taps = {} if content_image is None else features(network, content_image)
-    style_taps = [features(network, image) for image in style_images]
+    content_taps = {}
+    if content_image is not None:
+        wanted = {tap for taps in knobs.content.values() for tap in taps}
+        content_taps = _features(network, content_image, tile, wanted)
+    described = [
+        _described(network, image, knobs, own, key, tile)
+        for image, own in zip(style_images, regions, strict=True)
+    ]
 
     def describe(name: str, tap: str, region: str) -> tuple[tuple[Array, Any], ...]:
         """Pairs (share, target) of the style pictures that have the region."""
         loss, given, descriptions = STYLE[name], [], []
-        for image, taps, share, own in zip(style_images, style_taps, shares, regions, strict=True):
-            if region in own:
-                context = Context(own[region].get(tap), key, image.shape[0] * image.shape[1])
-                seen = _activations(taps, _groups(name, knobs.style[name])[tap])
-                descriptions.append(loss.describe(seen, context))
+        asked = Description(name, tap, region, _groups(name, knobs.style[name])[tap])
+        for own, share in zip(described, shares, strict=True):
+            if asked in own:
+                descriptions.append(own[asked])
                 given.append(share)
         if len(given) == 1:
             return ((jnp.float32(1), loss.finish(descriptions[0])),)
@@ -198,45 +281,103 @@ def normalized_gradient(distance: Callable[[Any], Array], activations: Any) -> A
     return value + sum(jax.tree.leaves(slopes))
 
 
-def _layers(
-    image: Image, network: NetworkState, problem: Problem
-) -> Iterator[tuple[str, Any, Array]]:
-    """(name, lambda, distance) of every term on activations."""
-    taps = features(network, image)
-    pixels = image.shape[0] * image.shape[1]
-    knobs, guides = problem.knobs, problem.guides
+class Term(NamedTuple):
+    """One term on activations.
 
-    def apply(distance: Callable[[Any], Array], activations: Any) -> Array:
-        if problem.static.normalize_gradients:
-            return normalized_gradient(distance, activations)
-        return distance(activations)
+    Attributes:
+      name: such as "style/gram/relu1_1".
+      weight: its lambda, with the weight of its region.
+      group: the taps that it sees.
+      loss: from `CONTENT` or `STYLE`.
+      pairs: (share, target); several only where the losses of style pictures are blended.
+      context: of the whole layer.
+    """
 
+    name: str
+    weight: Any
+    group: tuple[str, ...]
+    loss: ContentLoss | StyleLoss
+    pairs: tuple[tuple[Any, Any], ...]
+    context: Context
+
+    def summarize(self, taps: ByTap, origin: windows.Origin | None = None) -> tuple[Any, ...]:
+        """What the loss keeps of the taps, for every target.
+
+        Args:
+          taps: of the picture, or of a tile.
+          origin: (row, column) of the layer at which the tile begins; None for the picture.
+        """
+        seen, context = _activations(taps, self.group), self.context._replace(origin=origin)
+        return tuple(self.loss.summarize(seen, target, context) for _, target in self.pairs)
+
+    def compare(self, summaries: tuple[Any, ...]) -> Scalar:
+        """The distance from one target, or the share-weighted distances from several."""
+        distances = [
+            self.loss.compare(summary, target, self.context)
+            for summary, (_, target) in zip(summaries, self.pairs, strict=True)
+        ]
+        if len(distances) == 1:
+            return distances[0]
+        shares = [share for share, _ in self.pairs]
+        return jnp.sum(jnp.stack([s * d for s, d in zip(shares, distances, strict=True)]))
+
+
+def _terms(problem: Problem, pixels: int, shapes: dict[str, tuple[int, int]]) -> list[Term]:
+    """All terms on activations, content first.
+
+    Args:
+      problem: names them.
+      pixels: of the picture.
+      shapes: tap -> (height, width) of the whole layer.
+    """
+    knobs, guides, terms = problem.knobs, problem.guides, []
     for name, by_tap in problem.targets.content.items():
         for tap, target in by_tap.items():
-            context = Context(guides.content.get(tap), problem.key, pixels)
-            distance = functools.partial(CONTENT[name], target=target, context=context)
-            yield f"content/{name}/{tap}", knobs.content[name][tap], apply(distance, taps[tap])
-
+            context = Context(guides.content.get(tap), problem.key, pixels, shapes[tap])
+            pairs, weight = ((1.0, target),), knobs.content[name][tap]
+            terms.append(
+                Term(f"content/{name}/{tap}", weight, (tap,), CONTENT[name], pairs, context)
+            )
     for name, by_tap in problem.targets.style.items():
-        lambdas = knobs.style[name]
-        for tap, group in _groups(name, lambdas).items():
-            activations = _activations(taps, group)
+        for tap, group in _groups(name, knobs.style[name]).items():
             for region, pairs in by_tap[tap].items():
-                context = Context(guides.regions[region].get(tap), problem.key, pixels)
-                distance = functools.partial(_blended, name, pairs, context)
+                own = guides.regions[region].get(tap)
+                context = Context(own, problem.key, pixels, shapes[tap])
+                weight = knobs.regions[region] * knobs.style[name][tap]
                 suffix = f"/{region}" if region else ""
-                weight = knobs.regions[region] * lambdas[tap]
-                yield f"style/{name}/{tap}{suffix}", weight, apply(distance, activations)
+                terms.append(
+                    Term(f"style/{name}/{tap}{suffix}", weight, group, STYLE[name], pairs, context)
+                )
+    return terms
 
 
-def _blended(
-    name: str, pairs: tuple[tuple[Array, Any], ...], context: Context, activations: Any
-) -> Array:
-    """The distance from one target, or the share-weighted distances from several."""
-    distance = STYLE[name].distance
-    if len(pairs) == 1:
-        return distance(activations, pairs[0][1], context)
-    return jnp.sum(jnp.stack([s * distance(activations, target, context) for s, target in pairs]))
+def _distances(image: Image, network: NetworkState, problem: Problem) -> list[tuple[Term, Scalar]]:
+    """Every term on activations with its distance, before its lambda."""
+    pixels = image.shape[0] * image.shape[1]
+    tiles = windows.tiling(network, image, problem.static.tile)
+    if tiles is not None:
+        terms = _terms(problem, pixels, windows.tap_shapes(tiles, network))
+
+        def summarize(taps: ByTap, origin: windows.Origin) -> list[Any]:
+            return [term.summarize(taps, _place(term.group[0], origin)) for term in terms]
+
+        summaries = windows.sum_over_tiles(tiles, network, image, summarize)
+        return [(term, term.compare(own)) for term, own in zip(terms, summaries, strict=True)]
+    taps = features(network, image)
+    shapes = {tap: activations.shape[:2] for tap, activations in taps.items()}
+    found = []
+    for term in _terms(problem, pixels, shapes):
+
+        def distance(activations: Any, term: Term = term) -> Scalar:
+            group = [activations] if len(term.group) == 1 else activations
+            return term.compare(term.summarize(dict(zip(term.group, group, strict=True))))
+
+        activations = _activations(taps, term.group)
+        if problem.static.normalize_gradients:
+            found.append((term, normalized_gradient(distance, activations)))
+        else:
+            found.append((term, distance(activations)))
+    return found
 
 
 def breakdown(image: Image, network: NetworkState, problem: Problem) -> dict[str, Scalar]:
@@ -249,10 +390,10 @@ def breakdown(image: Image, network: NetworkState, problem: Problem) -> dict[str
     knobs = problem.knobs
     terms = {"content": jnp.float32(0), "style": jnp.float32(0), "tv": jnp.float32(0)}
     layers = {}
-    for name, weight, distance in _layers(image, network, problem):
-        part = name.partition("/")[0]
-        terms[part] = terms[part] + weight * distance
-        layers[name] = distance
+    for term, distance in _distances(image, network, problem):
+        part = term.name.partition("/")[0]
+        terms[part] = terms[part] + term.weight * distance
+        layers[term.name] = distance
     total = knobs.alpha * terms["content"] + knobs.beta * terms["style"]
     for name, weight in knobs.smoothness.items():
         variation = SMOOTHNESS[name](image)

@@ -5,18 +5,19 @@ positions of the painting and of the style. A picture with no more positions tha
 keeps all of them, and then nothing is random.
 
 In the formulas a are the painting's vectors and s the style's. Unless said otherwise, a loss's
-`features` are the painting's activations [h, w, c] at one tap, its `target` is the style's points,
-its `context` has the weights and the PRNG key of the draw, and it returns a scalar >= 0.
+`sample` has the painting's drawn activations [k, c] at one tap, its `target` is the style's points,
+its `context` has the PRNG key of the draw, and it returns a scalar >= 0.
 """
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Float
 
-from nst_jax.losses.context import Context, Features, rows, unit
+from nst_jax.losses.context import Context, Features, gather, layer_shape, rows, unit
 
 MAX_PAIRED_POINTS = 1024  # per picture, for losses that compare all pairs
 MAX_SORTED_POINTS = 4096  # per picture, for losses that sort
@@ -88,9 +89,26 @@ def draw(h: Points, most: int, key: Array) -> Float[Array, "k c"]:
     return h.vectors[positions(min(most, n), h.weights, n, key)]
 
 
-def _both(features: Features, target: Points, context: Context, most: int) -> tuple[Array, Array]:
-    """Samples of the painting and of the style, drawn with the same random number."""
-    return draw(points(features, context), most, context.key), draw(target, most, context.key)
+def sample(most: int) -> Callable[..., Float[Array, "k c"]]:
+    """A function of (features, target, context): the painting's vectors at the drawn positions.
+
+    They are drawn with the same random number as the style's. Those that lie outside a tile are 0.
+    """
+
+    def summarize(features: Features, target: Any, context: Context) -> Float[Array, "k c"]:
+        del target
+        return gather(features, *_drawn(features, context, most), context)
+
+    return summarize
+
+
+def _drawn(features: Features, context: Context, most: int) -> tuple[Array, Array]:
+    """Rows and columns of min(most, h w) positions of the whole layer."""
+    height, width = layer_shape(features, context)
+    weights = None if context.weights is None else context.weights.reshape(-1)
+    n = height * width
+    drawn = positions(min(most, n), weights, n, context.key)
+    return drawn // width, drawn % width
 
 
 def _quantiles(values: Float[Array, "n c"], levels: int) -> Float[Array, "levels c"]:
@@ -105,7 +123,9 @@ def _quantiles(values: Float[Array, "n c"], levels: int) -> Float[Array, "levels
     return (1 - share) * ordered[below] + share * ordered[jnp.minimum(below + 1, n - 1)]
 
 
-def sliced_distance(features: Features, target: Points, context: Context) -> Float[Array, ""]:
+def sliced_distance(
+    sample: Float[Array, "k c"], target: Points, context: Context
+) -> Float[Array, ""]:
     """Sliced Wasserstein-2 distance, squared: mean over directions d of W_2^2(a . d, s . d).
 
     On a line, W_2^2 is the mean squared difference of the sorted values. In squared activation
@@ -118,12 +138,12 @@ def sliced_distance(features: Features, target: Points, context: Context) -> Flo
     Departs from the paper: each step draws 64 directions, where they draw n_C, and 4096 positions
     of each picture at most.
     """
-    painting, style = _both(features, target, context, MAX_SORTED_POINTS)
+    style = draw(target, MAX_SORTED_POINTS, context.key)
     key = jax.random.fold_in(context.key, 1)
-    directions = jax.random.normal(key, (NUM_DIRECTIONS, features.shape[-1])).T
+    directions = jax.random.normal(key, (NUM_DIRECTIONS, sample.shape[-1])).T
     directions = directions / jnp.linalg.norm(directions, axis=0)
-    levels = max(len(painting), len(style))
-    a, s = (_quantiles(vectors @ directions, levels) for vectors in (painting, style))
+    levels = max(len(sample), len(style))
+    a, s = (_quantiles(vectors @ directions, levels) for vectors in (sample, style))
     return jnp.mean(jnp.square(a - s))
 
 
@@ -133,7 +153,7 @@ def histogram(features: Features, context: Context) -> Float[Array, "levels c"]:
 
 
 def histogram_distance(
-    features: Features, target: Float[Array, "levels c"], context: Context
+    sample: Float[Array, "k c"], target: Float[Array, "levels c"], context: Context
 ) -> Float[Array, ""]:
     """Histogram loss: mean (a - R(a))^2, where R maps each channel to the style's histogram.
 
@@ -147,7 +167,8 @@ def histogram_distance(
     Departs from the paper: it takes the mean where they sum, and ranks exactly where they use 256
     bins.
     """
-    return jnp.mean(jnp.square(histogram(features, context) - target))
+    del context
+    return jnp.mean(jnp.square(_quantiles(sample, NUM_QUANTILES) - target))
 
 
 def _squared_distances(a: Array, b: Array) -> Array:
@@ -156,7 +177,9 @@ def _squared_distances(a: Array, b: Array) -> Array:
     return jnp.maximum(squares - 2 * a @ b.T, 0)
 
 
-def gaussian_mmd_distance(features: Features, target: Points, context: Context) -> Float[Array, ""]:
+def gaussian_mmd_distance(
+    sample: Float[Array, "k c"], target: Points, context: Context
+) -> Float[Array, ""]:
     """Gaussian MMD: MMD^2 = mean k(a, a') + mean k(s, s') - 2 mean k(a, s), dimensionless, 0 to 2.
 
     k(x, y) = exp(-|x - y|^2 / (2 sigma^2)).
@@ -169,7 +192,7 @@ def gaussian_mmd_distance(features: Features, target: Points, context: Context) 
     the full sum over 1024 drawn positions at most, which cannot. As in the paper, sigma^2 is the
     mean of |s - s'|^2, but it has a floor for styles that are nearly flat.
     """
-    a, s = _both(features, target, context, MAX_PAIRED_POINTS)
+    a, s = sample, draw(target, MAX_PAIRED_POINTS, context.key)
     centre = s.mean(0)  # centring leaves the distances as they are and reduces their rounding error
     a, s = a - centre, s - centre
     between = _squared_distances(s, s)
@@ -182,7 +205,9 @@ def gaussian_mmd_distance(features: Features, target: Points, context: Context) 
     return kernel(_squared_distances(a, a)) + kernel(between) - 2 * kernel(_squared_distances(a, s))
 
 
-def remd_distance(features: Features, target: Points, context: Context) -> Float[Array, ""]:
+def remd_distance(
+    sample: Float[Array, "k c"], target: Points, context: Context
+) -> Float[Array, ""]:
     """Relaxed earth mover's distance: max(mean_i min_j C_ij, mean_j min_i C_ij).
 
     C_ij = 1 - cos(a_i, s_j); dimensionless, 0 to 2.
@@ -194,8 +219,8 @@ def remd_distance(features: Features, target: Points, context: Context) -> Float
     Departs from the paper: it compares each layer's activations separately, where they compare all
     layers' activations at once, and draws 1024 positions of each picture at most.
     """
-    a, s = _both(features, target, context, MAX_PAIRED_POINTS)
-    cost = 1 - unit(a) @ unit(s).T
+    s = draw(target, MAX_PAIRED_POINTS, context.key)
+    cost = 1 - unit(sample) @ unit(s).T
     return jnp.maximum(cost.min(1).mean(), cost.min(0).mean())
 
 
@@ -207,15 +232,33 @@ def patches(features: Features, context: Context) -> Points:
     return points(jnp.concatenate(views, -1), context)
 
 
-def mrf_distance(features: Features, target: Points, context: Context) -> Float[Array, ""]:
+def drawn_patches(features: Features, target: Any, context: Context) -> Float[Array, "k p"]:
+    """The painting's 3x3 patches around the drawn positions, as `patches` would have them."""
+    del target
+    height, width = layer_shape(features, context)
+    ys, xs = _drawn(features, context, MAX_PAIRED_POINTS)
+    views = [
+        gather(
+            features,
+            jnp.clip(ys + down, 0, height - 1),
+            jnp.clip(xs + right, 0, width - 1),
+            context,
+        )
+        for down in (-1, 0, 1)
+        for right in (-1, 0, 1)
+    ]
+    return jnp.concatenate(views, -1)
+
+
+def mrf_distance(sample: Float[Array, "k p"], target: Points, context: Context) -> Float[Array, ""]:
     """Markov random field loss: mean squared difference of each 3x3 patch from its match.
 
     The match is the style patch with the largest cosine similarity. In squared activation units.
 
     Args:
-      features: [h, w, c], the painting's activations.
+      sample: `drawn_patches` of the painting.
       target: `patches` of the style.
-      context: its weights and key draw the painting's patches.
+      context: its key draws the style's patches.
 
     References:
       Li & Wand 2016, "Combining Markov Random Fields and Convolutional Neural Networks for Image
@@ -224,7 +267,6 @@ def mrf_distance(features: Features, target: Points, context: Context) -> Float[
     Departs from the paper: they sum over all patches; this is the mean over 1024 drawn patches at
     most, matched against 1024 drawn patches of the style.
     """
-    a = draw(patches(features, context), MAX_PAIRED_POINTS, context.key)
     s = draw(target, MAX_PAIRED_POINTS, context.key)
-    nearest = jnp.argmax(jax.lax.stop_gradient(unit(a) @ unit(s).T), 1)
-    return jnp.mean(jnp.square(a - s[nearest]))
+    nearest = jnp.argmax(jax.lax.stop_gradient(unit(sample) @ unit(s).T), 1)
+    return jnp.mean(jnp.square(sample - s[nearest]))

@@ -5,8 +5,9 @@ activations; those in `nst_jax.losses.samples` compare the activations themselve
 
 Notation: n_C channels and n_H x n_W positions; a_i [n_C] are the activations at position i and w_i
 is its weight, 1 / (n_H n_W) or the guide's. The suffixes S and G mean style and painting. Unless
-said otherwise, a loss's `features` are the activations [h, w, c] of one tap, its `target` is what
-its `describe` made of the style, and it returns a scalar >= 0.
+said otherwise, a loss's `features` are the activations [h, w, c] of one tap, whole or of a tile,
+its `own` is the statistic of the painting, its `target` is what `describe` made of the style, and
+it returns a scalar >= 0.
 """
 
 import functools
@@ -19,7 +20,15 @@ from jax import Array
 from jaxtyping import Float
 
 from nst_jax.losses import samples
-from nst_jax.losses.context import Context, Features, correlation, mean, rows, second_moment
+from nst_jax.losses.context import (
+    Context,
+    Features,
+    correlation,
+    mean,
+    rows,
+    second_moment,
+    weighed,
+)
 
 
 class StyleLoss(NamedTuple):
@@ -27,17 +36,33 @@ class StyleLoss(NamedTuple):
 
     Attributes:
       describe: (features, context) -> target.
-      distance: (features, target, context) -> scalar >= 0.
+      summarize: (features, target, context) -> pytree. Those of a painting's tiles add up to that
+        of the painting.
+      compare: (summary, target, context) -> scalar >= 0.
       mix: (targets, shares) -> one target for several style pictures; the shares sum to 1.
       finish: target -> target, applied once after mixing.
       neighbours: 1, or 2 if `features` is the pair of a layer's activations and the next layer's.
+      adds: whether what `describe` makes of the tiles of a picture adds up, too.
     """
 
     describe: Callable[..., Any]
-    distance: Callable[..., Float[Array, ""]]
+    summarize: Callable[..., Any]
+    compare: Callable[..., Float[Array, ""]]
     mix: Callable[[list[Any], list[Array]], Any]
     finish: Callable[[Any], Any] = lambda target: target
     neighbours: int = 1
+    adds: bool = False
+
+    def distance(self, features: Any, target: Any, context: Context) -> Float[Array, ""]:
+        """The loss of whole activations."""
+        first = features if self.neighbours == 1 else features[0]
+        context = context._replace(shape=first.shape[:2])
+        return self.compare(self.summarize(features, target, context), target, context)
+
+
+def _statistic(describe: Callable[[Features, Context], Any]) -> Callable[..., Any]:
+    """A `summarize` that is the statistic which `describe` keeps of a style."""
+    return lambda features, target, context: describe(features, context)
 
 
 def average(targets: list[Any], shares: list[Array]) -> Any:
@@ -64,7 +89,7 @@ def gram(features: Features, context: Context) -> Float[Array, "c c"]:
     Departs from the first paper: it averages over positions where they sum, so that the style
     picture and the painting may differ in size.
     """
-    return cast(Array, second_moment(rows(features), context.weights))
+    return cast(Array, second_moment(rows(features), weighed(features, context)))
 
 
 # Name -> factor f(n_C, n_H n_W, pixels of the picture) of sum (G_S - G_G)^2.
@@ -83,14 +108,15 @@ GRAM_FACTORS: dict[str, Callable[[int, int, int], float]] = {
 def _gram_distance(factor: Callable[[int, int, int], float]) -> Callable[..., Float[Array, ""]]:
     """J_style = f sum (G_S - G_G)^2, in fourth-power activation units; f from `GRAM_FACTORS`."""
 
-    def distance(
-        features: Features, target: Float[Array, "c c"], context: Context
+    def compare(
+        own: Float[Array, "c c"], target: Float[Array, "c c"], context: Context
     ) -> Float[Array, ""]:
-        height, width, channels = features.shape
-        scale = factor(channels, height * width, context.pixels)
-        return scale * jnp.sum(jnp.square(gram(features, context) - target))
+        assert context.shape is not None
+        height, width = context.shape
+        scale = factor(len(own), height * width, context.pixels)
+        return scale * jnp.sum(jnp.square(own - target))
 
-    return distance
+    return compare
 
 
 Pair = tuple[Float[Array, "h w c"], Float[Array, "h2 w2 d"]]
@@ -113,13 +139,14 @@ def cross_gram(features: Pair, context: Context) -> Float[Array, "c d"]:
 
 
 def cross_gram_distance(
-    features: Pair, target: Float[Array, "c d"], context: Context
+    own: Float[Array, "c d"], target: Float[Array, "c d"], context: Context
 ) -> Float[Array, ""]:
     """Cross-layer Gram loss: sum (G_S - G_G)^2 / (4 n_C n_D), for layers of n_C and n_D channels.
 
     In fourth-power activation units. See `cross_gram` for the arguments and the reference.
     """
-    return jnp.sum(jnp.square(cross_gram(features, context) - target)) / (4 * target.size)
+    del context
+    return jnp.sum(jnp.square(own - target)) / (4 * target.size)
 
 
 class Moments(NamedTuple):
@@ -138,8 +165,8 @@ class Moments(NamedTuple):
 
 def channel_moments(features: Features, context: Context) -> Moments:
     """Moments of each channel: sum_i w_i a_i and sum_i w_i a_i^2, both [c]."""
-    a = rows(features)
-    return Moments(mean(a, context.weights), mean(jnp.square(a), context.weights))
+    a, weights = rows(features), weighed(features, context)
+    return Moments(mean(a, weights), mean(jnp.square(a), weights))
 
 
 def _deviation(moments: Moments) -> Array:
@@ -147,9 +174,7 @@ def _deviation(moments: Moments) -> Array:
     return jnp.sqrt(jnp.maximum(moments.second - jnp.square(moments.mean), 0) + 1e-5)
 
 
-def mean_variance_distance(
-    features: Features, target: Moments, context: Context
-) -> Float[Array, ""]:
+def mean_variance_distance(own: Moments, target: Moments, context: Context) -> Float[Array, ""]:
     """Distance of means and deviations: sum ((mu_S - mu_G)^2 + (sigma_S - sigma_G)^2) / n_C.
 
     The sum is over channels; mu and sigma are the statistics that batch normalisation keeps. In
@@ -159,13 +184,13 @@ def mean_variance_distance(
       Li et al. 2017, "Demystifying Neural Style Transfer" (https://arxiv.org/abs/1701.01036),
       equation 13.
     """
-    own = channel_moments(features, context)
+    del context
     mean_difference = own.mean - target.mean
     deviation_difference = _deviation(own) - _deviation(target)
     return jnp.mean(jnp.square(mean_difference) + jnp.square(deviation_difference))
 
 
-def linear_mmd_distance(features: Features, target: Moments, context: Context) -> Float[Array, ""]:
+def linear_mmd_distance(own: Moments, target: Moments, context: Context) -> Float[Array, ""]:
     """Linear MMD: MMD^2 / n_C with the kernel k(x, y) = x . y, which is mean (mu_S - mu_G)^2.
 
     In squared activation units. With guides these are the guided sums of Gatys et al. 2017
@@ -174,17 +199,16 @@ def linear_mmd_distance(features: Features, target: Moments, context: Context) -
     References:
       Li et al. 2017 (https://arxiv.org/abs/1701.01036), section 4.1.
     """
-    return jnp.mean(jnp.square(mean(rows(features), context.weights) - target.mean))
+    del context
+    return jnp.mean(jnp.square(own.mean - target.mean))
 
 
 def moments(features: Features, context: Context) -> Moments:
     """Mean and Gram matrix: sum_i w_i a_i [c] and sum_i w_i a_i a_i^T [c, c]."""
-    return Moments(mean(rows(features), context.weights), gram(features, context))
+    return Moments(mean(rows(features), weighed(features, context)), gram(features, context))
 
 
-def polynomial_mmd_distance(
-    features: Features, target: Moments, context: Context
-) -> Float[Array, ""]:
+def polynomial_mmd_distance(own: Moments, target: Moments, context: Context) -> Float[Array, ""]:
     """Quadratic MMD: MMD^2 / (4 n_C^2) with the kernel k(x, y) = (x . y + c)^2.
 
     The kernel's feature map holds only products and means, so no pairs of positions are needed:
@@ -196,7 +220,7 @@ def polynomial_mmd_distance(
     Departs from the paper: c is the style's mean squared activation; they set c = 0, which gives
     the Gram loss.
     """
-    own = moments(features, context)
+    del context
     c = jnp.trace(target.second) / len(target.mean)
     products = jnp.sum(jnp.square(own.second - target.second))
     means = jnp.sum(jnp.square(own.mean - target.mean))
@@ -226,6 +250,17 @@ def spread(features: Features, context: Context) -> Spread:
     a = rows(features)
     centre = mean(a, context.weights)
     return Spread(centre, correlation(a - centre, a - centre, context.weights))
+
+
+def shifted_spread(features: Features, target: Gaussian, context: Context) -> Spread | Moments:
+    """The painting's mean and covariance; of a tile, its moments about the style's mean.
+
+    Those of tiles add up, and rounding costs less than in moments about zero.
+    """
+    if context.origin is None:
+        return spread(features, context)
+    weights, a = weighed(features, context), rows(features) - target.mean
+    return Moments(mean(a, weights), correlation(a, a, weights))
 
 
 def mixture(targets: list[Spread], shares: list[Array]) -> Spread:
@@ -304,8 +339,11 @@ def _wasserstein(steps: int) -> StyleLoss:
         covariance = _padded(target.covariance)
         return Gaussian(target.mean, covariance, _roots(covariance, steps)[0])
 
-    def distance(features: Features, target: Gaussian, context: Context) -> Float[Array, ""]:
-        own = spread(features, context)
+    def compare(own: Spread | Moments, target: Gaussian, context: Context) -> Float[Array, ""]:
+        del context
+        if isinstance(own, Moments):
+            covariance = own.second - jnp.outer(own.mean, own.mean)
+            own = Spread(own.mean + target.mean, covariance)
         covariance = _padded(own.covariance)
         with jax.default_matmul_precision("highest"):
             cross = root_trace(target.root @ covariance @ target.root, steps)
@@ -313,21 +351,38 @@ def _wasserstein(steps: int) -> StyleLoss:
         bures = traces - 2 * cast(Array, cross)
         return jnp.mean(jnp.square(own.mean - target.mean)) + bures / len(own.mean)
 
-    return StyleLoss(spread, distance, mixture, gaussian)
+    return StyleLoss(spread, shifted_spread, compare, mixture, gaussian)
 
+
+def _of_statistics(
+    describe: Callable[[Any, Context], Any], compare: Callable[..., Float[Array, ""]], **others: Any
+) -> StyleLoss:
+    """A loss that compares the same statistic of the painting and of the style."""
+    return StyleLoss(describe, _statistic(describe), compare, average, adds=True, **others)
+
+
+PAIRED, SORTED = (
+    samples.sample(samples.MAX_PAIRED_POINTS),
+    samples.sample(samples.MAX_SORTED_POINTS),
+)
 
 # Name -> style loss.
 STYLE: dict[str, StyleLoss] = {
-    **{name: StyleLoss(gram, _gram_distance(f), average) for name, f in GRAM_FACTORS.items()},
-    "cross_gram": StyleLoss(cross_gram, cross_gram_distance, average, neighbours=2),
-    "mean_variance": StyleLoss(channel_moments, mean_variance_distance, average),
-    "mmd_linear": StyleLoss(channel_moments, linear_mmd_distance, average),
-    "mmd_polynomial": StyleLoss(moments, polynomial_mmd_distance, average),
-    "mmd_gaussian": StyleLoss(samples.points, samples.gaussian_mmd_distance, samples.pool),
+    **{name: _of_statistics(gram, _gram_distance(f)) for name, f in GRAM_FACTORS.items()},
+    "cross_gram": _of_statistics(cross_gram, cross_gram_distance, neighbours=2),
+    "mean_variance": _of_statistics(channel_moments, mean_variance_distance),
+    "mmd_linear": _of_statistics(channel_moments, linear_mmd_distance),
+    "mmd_polynomial": _of_statistics(moments, polynomial_mmd_distance),
+    "mmd_gaussian": StyleLoss(samples.points, PAIRED, samples.gaussian_mmd_distance, samples.pool),
     "w2": _wasserstein(16),
     "w2_crowsonkb": _wasserstein(12),
-    "sliced": StyleLoss(samples.points, samples.sliced_distance, samples.pool),
-    "histogram": StyleLoss(samples.histogram, samples.histogram_distance, average),
-    "remd": StyleLoss(samples.points, samples.remd_distance, samples.pool),
-    "mrf": StyleLoss(samples.patches, samples.mrf_distance, samples.pool),
+    "sliced": StyleLoss(samples.points, SORTED, samples.sliced_distance, samples.pool),
+    "histogram": StyleLoss(
+        samples.histogram,
+        samples.sample(samples.NUM_QUANTILES),
+        samples.histogram_distance,
+        average,
+    ),
+    "remd": StyleLoss(samples.points, PAIRED, samples.remd_distance, samples.pool),
+    "mrf": StyleLoss(samples.patches, samples.drawn_patches, samples.mrf_distance, samples.pool),
 }

@@ -99,10 +99,15 @@ class Convolution(nnx.Module):
         Returns:
           [1, h, w, out].
         """
-        zeros = 1
-        if self.padding != "zero":
-            features = jnp.pad(features, ((0, 0), (1, 1), (1, 1), (0, 0)), self.padding)
-            zeros = 0
+        if self.padding == "zero":
+            return self._convolved(features, zeros=1)
+        return self.inner(jnp.pad(features, ((0, 0), (1, 1), (1, 1), (0, 0)), self.padding))
+
+    def inner(self, features: Float[Array, "1 h w i"]) -> Float[Array, "1 _ _ o"]:
+        """Activations where the kernel lies within the features: [1, h - 2, w - 2, out]."""
+        return self._convolved(features, zeros=0)
+
+    def _convolved(self, features: Array, zeros: int) -> Array:
         kernels = self.kernel[...], self.backward_kernel[...]
         return cast(Array, convolve(features, *kernels, zeros)) + self.bias[...]
 

@@ -18,7 +18,7 @@ from nst_jax.runs.checkpoints import Found
 from nst_jax.runs.driver import Member, Standing
 from nst_jax.runs.interrupts import Interrupts
 from nst_jax.runs.log import Log, say
-from nst_jax.transfer import failures, metrics, networks, prepare
+from nst_jax.transfer import estimate, failures, metrics, networks, prepare
 from nst_jax.transfer.cache import Cache
 from nst_jax.transfer.paint import Job
 from nst_jax.transfer.settings import own_settings
@@ -94,6 +94,9 @@ def _paint(
     """Paints and finishes a member; whatever happens, what was painted is kept and described."""
     experiment, pictures = member.job
     try:
+        if tile := estimate.tile(experiment, pictures.shape):
+            needed = estimate.memory(experiment, pictures.shape, tile) / 1e9
+            say(f"in tiles of {tile} pixels, about {needed:.1f} GB")
         say("compiling, which takes longest the first time ...")
         with Log(experiment) as log:
             network = networks.load_network(experiment, pictures, cache)

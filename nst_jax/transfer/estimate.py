@@ -1,9 +1,12 @@
 """What an experiment asks of a device: memory, operations, and how many fit at once."""
 
+import math
 from typing import NamedTuple
 
 import jax
 
+from nst_jax import files
+from nst_jax.config import rules
 from nst_jax.config.experiment import Experiment
 from nst_jax.network import architecture
 
@@ -15,6 +18,9 @@ BATCH_MEMORY_SHARE = 0.7  # of the device's memory
 UNKNOWN_DEVICE_BYTES = 8 << 30
 STATE_PICTURES = 6  # float32 pictures that a step keeps besides the optimiser's
 REMATERIALIZED_SHARE = 0.5  # of the activations' memory
+TILES = (2048, 1024, 512, 256)  # sides in pixels, of which one is chosen
+TILED_PICTURES = 3  # that a step in tiles keeps besides
+HALO_PIXELS = 100  # that the layers of a tile see around it, both sides together, on average
 
 
 class Work(NamedTuple):
@@ -42,30 +48,84 @@ def work(experiment: Experiment, shape: tuple[int, int]) -> Work:
       shape: (height, width) of the painting.
     """
     height, width = shape
-    arch, static = experiment.network.arch, experiment.optimizer.static
+    arch = experiment.network.arch
     deepest = max(architecture.conv(tap) for tap in experiment.objective.taps)
-    activations = operations = 0.0
-    for name, (rows, columns, into, out) in architecture.conv_shapes(arch).items():
-        if name <= deepest:
-            share = 4.0 ** (1 - architecture.block(name))  # of the pixels, at this depth
-            activations += 2 * out * share
-            operations += 2 * 2 * rows * columns * into * out * share
-    if experiment.network.rematerialize:
-        activations *= REMATERIALIZED_SHARE
-    pictures = STATE_PICTURES + (2 * static.memory if static.name == "lbfgs" else 2)
+    operations = sum(
+        2 * 2 * rows * columns * into * out * _share(name)
+        for name, (rows, columns, into, out) in architecture.conv_shapes(arch).items()
+        if name <= deepest
+    )
+    cut = tile(experiment, shape)
     return Work(
         height * width,
-        round(4 * height * width * (1.1 * activations + 3 * pictures)),
-        height * width * operations * experiment.weighed(experiment.steps),
+        memory(experiment, shape, cut),
+        height * width * operations * experiment.weighed(experiment.steps) * _excess(cut),
     )
+
+
+def _share(name: str) -> float:
+    """Of the picture's pixels, the positions of a layer."""
+    return 4.0 ** (1 - architecture.block(name))
+
+
+def _excess(tile: int) -> float:
+    """How many times the operations tiles take, for their halos and a second forward pass."""
+    return 4 / 3 * (1 + HALO_PIXELS / tile) ** 2 if tile else 1.0
+
+
+def memory(experiment: Experiment, shape: tuple[int, int], tile: int) -> int:
+    """The memory that a painting takes, without the network, in bytes; an estimate.
+
+    Args:
+      experiment: the experiment.
+      shape: (height, width) of the painting.
+      tile: the longest side of its tiles in pixels; 0 for none.
+    """
+    static = experiment.optimizer.static
+    deepest = max(architecture.conv(tap) for tap in experiment.objective.taps)
+    activations = sum(
+        2 * out * _share(name)
+        for name, (*_, out) in architecture.conv_shapes(experiment.network.arch).items()
+        if name <= deepest
+    )
+    if experiment.network.rematerialize and not tile:
+        activations *= REMATERIALIZED_SHARE
+    pictures = STATE_PICTURES + (2 * static.memory if static.name == "lbfgs" else 2)
+    height, width = shape
+    seen = height * width
+    if 0 < tile < max(shape):
+        pictures += TILED_PICTURES
+        seen = math.prod(min(side, tile) + HALO_PIXELS for side in shape)
+    return round(4 * (seen * 1.1 * activations + height * width * 3 * pictures))
+
+
+def tile(experiment: Experiment, shape: tuple[int, int]) -> int:
+    """The side of the tiles in which a painting is computed, in pixels; 0 for whole.
+
+    What the config says; or none where the painting fits the device, else the largest of `TILES`
+    with which it does.
+    """
+    if experiment.network.tile >= 0:
+        return experiment.network.tile
+    most = BATCH_MEMORY_SHARE * device_bytes()
+    if rules.untileable(experiment) or memory(experiment, shape, 0) <= most:
+        return 0
+    fitting = (side for side in TILES if memory(experiment, shape, side) <= most)
+    return next(fitting, TILES[-1])
+
+
+def device_bytes() -> int:
+    """The memory of a device; of a CPU, that of the machine."""
+    device = jax.local_devices()[0]
+    if device.platform == "cpu":
+        return files.memory_bytes() or UNKNOWN_DEVICE_BYTES
+    return (device.memory_stats() or {}).get("bytes_limit", UNKNOWN_DEVICE_BYTES)
 
 
 def batch_size(asked: Work) -> int:
     """How many experiments one device computes at once: by its memory, a CPU by its cache."""
-    device = jax.local_devices()[0]
-    if device.platform == "cpu":
+    if jax.local_devices()[0].platform == "cpu":
         most = MAX_CPU_BATCH_PIXELS // asked.pixels
     else:
-        memory = (device.memory_stats() or {}).get("bytes_limit", UNKNOWN_DEVICE_BYTES)
-        most = int(BATCH_MEMORY_SHARE * memory) // asked.bytes
+        most = int(BATCH_MEMORY_SHARE * device_bytes()) // asked.bytes
     return max(1, min(most, MAX_BATCH))

@@ -4,6 +4,7 @@ import re
 
 import jax
 
+from nst_jax.config import rules
 from nst_jax.config.experiment import Experiment
 from nst_jax.errors import StoppedError, UserError
 
@@ -23,7 +24,9 @@ def is_out_of_memory(error: Exception) -> bool:
 def out_of_memory(experiment: Experiment) -> UserError:
     """The error of an experiment that the device cannot hold."""
     advice = "choose a smaller one"
-    if not experiment.network.rematerialize:
+    if experiment.network.tile <= 0 and not rules.untileable(experiment):
+        advice += ", or --config.tile=512, which takes the memory of one tile"
+    elif not experiment.network.tile and not experiment.network.rematerialize:
         advice += ", or --config.rematerialize=True, which takes about half"
     return UserError(
         f"the device has too little memory for config.image_size {experiment.size}; {advice}"

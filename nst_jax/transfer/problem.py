@@ -23,6 +23,7 @@ from nst_jax.network.receptive import propagate
 from nst_jax.network.state import NetworkState
 from nst_jax.optimize.options import OptimizerStatic
 from nst_jax.pictures.masks import Mask
+from nst_jax.transfer import estimate
 from nst_jax.transfer.prepare import Pictures
 
 
@@ -36,7 +37,7 @@ class Static:
     Attributes:
       network: with its weights.
       normalized_over: the pictures that the network is normalised over; None if it is not.
-      objective: normalize_gradients.
+      objective: normalize_gradients, and the tiles.
       content_losses: names.
       style_losses: names, with the layers of losses between neighbouring layers; those of others
         are no part of it.
@@ -71,7 +72,7 @@ def static_of(experiment: Experiment, pictures: Pictures) -> Static:
     return Static(
         network=experiment.network,
         normalized_over=inputs if experiment.network.normalize else None,
-        objective=ObjectiveStatic(objective.normalize_gradients),
+        objective=objective_static(experiment, pictures.shape),
         content_losses=tuple(sorted(term.name for term in objective.content)),
         style_losses=tuple(
             (term.name, tuple(term.layers) if STYLE[term.name].neighbours > 1 else ())
@@ -87,6 +88,13 @@ def static_of(experiment: Experiment, pictures: Pictures) -> Static:
         scales=experiment.scales,
         room=experiment.output.log_every,
         shapes=(pictures.shape, *(style.shape for style in pictures.styles)),
+    )
+
+
+def objective_static(experiment: Experiment, shape: tuple[int, int]) -> ObjectiveStatic:
+    """The static options of the objective, for a painting of this (height, width)."""
+    return ObjectiveStatic(
+        experiment.objective.normalize_gradients, estimate.tile(experiment, shape)
     )
 
 
@@ -211,6 +219,7 @@ def problem_of(experiment: Experiment, pictures: Pictures, network: NetworkState
     key = jax.random.fold_in(jax.random.key(experiment.seed), 2)
     content = None if pictures.content is None else jnp.asarray(pictures.content)
     shares = [style.share for style in experiment.inputs.styles]
+    static = objective_static(experiment, pictures.shape)
     with jax.default_matmul_precision(experiment.network.precision):
         targets = compute_targets(
             network,
@@ -221,6 +230,6 @@ def problem_of(experiment: Experiment, pictures: Pictures, network: NetworkState
             style_regions,
             key,
             experiment.objective.blend,
+            static.tile,
         )
-    static = ObjectiveStatic(experiment.objective.normalize_gradients)
     return Problem(targets, knobs, guides, key, static)

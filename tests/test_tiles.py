@@ -1,0 +1,163 @@
+"""Tiles: windows have the taps of the whole picture, and every loss its value and gradient."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from conftest import network_of, problem_for
+
+from nst_jax import config, stylize
+from nst_jax.errors import UserError
+from nst_jax.losses.content import CONTENT
+from nst_jax.losses.objective import GuideWeights, Knobs, ObjectiveStatic, objective
+from nst_jax.losses.style import STYLE
+from nst_jax.network import architecture, windows
+from nst_jax.network.receptive import receptive_field
+from nst_jax.network.state import features
+from nst_jax.network.vgg import PADDINGS
+from nst_jax.transfer import estimate
+
+TAPS = ("relu1_1", "conv2_2", "relu3_1")
+SHALLOW = ("relu2_1",)
+UNGUIDED = ("squared", "self_similarity", "gram", "gram_keras", "mean_variance", "w2", "mrf")
+ROUNDED = ("w2", "w2_crowsonkb")  # in tiles their covariance comes from moments
+
+
+@pytest.mark.parametrize("arch", ["vgg16", "vgg19"])
+def test_a_halo_holds_what_the_deepest_position_sees(arch):
+    for deepest in architecture.conv_shapes(arch):
+        names = [*architecture.conv_shapes(arch)]
+        layers = names[: names.index(deepest) + 1]
+        stride, first, last = receptive_field(deepest, arch)
+        assert windows.halo(layers) == max(-first, last - stride + 1)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("padding", PADDINGS)
+@pytest.mark.parametrize("pooling", ["max", "max_ceil"])
+def test_a_window_has_the_taps_of_the_whole(padding, pooling, vgg19, picture, quickly_compiled):
+    """In every corner, at an edge and in the middle, of a picture with odd sides where it may."""
+    height, width = (96, 80) if padding == "circular" else (91, 75)
+    network = network_of(vgg19, TAPS, padding=padding, pooling=pooling)
+    image = jnp.asarray(picture(height, width))
+    whole = features(network, image)
+    tiles = windows.tiling(network, image, 32)
+    assert tiles.counts == (3, 3)
+    compute = jax.jit(lambda network, image: windows.features_in_tiles(tiles, network, image, TAPS))
+    tiled = compute(network, image)
+    for tap in TAPS:
+        size = jnp.abs(whole[tap]).max()
+        np.testing.assert_allclose(tiled[tap] / size, whole[tap] / size, atol=2e-6)
+
+
+def test_a_circular_picture_that_does_not_divide_is_whole(vgg19, picture):
+    network = network_of(vgg19, TAPS, padding="circular")
+    assert windows.tiling(network, jnp.asarray(picture(90, 80)), 32) is None
+    assert windows.tiling(network, jnp.asarray(picture(96, 80)), 32) is not None
+
+
+def at_taps(mask):
+    """A mask at every tap of `SHALLOW`."""
+    found = {}
+    for tap in SHALLOW:
+        stride = 2 ** (architecture.block(tap) - 1)
+        height, width = (side // stride for side in mask.shape)
+        found[tap] = jnp.asarray(mask[::stride, ::stride][:height, :width])
+    return found
+
+
+def halves(shape):
+    """Regions, a left and a right half, with weights that sum to 1."""
+    left = np.zeros(shape, np.float32)
+    left[:, : shape[1] // 2] = 1
+    both = {"left": at_taps(left), "right": at_taps(1 - left)}
+    return jax.tree.map(lambda mask: mask / mask.sum(), both)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("guided", [False, True])
+def test_every_loss_is_the_same_in_tiles(guided, vgg19, picture, rng, quickly_compiled):
+    """Value and gradient; one program has all losses, and the knobs choose one at a time."""
+    network = network_of(vgg19, SHALLOW, pooling="average")
+    shape, style_shape = (43, 51), (38, 45)
+    content, image, style = (jnp.asarray(picture(*s)) for s in (shape, shape, style_shape))
+    names = [*CONTENT, *(name for name in STYLE if name != "cross_gram")]
+    if not guided:
+        names = [name for name in names if name in UNGUIDED]
+
+    def knobs(chosen):
+        content, style = (
+            {name: dict.fromkeys(SHALLOW, float(name == chosen)) for name in table if name in names}
+            for table in (CONTENT, STYLE)
+        )
+        own = {"left": 1.0, "right": 0.5} if guided else {"": 1.0}
+        return Knobs(1.0, 1.0, content, style, {"squared": 0.0}, own)
+
+    options = {}
+    if guided:
+        weights = at_taps(0.5 + np.float32(rng.random(shape)))
+        options["guides"] = GuideWeights(weights, halves(shape))
+        options["style_regions"] = (halves(style_shape),)
+    whole, tiled = (
+        problem_for(
+            network, content, style, knobs(""), static=ObjectiveStatic(tile=tile), **options
+        )
+        for tile in (0, 16)
+    )
+    assert_close(tiled.targets, whole.targets, 1e-5)
+    evaluate = jax.jit(jax.value_and_grad(objective))
+    for name in names:
+        expected, found = (
+            evaluate(image, network, problem._replace(knobs=knobs(name)))
+            for problem in (whole, tiled)
+        )
+        assert_close(found, expected, 5e-5 if name in ROUNDED else 5e-6, name)
+
+
+def assert_close(one, other, tolerance, name=""):
+    """Within a share of the largest element of each array."""
+    for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True):
+        a, b = np.asarray(a), np.asarray(b)
+        size = np.abs(b).max() + 1e-9
+        np.testing.assert_allclose(a / size, b / size, rtol=0, atol=tolerance, err_msg=name)
+
+
+@pytest.mark.slow
+def test_a_painting_in_tiles_is_the_same(picture):
+    """After two steps of Adam, before rounding takes them apart."""
+    content, style = picture(100, 90), picture(90, 100)
+    settings = {"image_size": 100, "pyramid": {"min_size": 0}, "steps": 2, "log_every": 2}
+    settings |= {"save_every": 0, "optimizer": {"name": "adam"}, "convolution": "direct"}
+    whole, tiled = (stylize(content, style, tile=tile, **settings) for tile in (0, 80))
+    assert np.abs(whole - tiled).max() < 2e-3
+    assert np.abs(whole - tiled).mean() < 1e-5
+
+
+@pytest.mark.parametrize(
+    ("keys", "said"),
+    [
+        ({"tile": 100}, "a multiple of 16 from 80 pixels on"),
+        ({"tile": 64}, "a multiple of 16 from 80 pixels on"),
+        ({"tile": 96, "normalize_gradients": True}, "config.tile cannot be with"),
+        ({"tile": 96, "style_losses": "cross_gram"}, "config.tile cannot be with"),
+    ],
+)
+def test_what_cannot_be_tiled_is_said(keys, said):
+    c = config.default()
+    c.content = c.style = "a.jpg"
+    c.update(keys)
+    with pytest.raises(UserError, match=said):
+        config.parse(c)
+
+
+def test_tiles_are_the_largest_that_fit(monkeypatch):
+    c = config.default()
+    c.content = c.style = "a.jpg"
+    experiment, shape = config.parse(c), (4096, 4096)
+    whole, large, small = (estimate.memory(experiment, shape, tile) for tile in (0, 2048, 512))
+    assert whole > 3 * large > 3 * small
+    for least, tile in ((whole, 0), (large, 2048), (small, 512), (1, 256)):
+        monkeypatch.setattr(estimate, "device_bytes", lambda least=least: least / 0.69)
+        assert estimate.tile(experiment, shape) == tile
+    c.normalize_gradients = True
+    assert estimate.tile(config.parse(c), shape) == 0
