@@ -9,12 +9,13 @@ from nst_jax.errors import UserError
 if TYPE_CHECKING:
     from nst_jax.optimize.loop import NonFiniteLossError
     from nst_jax.report.tables import load_results
-    from nst_jax.transfer.api import paint_steps, save, stylize
+    from nst_jax.transfer.api import Stage, paint_steps, save, stylize
     from nst_jax.transfer.cache import clear_cache, keep_programs
 
 __version__ = importlib.metadata.version("nst_jax")
 __all__ = [
     "NonFiniteLossError",
+    "Stage",
     "UserError",
     "__version__",
     "clear_cache",
@@ -27,6 +28,7 @@ __all__ = [
 
 _HOMES = {
     "NonFiniteLossError": "nst_jax.optimize.loop",
+    "Stage": "nst_jax.transfer.api",
     "clear_cache": "nst_jax.transfer.cache",
     "keep_programs": "nst_jax.transfer.cache",
     "load_results": "nst_jax.report.tables",

@@ -15,7 +15,7 @@ from nst_jax.network import architecture, windows
 from nst_jax.network.receptive import receptive_field
 from nst_jax.network.state import features
 from nst_jax.network.vgg import PADDINGS
-from nst_jax.transfer import estimate
+from nst_jax.transfer import estimate, failures
 
 TAPS = ("relu1_1", "conv2_2", "relu3_1")
 SHALLOW = ("relu2_1",)
@@ -157,7 +157,9 @@ def test_tiles_are_the_largest_that_fit(monkeypatch):
     whole, large, small = (estimate.memory(experiment, shape, tile) for tile in (0, 2048, 512))
     assert whole > 3 * large > 3 * small
     for least, tile in ((whole, 0), (large, 2048), (small, 512), (1, 256)):
-        monkeypatch.setattr(estimate, "device_bytes", lambda least=least: least / 0.69)
+        monkeypatch.setattr(estimate, "device_bytes", lambda least=least: int(least / 0.69))
         assert estimate.tile(experiment, shape) == tile
     c.normalize_gradients = True
     assert estimate.tile(config.parse(c), shape) == 0
+    with pytest.raises(UserError, match="takes about .* GB of memory, and the device has"):
+        failures.check_memory(experiment, shape)

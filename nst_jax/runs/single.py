@@ -58,6 +58,7 @@ def run(
     jax.devices()  # a device that is not there is said before anything is written
     cache = Cache()
     pictures = prepare.load(experiment, cache)
+    failures.check_memory(experiment, pictures.shape)
     used = networks.load_weights(experiment.network, cache)
     if experiment.output.metrics:
         metrics.prepare(experiment, cache)

@@ -167,6 +167,7 @@ def _begun(
     """The experiment, its pictures, and the painting, which is computed as it is iterated."""
     experiment = experiment_of(content, style, settings)
     pictures = prepare.load(experiment, SHARED)
+    failures.check_memory(experiment, pictures.shape)
     SHARED.admit_program(problem.static_of(experiment, pictures))
 
     def progresses() -> Iterator[Progress]:

@@ -107,7 +107,7 @@ def tile(experiment: Experiment, shape: tuple[int, int]) -> int:
     """
     if experiment.network.tile >= 0:
         return experiment.network.tile
-    most = BATCH_MEMORY_SHARE * device_bytes()
+    most = BATCH_MEMORY_SHARE * (device_bytes() or UNKNOWN_DEVICE_BYTES)
     if rules.untileable(experiment) or memory(experiment, shape, 0) <= most:
         return 0
     fitting = (side for side in TILES if memory(experiment, shape, side) <= most)
@@ -115,11 +115,11 @@ def tile(experiment: Experiment, shape: tuple[int, int]) -> int:
 
 
 def device_bytes() -> int:
-    """The memory of a device; of a CPU, that of the machine."""
+    """The memory of a device, of a CPU that of the machine; 0 where it is not known."""
     device = jax.local_devices()[0]
     if device.platform == "cpu":
-        return files.memory_bytes() or UNKNOWN_DEVICE_BYTES
-    return (device.memory_stats() or {}).get("bytes_limit", UNKNOWN_DEVICE_BYTES)
+        return files.memory_bytes()
+    return int((device.memory_stats() or {}).get("bytes_limit", 0))
 
 
 def batch_size(asked: Work) -> int:
@@ -127,5 +127,5 @@ def batch_size(asked: Work) -> int:
     if jax.local_devices()[0].platform == "cpu":
         most = MAX_CPU_BATCH_PIXELS // asked.pixels
     else:
-        most = int(BATCH_MEMORY_SHARE * device_bytes()) // asked.bytes
+        most = int(BATCH_MEMORY_SHARE * (device_bytes() or UNKNOWN_DEVICE_BYTES)) // asked.bytes
     return max(1, min(most, MAX_BATCH))

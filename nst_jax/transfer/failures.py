@@ -7,6 +7,7 @@ import jax
 from nst_jax.config import rules
 from nst_jax.config.experiment import Experiment
 from nst_jax.errors import StoppedError, UserError
+from nst_jax.transfer import estimate
 
 # How XLA's errors begin. When a program is dispatched, JAX raises them as ValueError.
 STATUS = re.compile(
@@ -31,6 +32,30 @@ def out_of_memory(experiment: Experiment) -> UserError:
     return UserError(
         f"the device has too little memory for config.image_size {experiment.size}; {advice}"
     )
+
+
+def check_memory(experiment: Experiment, shape: tuple[int, int]):
+    """Checks that the device has the memory that a painting takes, as far as both are known.
+
+    Without this, a system that overcommits memory would end the process without a word.
+
+    Args:
+      experiment: the experiment.
+      shape: (height, width) of the painting.
+
+    Raises:
+      UserError: it has less.
+    """
+    needed = estimate.memory(experiment, shape, estimate.tile(experiment, shape))
+    there = estimate.device_bytes()
+    if there and needed > there:
+        advice = "choose a smaller one"
+        if experiment.optimizer.static.name == "lbfgs":
+            advice += ", or a smaller config.optimizer.memory"
+        raise UserError(
+            f"config.image_size {experiment.size} takes about {needed / 1e9:.3g} GB of memory, and "
+            f"the device has {there / 1e9:.3g}; {advice}"
+        )
 
 
 def device_failed(error: Exception) -> StoppedError:
