@@ -31,6 +31,7 @@ _WORKDIR = flags.DEFINE_string(
 _EXTEND = flags.DEFINE_integer(
     "extend_steps", 0, "Resume a finished run for so many steps more.", lower_bound=0
 )
+_DRY_RUN = flags.DEFINE_boolean("dry_run", False, "Only print size, tiles, memory and time.")
 _PROFILE = flags.DEFINE_boolean(
     "profile", False, "Record JAX's trace in the work directory; best with few steps."
 )
@@ -43,6 +44,12 @@ def main(*pictures: str):
     if more:
         _check_extension()
         experiment = config.with_values(given, {"steps": given.steps + more})
+    if _DRY_RUN.value:
+        from nst_jax.runs import plan
+        from nst_jax.transfer.cache import Cache
+
+        cli.answer(plan.outlook(experiment, Cache()))
+        return
     interrupts = Interrupts()
     from nst_jax.runs import single  # imports JAX
 

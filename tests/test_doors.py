@@ -123,6 +123,14 @@ def test_a_painting_never_replaces_its_pictures(pair, tmp_path):
 
 
 @pytest.mark.slow
+def test_a_dry_run_says_what_a_run_would_take(tmp_path):
+    out, _ = nst_jax("run", "--config=starry", "--config.tile=80", "--dry_run", cwd=tmp_path)
+    assert out.startswith("273x320 pixels, tiles of 80, 140 steps at 3 sizes, memory 0.")
+    assert "on cpu, without compilation and metrics" in out
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.slow
 def test_two_pictures_and_keys_need_no_config(pair):
     _, err = nst_jax("run", *pair, "--config.image_size=8", code=2)
     assert "config.pyramid.min_size is above config.image_size" in err

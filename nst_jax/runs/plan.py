@@ -15,6 +15,7 @@ from flax import nnx
 from jax import Array
 
 from nst_jax.config.axes import Cell
+from nst_jax.config.experiment import Experiment
 from nst_jax.errors import UserError
 from nst_jax.network.convolution import Convolution
 from nst_jax.runs.log import duration
@@ -121,6 +122,28 @@ def table(cells: Sequence[Cell], cache: Cache, at_once: int = 0) -> str:
         f"{devices[0].device_kind}, without compilation and metrics"
     )
     return "\n".join(lines)
+
+
+@own_settings()
+def outlook(experiment: Experiment, cache: Cache) -> str:
+    """What `run --dry_run` prints: size, tiles, memory and time, estimated.
+
+    Raises:
+      UserError: a picture cannot be used, or the device has too little memory.
+    """
+    pictures = prepare.load(experiment, cache)
+    failures.check_memory(experiment, pictures.shape)
+    height, width = pictures.shape
+    tile = estimate.tile(experiment, pictures.shape)
+    asked = estimate.work(experiment, pictures.shape)
+    network, device = experiment.network, jax.local_devices()[0]
+    seconds = asked.operations / measure_speed(network.precision, network.convolution)
+    return (
+        f"{width}x{height} pixels, {f'tiles of {tile}' if tile else 'whole'}, "
+        f"{experiment.steps} steps at {len(experiment.scales)} sizes, memory "
+        f"{asked.bytes / 1e9:.2g} GB besides weights, about {duration(seconds)} on "
+        f"{device.device_kind}, without compilation and metrics"
+    )
 
 
 def measure_speed(precision: str, convolution: str) -> float:

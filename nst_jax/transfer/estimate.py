@@ -105,8 +105,9 @@ def tile(experiment: Experiment, shape: tuple[int, int]) -> int:
     What the config says; or none where the painting fits the device, else the largest of `TILES`
     with which it does.
     """
-    if experiment.network.tile >= 0:
-        return experiment.network.tile
+    asked = experiment.network.tile
+    if asked >= 0:
+        return asked if asked < max(shape) else 0
     most = BATCH_MEMORY_SHARE * (device_bytes() or UNKNOWN_DEVICE_BYTES)
     if rules.untileable(experiment) or memory(experiment, shape, 0) <= most:
         return 0
