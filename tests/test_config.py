@@ -244,6 +244,7 @@ def test_smoke_shrinks_a_pyramid_but_adds_none():
 BAD_VALUES = {
     "blend": ["", "mean"],
     "interpolate": [1, -2, 1001],
+    "tile": [100, 64, -2, 1],
     "image_size": [-5, 10**6],
     "style_scale": [0.0, -1.0, 101.0, float("nan")],
     "style_size": [-1, 10**6],
@@ -335,6 +336,7 @@ CONFLICTS = {
         "config.pyramid.min_size",
     ),
     "convolution": ({"convolution": "winograd", "precision": "bfloat16"}, "config.precision"),
+    "tile": ({"tile": 96, "style_losses": "gram, cross_gram"}, "cross_gram"),
     "optimizer.patience": ({"optimizer.patience": 5, "optimizer.name": "lbfgs"}, "L-BFGS"),
     "normalize_gradients": (
         {"normalize_gradients": True, "optimizer.name": "lbfgs"},
