@@ -207,7 +207,7 @@ RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "seed": (lambda v: 0 <= v < 1 << 32, "0 to 2^32 - 1"),
     "tile": (
         lambda v: v in (-1, 0) or (v >= MIN_TILE and v % 16 == 0),
-        "-1, 0, or a multiple of 16 from 80 pixels on, which the layers of a tile see around it",
+        "-1, 0, or a multiple of 16 from 80 on",
     ),
     "precision": _one_of("float32", "tensorfloat32", "bfloat16"),
     "log_every": (lambda v: 1 <= v <= 10**7, "1 to 10 million"),

@@ -17,7 +17,6 @@ from nst_jax.losses import samples
 from nst_jax.losses.context import (
     Context,
     Features,
-    gather,
     layer_shape,
     magnitude,
     masked,
@@ -63,20 +62,6 @@ def _squared(factor: Callable[[int], float]) -> ContentLoss:
     return ContentLoss(summarize, _itself)
 
 
-def _drawn(target: Features, context: Context) -> tuple[Array, Array]:
-    """Rows and columns of the positions that a step draws."""
-    height, width, _ = target.shape
-    weights = None if context.weights is None else context.weights.reshape(-1)
-    count = min(samples.MAX_PAIRED_POINTS, height * width)
-    drawn = samples.positions(count, weights, height * width, context.key)
-    return drawn // width, drawn % width
-
-
-def drawn_vectors(features: Features, target: Whole, context: Context) -> Float[Array, "n c"]:
-    """The painting's activations at the positions that a step draws."""
-    return gather(features, *_drawn(target, context), context)
-
-
 def self_similarity_distance(
     drawn: Float[Array, "n c"], target: Features, context: Context
 ) -> Float[Array, ""]:
@@ -86,7 +71,7 @@ def self_similarity_distance(
     alike, while every activation may change.
 
     Args:
-      drawn: [n, c], from `drawn_vectors`.
+      drawn: [n, c], the painting's activations at the positions that a step draws.
       target: [h, w, c], the photograph's activations.
       context: weights, if any, are the probabilities with which positions are drawn.
 
@@ -106,7 +91,7 @@ def self_similarity_distance(
         distances = jnp.maximum(1 - vectors @ vectors.T, 0)
         return distances / (jnp.mean(distances, 0) + 1e-6)
 
-    others = target[_drawn(target, context)]
+    others = target[samples.places(target, context, samples.MAX_PAIRED_POINTS)]
     return jnp.mean(magnitude(similarity(drawn) - similarity(others)))
 
 
@@ -146,6 +131,8 @@ CONTENT: dict[str, ContentLoss] = {
     "mse": _squared(lambda size: 1 / size),  # most programs
     "half_sum": _squared(lambda size: 1 / 2),  # equation 1 of the paper, unchanged
     "sum": _squared(lambda size: 1),  # the Keras example
-    "self_similarity": ContentLoss(drawn_vectors, self_similarity_distance),
+    "self_similarity": ContentLoss(
+        samples.sample(samples.MAX_PAIRED_POINTS), self_similarity_distance
+    ),
     "amplify": ContentLoss(amplify, _itself),
 }

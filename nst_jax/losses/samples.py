@@ -97,12 +97,12 @@ def sample(most: int) -> Callable[..., Float[Array, "k c"]]:
 
     def summarize(features: Features, target: Any, context: Context) -> Float[Array, "k c"]:
         del target
-        return gather(features, *_drawn(features, context, most), context)
+        return gather(features, *places(features, context, most), context)
 
     return summarize
 
 
-def _drawn(features: Features, context: Context, most: int) -> tuple[Array, Array]:
+def places(features: Features, context: Context, most: int) -> tuple[Array, Array]:
     """Rows and columns of min(most, h w) positions of the whole layer."""
     height, width = layer_shape(features, context)
     weights = None if context.weights is None else context.weights.reshape(-1)
@@ -236,7 +236,7 @@ def drawn_patches(features: Features, target: Any, context: Context) -> Float[Ar
     """The painting's 3x3 patches around the drawn positions, as `patches` would have them."""
     del target
     height, width = layer_shape(features, context)
-    ys, xs = _drawn(features, context, MAX_PAIRED_POINTS)
+    ys, xs = places(features, context, MAX_PAIRED_POINTS)
     views = [
         gather(
             features,

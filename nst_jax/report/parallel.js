@@ -6,6 +6,7 @@ const PARALLEL = { top: 44, bottom: 24, height: 420, between: 96 }; // pixels
 /** Lines of cells through all that varies and all that is measured; a click opens one. */
 function parallelView(open) {
   const state = { colour: "", terms: false };
+  state.colour = data.axes.find(({ name }) => name !== REPEATS)?.name ?? "";
   const plot = h("div", { class: "plot wide", tabindex: 0, role: "region" });
   plot.setAttribute("aria-label", "Parallel coordinates");
   const spoken = h("output", { class: "readout" });
@@ -58,7 +59,6 @@ function parallelView(open) {
   }
 
   function update() {
-    if (!state.colour) state.colour = data.axes.find(({ name }) => name !== REPEATS)?.name ?? "";
     width = plot.clientWidth;
     colour.update(axisChoices("nothing"), state.colour);
     const axis = axisNamed(state.colour);
@@ -67,7 +67,7 @@ function parallelView(open) {
       .filter((cell) => cell.status === "done")
       .filter((cell) => !axis || !hidden.has(cell.labels[axis.name]));
     const list = scales(cells);
-    const key = JSON.stringify([width, state, list, cells.map((c) => [c.name, c.metrics])]);
+    const key = JSON.stringify([width, state, list, cells.map((c) => [c.name, c.metrics, c.terms])]);
     if (!width || key === drawnAs) return;
     drawnAs = key;
     svg = drawnParallel(list, cells, axis, width, { tell, open });
