@@ -122,7 +122,7 @@ def visualise(network: "NetworkState", tap: str, channels: list[int]) -> Any:
     import jax.numpy as jnp
     import numpy as np
 
-    from nst_jax.losses.objective import NO_GUIDES, Knobs, Problem, Targets
+    from nst_jax.losses.arguments import NO_GUIDES, Knobs, Problem, Targets
     from nst_jax.optimize.step import chunk, enlarge, initial_state, stack
 
     key, random = jax.random.key(_SEED.value), np.random.default_rng(_SEED.value)

@@ -26,7 +26,7 @@ from nst_jax.errors import UserError
 from nst_jax.pictures import images
 
 if TYPE_CHECKING:
-    from nst_jax.losses.objective import Problem
+    from nst_jax.losses.arguments import Problem
     from nst_jax.network.state import NetworkState
 
 _ROWS = flags.DEFINE_string(

@@ -25,14 +25,8 @@ from hypothesis import HealthCheck, settings
 
 from nst_jax import config
 from nst_jax.config.experiment import Experiment, Network, Pixels
-from nst_jax.losses.objective import (
-    NO_GUIDES,
-    GuideWeights,
-    Knobs,
-    ObjectiveStatic,
-    Problem,
-    compute_targets,
-)
+from nst_jax.losses.arguments import NO_GUIDES, GuideWeights, Knobs, ObjectiveStatic, Problem
+from nst_jax.losses.targets import compute_targets
 from nst_jax.network import architecture, fetch, weights
 from nst_jax.network.state import NetworkState
 from nst_jax.optimize import loop
@@ -96,9 +90,7 @@ def problem_for(
     regions = ({"": {}},) * len(styles) if style_regions is None else style_regions
     shares = jnp.asarray(shares, jnp.float32)
     static = static or ObjectiveStatic()
-    targets = compute_targets(
-        network, content, styles, knobs, shares, regions, key, blend, static.tile
-    )
+    targets = compute_targets(network, content, styles, knobs, shares, regions, key, blend, static)
     return Problem(targets, knobs, guides, key, static)
 
 

@@ -7,7 +7,7 @@ import pytest
 import scipy.optimize
 from conftest import STYLE_TAPS, knobs_for, network_of, problem_for
 
-from nst_jax.losses.objective import Problem
+from nst_jax.losses.arguments import Problem
 from nst_jax.network.state import NetworkState
 from nst_jax.optimize import loop
 from nst_jax.optimize import step as stepping

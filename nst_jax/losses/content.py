@@ -54,10 +54,12 @@ def _squared(factor: Callable[[int], float]) -> ContentLoss:
     """J_content = f sum_i m_i (a_C - a_G)^2, in squared activation units; f = factor(size)."""
 
     def summarize(features: Features, target: Whole, context: Context) -> Float[Array, ""]:
-        squares = jnp.square(masked(features - own_part(target, features, context), context))
+        own = own_part(target, features, context, context.first)
+        squares = jnp.square(masked(features - own, context))
         if context.weights is not None:
             squares = own_part(context.weights, features, context)[..., None] * squares
-        return factor(target.size) * jnp.sum(squares)
+        height, width = layer_shape(features, context)
+        return factor(height * width * features.shape[2]) * jnp.sum(squares)
 
     return ContentLoss(summarize, _itself)
 
@@ -95,7 +97,19 @@ def self_similarity_distance(
     return jnp.mean(magnitude(similarity(drawn) - similarity(others)))
 
 
-def amplify(features: Features, target: Array, context: Context) -> Float[Array, ""]:
+def projection(features: Features, target: Array, context: Context) -> tuple[Array, Array]:
+    """Of `amplify`: sum a_G . t / (n_H n_W), and sum t^2."""
+    own = target
+    if target.ndim == 3:
+        own = masked(own_part(target, features, context, context.first), context)
+    along = masked(features * own, context)
+    if context.weights is not None:
+        along = own_part(context.weights, features, context)[..., None] * along
+    height, width = layer_shape(features, context)
+    return jnp.sum(along) / (height * width), jnp.sum(jnp.square(own))
+
+
+def amplify(projected: tuple[Array, Array], target: Array, context: Context) -> Float[Array, ""]:
     """Negative projection on a target: -sum a_G . t / (n_H n_W |t|), in activation units.
 
     This is a direction, not a distance: it falls without bound as the painting shows more of t.
@@ -103,9 +117,9 @@ def amplify(features: Features, target: Array, context: Context) -> Float[Array,
     With a channel's unit vector as t, it shows what that channel responds to.
 
     Args:
-      features: [h, w, c], the painting's activations.
+      projected: of the painting's activations, by `projection`; weights scale each position.
       target: t, [h, w, c] or [c].
-      context: its weights scale each position.
+      context: unused.
 
     Returns:
       A scalar of either sign.
@@ -113,13 +127,10 @@ def amplify(features: Features, target: Array, context: Context) -> Float[Array,
     References:
       Mordvintsev, Olah & Tyka 2015, "Inceptionism: Going Deeper into Neural Networks".
     """
-    own = target if target.ndim == 1 else own_part(target, features, context)
-    along = masked(features * own, context)
-    if context.weights is not None:
-        along = own_part(context.weights, features, context)[..., None] * along
-    height, width = layer_shape(features, context)
-    positions = height * width
-    return -jnp.sum(along) / (positions * jnp.linalg.norm(target.reshape(-1)) + 1e-12)
+    del context
+    along, squares = projected
+    norm = jnp.linalg.norm(target) if target.ndim == 1 else jnp.sqrt(squares)
+    return -along / (norm + 1e-12)
 
 
 # Name -> content loss; the target is the photograph's activations.
@@ -134,5 +145,5 @@ CONTENT: dict[str, ContentLoss] = {
     "self_similarity": ContentLoss(
         samples.sample(samples.MAX_PAIRED_POINTS), self_similarity_distance
     ),
-    "amplify": ContentLoss(amplify, _itself),
+    "amplify": ContentLoss(projection, amplify),
 }

@@ -26,6 +26,7 @@ class Context(NamedTuple):
       shape: (height, width) of the whole layer, in positions; None where the activations are whole.
       origin: (row, column) of the layer at which the activations of a tile begin, traced; None
         where they are whole.
+      first: row of the layer at which a content target begins, which may be a device's part.
     """
 
     weights: Float[Array, "h w"] | None = None
@@ -33,6 +34,7 @@ class Context(NamedTuple):
     pixels: int = 0
     shape: tuple[int, int] | None = None
     origin: tuple[Any, Any] | None = None
+    first: Any = 0
 
 
 def layer_shape(features: Features, context: Context) -> tuple[int, int]:
@@ -69,15 +71,21 @@ def _inside(features: Features, context: Context) -> Array:
     return (ys < height)[:, None] & (xs < width)[None]
 
 
-def own_part(whole: Array, features: Features, context: Context) -> Array:
+def own_part(whole: Array, features: Features, context: Context, first: Any = 0) -> Array:
     """The part of an array [h, w, ...] of the whole layer that belongs to the activations.
 
     In a tile, positions beyond the layer repeat its edge.
+
+    Args:
+      whole: of the layer, or of its rows from `first` on.
+      features: whole, or of a tile.
+      context: says which tile.
+      first: a row of the layer.
     """
     if context.origin is None:
         return whole
     ys, xs = _places(features, context)
-    return whole.at[ys].get(mode="clip").at[:, xs].get(mode="clip")
+    return whole.at[ys - first].get(mode="clip").at[:, xs].get(mode="clip")
 
 
 def masked(features: Features, context: Context) -> Features:

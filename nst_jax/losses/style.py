@@ -24,6 +24,8 @@ from nst_jax.losses.context import (
     Context,
     Features,
     correlation,
+    layer_shape,
+    masked,
     mean,
     rows,
     second_moment,
@@ -89,7 +91,11 @@ def gram(features: Features, context: Context) -> Float[Array, "c c"]:
     Departs from the first paper: it averages over positions where they sum, so that the style
     picture and the painting may differ in size.
     """
-    return cast(Array, second_moment(rows(features), weighed(features, context)))
+    if context.origin is None or context.weights is not None:
+        return cast(Array, second_moment(rows(features), weighed(features, context)))
+    height, width = layer_shape(features, context)
+    own = rows(masked(features, context))  # cheaper than weights of 0 and 1 / (height width)
+    return len(own) / (height * width) * cast(Array, second_moment(own, None))
 
 
 # Name -> factor f(n_C, n_H n_W, pixels of the picture) of sum (G_S - G_G)^2.

@@ -13,7 +13,8 @@ import jax
 import numpy as np
 from jax import Array
 
-from nst_jax.losses.objective import Problem, in_order
+from nst_jax.losses.arguments import Problem
+from nst_jax.losses.objective import in_order
 from nst_jax.network.state import NetworkState
 from nst_jax.optimize.options import OptimizerStatic, Rates
 from nst_jax.optimize.step import Images, State, chunk

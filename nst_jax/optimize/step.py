@@ -17,7 +17,8 @@ from jax import Array
 from jax.sharding import PartitionSpec as P
 from jaxtyping import Float, Int
 
-from nst_jax.losses.objective import Image, Problem, breakdown, objective
+from nst_jax.losses.arguments import Image, Problem
+from nst_jax.losses.objective import breakdown, objective
 from nst_jax.network.state import NetworkState
 from nst_jax.optimize.optimizers import OPTIMIZERS, for_another_size
 from nst_jax.optimize.options import OptimizerStatic, Rates

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import jax
 
 from nst_jax import files
-from nst_jax.losses.objective import compute_targets
+from nst_jax.losses.targets import compute_targets
 from nst_jax.optimize.step import chunk, initial_state
 
 T = TypeVar("T")

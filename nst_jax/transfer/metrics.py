@@ -23,8 +23,8 @@ from jaxtyping import Float
 
 from nst_jax.config.experiment import Experiment
 from nst_jax.errors import UserError
+from nst_jax.losses.arguments import ByTap, Image
 from nst_jax.losses.context import Context
-from nst_jax.losses.objective import ByTap, Image
 from nst_jax.losses.style import Spread, spread
 from nst_jax.network import architecture, fetch, weights
 from nst_jax.network.state import NetworkState, features, split

@@ -9,16 +9,9 @@ import numpy as np
 
 from nst_jax.config.experiment import Experiment, Inputs, LossTerm, Network, Objective, Scale
 from nst_jax.errors import UserError
-from nst_jax.losses.objective import (
-    NO_GUIDES,
-    ByTap,
-    GuideWeights,
-    Knobs,
-    ObjectiveStatic,
-    Problem,
-    compute_targets,
-)
+from nst_jax.losses.arguments import NO_GUIDES, ByTap, GuideWeights, Knobs, ObjectiveStatic, Problem
 from nst_jax.losses.style import STYLE
+from nst_jax.losses.targets import compute_targets
 from nst_jax.network.receptive import propagate
 from nst_jax.network.state import NetworkState
 from nst_jax.optimize.options import OptimizerStatic
@@ -230,6 +223,6 @@ def problem_of(experiment: Experiment, pictures: Pictures, network: NetworkState
             style_regions,
             key,
             experiment.objective.blend,
-            static.tile,
+            static,
         )
     return Problem(targets, knobs, guides, key, static)

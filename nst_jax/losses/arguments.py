@@ -1,0 +1,144 @@
+"""The arguments of the objective besides the image and the network, and how losses see the taps."""
+
+import dataclasses
+import itertools
+from typing import Any, NamedTuple
+
+import jax
+from jax import Array
+from jaxtyping import Float
+
+from nst_jax.losses.style import STYLE
+from nst_jax.network import architecture, tiles
+from nst_jax.network.state import NetworkState
+from nst_jax.network.tiles import Tiling
+from nst_jax.network.windows import Origin
+
+Image = Float[Array, "h w 3"]
+ByTap = dict[str, Any]  # arrays, by the tap they belong to
+Scalar = Float[Array, ""]
+
+
+class Targets(NamedTuple):
+    """What the content and style pictures ask for; computed once for every scale of a run.
+
+    Attributes:
+      content: loss -> tap -> target.
+      style: loss -> tap -> region -> pairs (share, target). The region is "" without guides. There
+        are several pairs only where the losses of several style pictures are blended.
+    """
+
+    content: dict[str, dict[str, Any]]
+    style: dict[str, dict[str, dict[str, tuple[tuple[Array, Any], ...]]]]
+
+
+class Knobs(NamedTuple):
+    """Scalars that weigh the terms. They are traced: changing one does not recompile.
+
+    Attributes:
+      alpha, beta: weights of content and style, >= 0.
+      content, style: loss -> tap -> lambda, >= 0; 0 switches a layer off.
+      smoothness: total variation -> weight, >= 0.
+      regions: region -> weight, >= 0.
+    """
+
+    alpha: float
+    beta: float
+    content: dict[str, dict[str, float]]
+    style: dict[str, dict[str, float]]
+    smoothness: dict[str, float]
+    regions: dict[str, float]
+
+
+class GuideWeights(NamedTuple):
+    """Where in the painting each loss looks.
+
+    Attributes:
+      content: tap -> [h, w], how much the content counts at each position; {} for the same
+        everywhere.
+      regions: region -> tap -> [h, w] weights that sum to 1; {"": {}} without guides.
+    """
+
+    content: ByTap
+    regions: dict[str, ByTap]
+
+
+NO_GUIDES = GuideWeights({}, {"": {}})
+
+
+class Split(NamedTuple):
+    """A picture whose rows lie on several devices.
+
+    Attributes:
+      mesh: the devices, along its axis "rows".
+      height: of the picture. Its array is a canvas with as many rows on every device; those below
+        the picture count for nothing.
+    """
+
+    mesh: jax.sharding.Mesh
+    height: int
+
+
+@jax.tree_util.register_static
+@dataclasses.dataclass(frozen=True)
+class ObjectiveStatic:
+    """Static options of the objective, besides the names of its losses.
+
+    Attributes:
+      normalize_gradients: scale the gradient with respect to every layer's activations to L1 norm
+        1, before its lambda (neural-style's -normalize_gradients).
+      tile: the longest side of the tiles in which the objective is computed, in pixels, a multiple
+        of 16; 0 for whole pictures. The value is the same, the memory that of one tile.
+      split: how the picture lies on several devices; None for one device.
+    """
+
+    normalize_gradients: bool = False
+    tile: int = 0
+    split: Split | None = None
+
+    def shape(self, image: Image) -> tuple[int, int]:
+        """(height, width) of the picture."""
+        height, width, _ = image.shape
+        return (self.split.height if self.split else height), width
+
+    def tiling(self, network: NetworkState, image: Image) -> Tiling | None:
+        """The tiles of the picture; None where it is computed whole."""
+        mesh = self.split.mesh if self.split else None
+        return tiles.tiling(network, self.shape(image), self.tile, mesh)
+
+
+class Problem(NamedTuple):
+    """What the objective depends on besides the image and the network.
+
+    Attributes:
+      targets: what the pictures ask for.
+      knobs: weights of the terms.
+      guides: where each loss looks.
+      key: random key of losses that draw.
+      static: static options.
+    """
+
+    targets: Targets
+    knobs: Knobs
+    guides: GuideWeights
+    key: Array
+    static: ObjectiveStatic = ObjectiveStatic()
+
+
+def groups(loss: str, lambdas: dict[str, Any]) -> dict[str, tuple[str, ...]]:
+    """The taps that a style loss sees together, by the first of them: one, or it and the next."""
+    taps = sorted(lambdas, key=architecture.depth)
+    if STYLE[loss].neighbours == 1:
+        return {tap: (tap,) for tap in taps}
+    return {tap: (tap, following) for tap, following in itertools.pairwise(taps)}
+
+
+def activations_of(taps: ByTap, group: tuple[str, ...]) -> Any:
+    """The activations of a group: an array, or a tuple of several."""
+    return taps[group[0]] if len(group) == 1 else tuple(taps[tap] for tap in group)
+
+
+def place(tap: str, origin: Origin) -> Origin:
+    """Where a tile that begins at a pixel begins at a tap."""
+    stride = 2 ** (architecture.block(tap) - 1)
+    return origin[0] // stride, origin[1] // stride

@@ -1,0 +1,164 @@
+"""Targets: what the content and style pictures ask for, computed once for every scale of a run."""
+
+import dataclasses
+import functools
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+from jaxtyping import Float
+
+from nst_jax.losses.arguments import (
+    ByTap,
+    Image,
+    Knobs,
+    ObjectiveStatic,
+    Targets,
+    activations_of,
+    groups,
+    place,
+)
+from nst_jax.losses.context import Context
+from nst_jax.losses.style import STYLE
+from nst_jax.network import tiles
+from nst_jax.network.state import NetworkState, features
+from nst_jax.network.tiles import Tile
+
+WHOLE = ObjectiveStatic()
+
+
+def _features(
+    network: NetworkState, image: Image, static: ObjectiveStatic, wanted: Iterable[str]
+) -> ByTap:
+    """Taps of a picture, computed whole or in tiles."""
+    cut = static.tiling(network, image)
+    if cut is None:
+        return features(network, image)
+    return tiles.features_in_tiles(cut, network, image, wanted)
+
+
+class Description(NamedTuple):
+    """What names a target of a style picture; `group` are the taps that the loss sees."""
+
+    loss: str
+    tap: str
+    region: str
+    group: tuple[str, ...]
+
+
+def _described(
+    network: NetworkState,
+    image: Image,
+    knobs: Knobs,
+    regions: dict[str, ByTap],
+    key: Array,
+    static: ObjectiveStatic,
+) -> dict[Description, Any]:
+    """What every loss keeps of a style picture."""
+    pixels = image.shape[0] * image.shape[1]
+    wanted = _descriptions(knobs, regions)
+
+    def describe(one: Description, taps: ByTap, **place: Any) -> Any:
+        context = Context(regions[one.region].get(one.tap), key, pixels, **place)
+        return STYLE[one.loss].describe(activations_of(taps, one.group), context)
+
+    cut = static.tiling(network, image)
+    if cut is None:
+        taps = features(network, image)
+        return {one: describe(one, taps) for one in wanted}
+    shapes = tiles.tap_shapes(cut, network)
+    summed = [one for one in wanted if STYLE[one.loss].adds]
+    others = [one for one in wanted if not STYLE[one.loss].adds]
+
+    def summarize(_: Any, tile: Tile) -> dict[Description, Any]:
+        return {
+            one: describe(one, tile.taps, shape=shapes[one.tap], origin=place(one.tap, tile.origin))
+            for one in summed
+            if one.tap in tile.taps
+        }
+
+    found = {}
+    if summed:
+        found = tiles.sum_over_tiles(cut, network, image, summarize)
+    if others:
+        seen = {tap for one in others for tap in one.group}
+        taps = tiles.features_in_tiles(cut, network, image, seen)
+        found |= {one: describe(one, taps) for one in others}
+    return found
+
+
+def _descriptions(knobs: Knobs, regions: Iterable[str]) -> list[Description]:
+    return [
+        Description(name, tap, region, group)
+        for name, lambdas in knobs.style.items()
+        for tap, group in groups(name, lambdas).items()
+        for region in regions
+    ]
+
+
+@functools.partial(jax.jit, static_argnames="blend")
+def compute_targets(
+    network: NetworkState,
+    content_image: Image | None,
+    style_images: tuple[Array, ...],
+    knobs: Knobs,
+    shares: Float[Array, " styles"],
+    regions: tuple[dict[str, ByTap], ...],
+    key: Array,
+    blend: str = "targets",
+    static: ObjectiveStatic = WHOLE,
+) -> Targets:
+    """Computes the targets of a content picture and of style pictures.
+
+    Args:
+      network: with every layer of `knobs` among its taps.
+      content_image: [h, w, 3] sRGB in [0, 1], as the painting on the devices of `static.split`;
+        None where no layer needs it.
+      style_images: the same, of any sizes.
+      knobs: names the losses and layers.
+      shares: how much each style picture counts; within a region they are scaled to sum to 1.
+      regions: of each style picture, as `GuideWeights.regions`.
+      key: for losses that keep a random draw.
+      blend: "targets" mixes the statistics of the style pictures, "losses" the distances from each.
+      static: says how the pictures are cut.
+    """
+    content_taps = {}
+    if content_image is not None:
+        wanted = {tap for taps in knobs.content.values() for tap in taps}
+        content_taps = _features(network, content_image, static, wanted)
+    on_one_device = dataclasses.replace(static, split=None)
+    described = [
+        _described(network, image, knobs, own, key, on_one_device)
+        for image, own in zip(style_images, regions, strict=True)
+    ]
+
+    def describe(name: str, tap: str, region: str) -> tuple[tuple[Array, Any], ...]:
+        """Pairs (share, target) of the style pictures that have the region."""
+        loss, given, descriptions = STYLE[name], [], []
+        asked = Description(name, tap, region, groups(name, knobs.style[name])[tap])
+        for own, share in zip(described, shares, strict=True):
+            if asked in own:
+                descriptions.append(own[asked])
+                given.append(share)
+        if len(given) == 1:
+            return ((jnp.float32(1), loss.finish(descriptions[0])),)
+        total = sum(given)
+        # Where every picture that has the region has the share 0, they count the same.
+        scaled = [jnp.where(total > 0, share / total, 1 / len(given)) for share in given]
+        if blend == "targets":
+            return ((jnp.float32(1), loss.finish(loss.mix(descriptions, scaled))),)
+        return tuple(zip(scaled, map(loss.finish, descriptions), strict=True))
+
+    names = dict.fromkeys(region for own in regions for region in own)
+    return Targets(
+        {loss: {tap: content_taps[tap] for tap in taps} for loss, taps in knobs.content.items()},
+        {
+            loss: {
+                tap: {region: describe(loss, tap, region) for region in names}
+                for tap in groups(loss, lambdas)
+            }
+            for loss, lambdas in knobs.style.items()
+        },
+    )

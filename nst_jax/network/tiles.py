@@ -1,0 +1,370 @@
+"""A picture in tiles, and its rows on several devices: `Tiling`, and what is summed over all tiles.
+
+Every tile is a window (`nst_jax.network.windows`): a core with a halo. Only one tile's activations
+are kept at a time. Of several devices, each has some rows of the picture and asks its neighbours
+for the rows of the halo; nothing else crosses between devices but the sums.
+"""
+
+import functools
+import math
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jax import Array
+from jax.sharding import PartitionSpec as P
+from jaxtyping import Float
+
+from nst_jax.network.architecture import block, conv
+from nst_jax.network.state import NetworkState
+from nst_jax.network.vgg import VGG
+from nst_jax.network.windows import (
+    Origin,
+    Section,
+    filled,
+    layer_shapes,
+    section_taps,
+    sections,
+)
+
+ROWS = "rows"  # axis of a mesh over which a picture's rows are split
+EVERYWHERE = P()
+
+
+class Tiling(NamedTuple):
+    """How a picture is cut into tiles, all of one size.
+
+    Attributes:
+      shape: (height, width) of the picture.
+      core: (height, width) of a tile without its halo.
+      counts: rows and columns of tiles on a device; those at the end may reach beyond the picture.
+      merged: rows and columns of tiles that are one tile after the first section, where
+        activations take less memory.
+      wraps: whether opposite edges meet; beyond the others there are zeros.
+      mesh: the devices that have a share of the rows each; None for one device.
+      keeps: whether activations are kept for the backward pass; otherwise they are recomputed.
+    """
+
+    shape: tuple[int, int]
+    core: tuple[int, int]
+    counts: tuple[int, int]
+    merged: tuple[int, int] = (1, 1)
+    wraps: bool = False
+    mesh: jax.sharding.Mesh | None = None
+    keeps: bool = False
+
+    @property
+    def devices(self) -> int:
+        """How many devices share the rows."""
+        return self.mesh.size if self.mesh else 1
+
+    @property
+    def local(self) -> tuple[int, int]:
+        """(height, width) in pixels of all tiles on a device."""
+        return self.counts[0] * self.core[0], self.counts[1] * self.core[1]
+
+    @property
+    def rows(self) -> int:
+        """Rows of pixels of all tiles on all devices: the height of the canvas."""
+        return self.devices * self.local[0]
+
+
+def tiling(
+    network: NetworkState,
+    shape: tuple[int, int],
+    most: int,
+    mesh: jax.sharding.Mesh | None = None,
+) -> Tiling | None:
+    """The tiles of a picture; None where it is computed whole.
+
+    With circular padding, a picture whose sides are no multiples of 2^(b-1), b the deepest block,
+    is whole: the layers would drop its last rows and wrap elsewhere.
+
+    Args:
+      network: whose taps are wanted.
+      shape: (height, width) of the picture.
+      most: the longest side of a core in pixels, a multiple of 16; 0 for any. Cores are as alike as
+        can be.
+      mesh: devices that share the rows, along its axis "rows".
+    """
+    if mesh is None and not 0 < most < max(shape):
+        return None
+    vgg = nnx.merge(network.graphdef, network.params)
+    layers = list(vgg.convs)
+    unit = 2 ** (block(layers[-1]) - 1)
+    wraps = vgg.convs[layers[-1]].padding == "wrap"
+    if wraps and mesh is None and (shape[0] % unit or shape[1] % unit):
+        return None
+    share = math.ceil(shape[0] / (mesh.size if mesh else 1))
+    merged = tuple(2 if 0 < most < side else 1 for side in (share, shape[1]))
+    counts = tuple(
+        several * math.ceil(side / (several * most)) if most else 1
+        for side, several in zip((share, shape[1]), merged, strict=True)
+    )
+    core = tuple(
+        math.ceil(side / count / unit) * unit
+        for side, count in zip((share, shape[1]), counts, strict=True)
+    )
+    keeps = counts == (1, 1) and not vgg.rematerialize
+    return Tiling(shape, core, counts, merged, wraps, mesh, keeps)
+
+
+def tap_shapes(tiles: Tiling, network: NetworkState) -> dict[str, tuple[int, int]]:
+    """Tap -> (height, width) of the whole picture there."""
+    vgg = nnx.merge(network.graphdef, network.params)
+    shapes = layer_shapes(tiles.shape, vgg.convs, rounds_up=vgg.pooling == "max_ceil")
+    return {tap: shapes[conv(tap)] for tap in vgg.taps}
+
+
+class Tile(NamedTuple):
+    """What is seen of a tile at once.
+
+    Attributes:
+      taps: tap -> activations, of the taps of one section.
+      pixels: [h + 2, w + 2, 3] the tile with a pixel around it, edges of the picture replicated;
+        None after the first section.
+      origin: (row, column) of the picture, in pixels, at which the tile begins; traced.
+      first: row of the picture, in pixels, at which the device's own rows begin.
+    """
+
+    taps: dict[str, Array]
+    pixels: Array | None
+    origin: Origin
+    first: Array | int
+
+
+Summary = dict[Any, Any]
+
+
+def sum_over_tiles(
+    tiles: Tiling,
+    network: NetworkState,
+    image: Float[Array, "h w 3"],
+    summarize: Callable[[Any, Tile], Summary],
+    arguments: Any = (),
+    spread: Any = EVERYWHERE,
+) -> Summary:
+    """The sums of what a function makes of every tile. The VJP computes the tiles once more.
+
+    Args:
+      tiles: of the picture.
+      network: the network.
+      image: [h, w, 3] sRGB in [0, 1]; of several devices on the canvas, with `tiles.rows` rows.
+      summarize: (arguments, tile) -> name -> pytree. Names of different sections differ.
+      arguments: of `summarize`; no gradient reaches them.
+      spread: `PartitionSpec`s of the arguments.
+    """
+
+    def of_device(image: Array, network: NetworkState, arguments: Any) -> Summary:
+        return _pass(tiles, network, image, functools.partial(summarize, arguments), ())[0]
+
+    if tiles.mesh is None:
+        return of_device(image, network, arguments)
+
+    def of_one(image: Array, network: NetworkState, arguments: Any) -> Summary:
+        return jax.tree.map(lambda leaf: leaf[None], of_device(image, network, arguments))
+
+    spread_out = jax.shard_map(
+        of_one,
+        mesh=tiles.mesh,
+        in_specs=(P(ROWS), EVERYWHERE, spread),
+        out_specs=P(ROWS),
+        check_vma=False,
+    )
+    return jax.tree.map(lambda leaf: leaf.sum(0), spread_out(image, network, arguments))
+
+
+def features_in_tiles(
+    tiles: Tiling, network: NetworkState, image: Float[Array, "h w 3"], taps: Iterable[str]
+) -> dict[str, Float[Array, "_ _ _"]]:
+    """Some of the taps of a picture, computed tile by tile; not meant to be differentiated.
+
+    Those on several devices keep the rows of the canvas.
+    """
+    wanted, shapes = tuple(taps), tap_shapes(tiles, network)
+
+    def of_device(image: Array, network: NetworkState) -> dict[str, Array]:
+        return _pass(tiles, network, image, lambda tile: {}, wanted)[1]
+
+    if tiles.mesh is not None:
+        of_device = jax.shard_map(
+            of_device,
+            mesh=tiles.mesh,
+            in_specs=(P(ROWS), EVERYWHERE),
+            out_specs=P(ROWS),
+            check_vma=False,
+        )
+    found = of_device(image, network)
+    heights = {tap: None if tiles.mesh else shapes[tap][0] for tap in found}
+    return {tap: whole[: heights[tap], : shapes[tap][1]] for tap, whole in found.items()}
+
+
+def _pass(
+    tiles: Tiling,
+    network: NetworkState,
+    image: Array,
+    summarize: Callable[[Tile], Summary],
+    wanted: tuple[str, ...],
+) -> tuple[Summary, dict[str, Array]]:
+    """A forward pass over a device's own tiles: the sums, and the wanted taps."""
+    vgg = nnx.merge(network.graphdef, jax.lax.stop_gradient(network.params))
+    first = jax.lax.axis_index(ROWS) * tiles.local[0] if tiles.mesh else 0
+    parts = sections(vgg.convs)
+    halo = parts[0].halo
+    below, beside = (local - side for local, side in zip(tiles.local, image.shape[:2], strict=True))
+    canvas = jnp.pad(image, ((halo, halo + below), (halo, halo + beside), (0, 0)))
+    sums: Summary = {}
+    kept: dict[str, Array] = {}
+    for section, following in zip(parts, [*parts[1:], None], strict=True):
+        canvas = _bordered(tiles, section, canvas)
+        rooms = {tap: 0 for tap in wanted if conv(tap) in section.layers}
+        if following:
+            rooms["following"] = following.halo
+        of_tile = functools.partial(_of_tile, tiles, vgg, section, summarize, rooms, first)
+        own, canvases = _over_tiles(tiles, section, of_tile, rooms, canvas)
+        sums |= own
+        canvas = canvases.pop("following", canvas)
+        kept |= canvases
+    return sums, kept
+
+
+def _of_tile(
+    tiles: Tiling,
+    vgg: VGG,
+    section: Section,
+    summarize: Callable[[Tile], Summary],
+    kept: Iterable[str],
+    first: Array | int,
+    window: Array,
+    corner: Array,
+) -> tuple[Summary, dict[str, Array]]:
+    """What is made of a tile, whose window begins at a corner of the device's rows, in pixels."""
+    origin = first + corner[0], corner[1]
+    taps, output = section_taps(vgg, section, window, origin, tiles.shape)
+    pixels = None
+    if section.stride == 1:
+        rim = section.halo - 1
+        around = window[rim : window.shape[0] - rim, rim : window.shape[1] - rim]
+        pixels = filled(around[None], (origin[0] - 1, origin[1] - 1), tiles.shape, "edge")[0]
+    summary = summarize(Tile(taps, pixels, origin, first))
+    return summary, {name: taps.get(name, output) for name in kept}
+
+
+def _over_tiles(
+    tiles: Tiling,
+    section: Section,
+    of_tile: Callable[[Array, Array], tuple[Summary, dict[str, Array]]],
+    rooms: Mapping[str, int],
+    canvas: Array,
+) -> tuple[Summary, dict[str, Array]]:
+    """The sums over a section's tiles, and canvases of what is kept of each.
+
+    Args:
+      tiles: of the picture.
+      section: which.
+      of_tile: (window, corner) -> (what is summed, name -> what is kept).
+      rooms: name -> positions to leave free around a canvas.
+      canvas: the section's input, with its halo.
+    """
+    merged = tiles.merged if section.stride > 1 else (1, 1)
+    core = tiles.core[0] * merged[0], tiles.core[1] * merged[1]
+    counts = tiles.counts[0] // merged[0], tiles.counts[1] // merged[1]
+    corners = jnp.array(
+        [(y * core[0], x * core[1]) for y in range(counts[0]) for x in range(counts[1])]
+    )
+    size = *(side // section.stride + 2 * section.halo for side in core), canvas.shape[2]
+
+    def window_at(canvas: Array, corner: Array) -> Array:
+        return jax.lax.dynamic_slice(canvas, _place(corner, section.stride), size)
+
+    shapes = jax.eval_shape(of_tile, window_at(canvas, corners[0]), corners[0])
+    strides = {name: core[0] // one.shape[0] for name, one in shapes[1].items()}
+
+    def forward(canvas: Array) -> tuple[Summary, dict[str, Array]]:
+        nothing = 0 * canvas[0, 0, 0]  # zeros that XLA cannot hoist out of the loop of the steps
+
+        def canvas_of(name: str, one: Any) -> Array:
+            rows, columns, channels = one.shape
+            room = 2 * rooms[name]
+            shape = counts[0] * rows + room, counts[1] * columns + room, channels
+            return jnp.full(shape, nothing.astype(one.dtype))
+
+        def add(carry: Any, corner: Array) -> tuple[Any, None]:
+            sums, canvases = carry
+            own, cores = of_tile(window_at(canvas, corner), corner)
+            written = {
+                name: jax.lax.dynamic_update_slice(
+                    canvases[name], one, _place(corner, strides[name], rooms[name])
+                )
+                for name, one in cores.items()
+            }
+            return (jax.tree.map(jnp.add, sums, own), written), None
+
+        start = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes[0])
+        canvases = {name: canvas_of(name, one) for name, one in shapes[1].items()}
+        return jax.lax.scan(add, (start, canvases), corners)[0]
+
+    def backward(canvas: Array, cotangents: Any) -> tuple[Array]:
+        sums, canvases = cotangents
+
+        def add(total: Array, corner: Array) -> tuple[Array, None]:
+            cores = {
+                name: jax.lax.dynamic_slice(
+                    canvases[name], _place(corner, strides[name], rooms[name]), one.shape
+                )
+                for name, one in shapes[1].items()
+            }
+            _, pull = jax.vjp(lambda window: of_tile(window, corner), window_at(canvas, corner))
+            (cotangent,) = pull((sums, cores))
+            cotangent = window_at(total, corner) + cotangent
+            place = _place(corner, section.stride)
+            return jax.lax.dynamic_update_slice(total, cotangent, place), None
+
+        empty = jnp.full(canvas.shape, 0 * canvas[0, 0, 0])
+        return (jax.lax.scan(add, empty, corners)[0],)
+
+    if tiles.keeps:
+        return forward(canvas)
+    recomputing = jax.custom_vjp(forward)
+    recomputing.defvjp(lambda canvas: (forward(canvas), canvas), backward)
+    return recomputing(canvas)
+
+
+def _place(corner: Array, stride: int, room: int = 0) -> tuple[Any, Any, int]:
+    """Where a tile begins in a canvas."""
+    return corner[0] // stride + room, corner[1] // stride + room, 0
+
+
+def _bordered(tiles: Tiling, section: Section, canvas: Array) -> Array:
+    """A section's input with its halo: from the neighbours, or from the opposite edges."""
+    halo = section.halo
+    height, width = (side // section.stride for side in tiles.shape)
+    rows, columns = (side - 2 * halo for side in canvas.shape[:2])
+
+    def around(count: int, side: int) -> Array:
+        return halo + jnp.arange(-halo, count + halo) % side
+
+    if tiles.wraps:
+        canvas = canvas[:, around(columns, width)]
+    if tiles.mesh is None:
+        return canvas[around(rows, height)] if tiles.wraps else canvas
+    devices, own, filled = tiles.devices, canvas[halo : halo + rows], 0
+    for hop in range(1, math.ceil(halo / rows) + 1):  # the halo may be higher than a neighbour
+        some = min(rows, halo - filled)
+        down = _to_neighbours(own[rows - some :], hop, devices, tiles.wraps)
+        up = _to_neighbours(own[:some], -hop, devices, tiles.wraps)
+        canvas = canvas.at[halo - filled - some : halo - filled].set(down)
+        start = halo + rows + filled
+        canvas = canvas.at[start : start + some].set(up)
+        filled += some
+    return canvas
+
+
+def _to_neighbours(rows: Array, hop: int, devices: int, wraps: bool) -> Array:
+    """What the device `hop` places above sent; zeros where there is none."""
+    pairs = [(k, k + hop) for k in range(devices)]
+    if wraps:
+        pairs = [(source, target % devices) for source, target in pairs]
+    return jax.lax.ppermute(rows, ROWS, [pair for pair in pairs if 0 <= pair[1] < devices])
