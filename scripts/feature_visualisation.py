@@ -110,6 +110,7 @@ def network_of(tap: str) -> "NetworkState":
         convolution="direct",
         rematerialize=False,
         tile=0,
+        split=0,
         precision="float32",
         normalize=(),
     )

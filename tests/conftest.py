@@ -104,6 +104,7 @@ def network_of(loaded, taps, **options) -> NetworkState:
         "convolution": "direct",
         "rematerialize": False,
         "tile": 0,
+        "split": 0,
         "precision": "float32",
         "normalize": (),
     }

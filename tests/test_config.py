@@ -245,6 +245,7 @@ BAD_VALUES = {
     "blend": ["", "mean"],
     "interpolate": [1, -2, 1001],
     "tile": [100, 64, -2, 1],
+    "split": [-2],
     "image_size": [-5, 10**6],
     "style_scale": [0.0, -1.0, 101.0, float("nan")],
     "style_size": [-1, 10**6],
@@ -337,6 +338,7 @@ CONFLICTS = {
     ),
     "convolution": ({"convolution": "winograd", "precision": "bfloat16"}, "config.precision"),
     "tile": ({"tile": 96, "style_losses": "gram, cross_gram"}, "cross_gram"),
+    "split": ({"split": 2, "parameterization": "fourier"}, "config.parameterization"),
     "optimizer.patience": ({"optimizer.patience": 5, "optimizer.name": "lbfgs"}, "L-BFGS"),
     "normalize_gradients": (
         {"normalize_gradients": True, "optimizer.name": "lbfgs"},

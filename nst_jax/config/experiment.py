@@ -160,6 +160,7 @@ class Network:
       convolution: one of `network.convolution.METHODS`.
       rematerialize: recompute activations in the backward pass instead of keeping them.
       tile: the longest side of tiles in pixels; 0 for whole pictures, -1 for what fits.
+      split: devices that share the rows of a picture; 0 for one device, -1 for all there are.
       precision: "float32", "tensorfloat32" or "bfloat16".
       normalize: pictures over which every channel is rescaled to a mean activation of 1: "content",
         "style", or files. () leaves the network as trained.
@@ -172,6 +173,7 @@ class Network:
     convolution: str
     rematerialize: bool
     tile: int
+    split: int
     precision: str
     normalize: tuple[str, ...]
 

@@ -238,6 +238,7 @@ def _network(take: Take) -> Network:
         convolution=take("convolution"),
         rematerialize=take("rematerialize"),
         tile=take("tile"),
+        split=take("split"),
         precision=take("precision"),
         normalize=tuple(grammar.parse_files(take("normalize_network"))),
     )

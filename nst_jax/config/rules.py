@@ -209,6 +209,7 @@ RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
         lambda v: v in (-1, 0) or (v >= MIN_TILE and v % 16 == 0),
         "-1, 0, or a multiple of 16 from 80 on",
     ),
+    "split": (lambda v: -1 <= v <= 10**6, "-1, 0, or a number of devices"),
     "precision": _one_of("float32", "tensorfloat32", "bfloat16"),
     "log_every": (lambda v: 1 <= v <= 10**7, "1 to 10 million"),
     "checkpoint_every": (_not_negative, "0 or more seconds"),
@@ -258,6 +259,15 @@ CONFLICTS: dict[str, tuple[Callable[[Experiment], Any], str]] = {
         lambda e: e.network.tile > 0 and untileable(e),
         "cannot be with config.normalize_gradients or the style loss cross_gram, which need the "
         "whole picture at once; leave it at -1, or leave those out",
+    ),
+    "split": (
+        lambda e: (
+            is_split(e)
+            and (untileable(e) or e.interpolate or e.raw["parameterization"] == "fourier")
+        ),
+        "divides one picture among devices, but config.interpolate, "
+        "config.parameterization=fourier, config.normalize_gradients and the style loss cross_gram "
+        "need it whole; leave it at 0, or leave those out",
     ),
     "convolution": (
         lambda e: e.network.convolution == "winograd" and e.network.precision == "bfloat16",
@@ -318,6 +328,11 @@ CONFLICTS: dict[str, tuple[Callable[[Experiment], Any], str]] = {
         "weighs config.content, which is empty; name a picture",
     ),
 }
+
+
+def is_split(e: Experiment) -> bool:
+    """Whether several devices share a picture."""
+    return e.network.split not in (0, 1)
 
 
 def untileable(e: Experiment) -> bool:

@@ -62,6 +62,8 @@ def default() -> Config:
     # The objective is computed in tiles of this side, in pixels, a multiple of 16: the same value
     # for the memory of one tile. 0: whole; -1: whole where that fits the device, else in tiles.
     c.tile = -1
+    # Devices that share one picture, each some of its rows: 0 for one device, -1 for all there are.
+    c.split = 0
     c.convolution = "auto"  # "direct", "winograd" (2e-5 off), or the faster one for each layer
 
     # J = alpha J_content + beta J_style + tv_weight TV

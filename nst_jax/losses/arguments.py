@@ -5,13 +5,15 @@ import itertools
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 from jax import Array
+from jax.sharding import PartitionSpec as P
 from jaxtyping import Float
 
 from nst_jax.losses.style import STYLE
 from nst_jax.network import architecture, tiles
 from nst_jax.network.state import NetworkState
-from nst_jax.network.tiles import Tiling
+from nst_jax.network.tiles import ROWS, Tiling
 from nst_jax.network.windows import Origin
 
 Image = Float[Array, "h w 3"]
@@ -142,3 +144,22 @@ def place(tap: str, origin: Origin) -> Origin:
     """Where a tile that begins at a pixel begins at a tap."""
     stride = 2 ** (architecture.block(tap) - 1)
     return origin[0] // stride, origin[1] // stride
+
+
+def spread(problem: Problem, axes: int = 0) -> Any:
+    """How a problem lies on the devices of a `Split`: targets of the content's size by rows.
+
+    Args:
+      problem: the arguments.
+      axes: before those of the arrays, of a batch.
+
+    Returns:
+      A `PartitionSpec` for every leaf, of the axes after those.
+    """
+
+    def of(target: Array) -> P:
+        return P(ROWS) if jnp.ndim(target) - axes == 3 else P()
+
+    everywhere = jax.tree.map(lambda leaf: P(), problem)
+    content = jax.tree.map(of, problem.targets.content)
+    return everywhere._replace(targets=everywhere.targets._replace(content=content))

@@ -14,17 +14,16 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import Array
-from jax.sharding import PartitionSpec as P
 from jaxtyping import Float
 
-from nst_jax.losses.arguments import ByTap, Image, Problem, activations_of, groups, place
+from nst_jax.losses.arguments import ByTap, Image, Problem, activations_of, groups, place, spread
 from nst_jax.losses.content import CONTENT, ContentLoss
 from nst_jax.losses.context import Context
 from nst_jax.losses.smoothness import SMOOTHNESS, differences, tile_differences
 from nst_jax.losses.style import STYLE, StyleLoss
 from nst_jax.network import tiles
 from nst_jax.network.state import NetworkState, features
-from nst_jax.network.tiles import ROWS, Tile
+from nst_jax.network.tiles import Tile
 
 Scalar = Float[Array, ""]
 
@@ -155,22 +154,11 @@ def _distances(image: Image, network: NetworkState, problem: Problem) -> Distanc
             found |= {name: SMOOTHNESS[name](own) for name in problem.knobs.smoothness}
         return found
 
-    sums = tiles.sum_over_tiles(cut, network, image, summarize, problem, _spread(problem))
+    sums = tiles.sum_over_tiles(cut, network, image, summarize, problem, spread(problem))
     return Distances(
         [(term, term.compare(sums[term.name])) for term in _terms(problem, pixels, shapes)],
         {name: sums[name] for name in problem.knobs.smoothness},
     )
-
-
-def _spread(problem: Problem) -> Problem:
-    """What of a problem lies on the devices as the picture does: targets of the content's size."""
-
-    def of(target: Array) -> P:
-        return P(ROWS) if target.ndim == 3 else P()
-
-    everywhere = jax.tree.map(lambda leaf: P(), problem)
-    content = jax.tree.map(of, problem.targets.content)
-    return everywhere._replace(targets=everywhere.targets._replace(content=content))
 
 
 def _distances_whole(

@@ -157,9 +157,12 @@ def convolve(features: Array, kernel: Array, backward_kernel: Array, zeros: int)
         # the picture alone, and its tiles fit the cache.
         tiled = jax.custom_batching.sequential_vmap(functools.partial(winograd, zeros=zeros))
         return tiled(features, kernel)
-    return jax.lax.conv_general_dilated(
-        features, kernel, (1, 1), [(zeros, zeros)] * 2, dimension_numbers=("NHWC", "HWIO", "NHWC")
+    # On CPUs, XLA takes 3 times as long without padding as with a row that is dropped.
+    pads = max(zeros, 1)
+    result = jax.lax.conv_general_dilated(
+        features, kernel, (1, 1), [(pads, pads)] * 2, dimension_numbers=("NHWC", "HWIO", "NHWC")
     )
+    return result if zeros else result[:, 1:-1, 1:-1]
 
 
 def _forward(features: Array, kernel: Array, backward_kernel: Array, zeros: int):

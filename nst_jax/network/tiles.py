@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 from jax import Array
 from jax.sharding import PartitionSpec as P
@@ -19,7 +20,6 @@ from jaxtyping import Float
 
 from nst_jax.network.architecture import block, conv
 from nst_jax.network.state import NetworkState
-from nst_jax.network.vgg import VGG
 from nst_jax.network.windows import (
     Origin,
     Section,
@@ -97,18 +97,18 @@ def tiling(
     wraps = vgg.convs[layers[-1]].padding == "wrap"
     if wraps and mesh is None and (shape[0] % unit or shape[1] % unit):
         return None
-    share = math.ceil(shape[0] / (mesh.size if mesh else 1))
-    merged = tuple(2 if 0 < most < side else 1 for side in (share, shape[1]))
-    counts = tuple(
-        several * math.ceil(side / (several * most)) if most else 1
-        for side, several in zip((share, shape[1]), merged, strict=True)
-    )
-    core = tuple(
-        math.ceil(side / count / unit) * unit
-        for side, count in zip((share, shape[1]), counts, strict=True)
-    )
+    sides = math.ceil(shape[0] / (mesh.size if mesh else 1)), shape[1]
+    cuts = [_cuts(side, most, unit) for side in sides]
+    core, counts, merged = ((rows, columns) for rows, columns in zip(*cuts, strict=True))
     keeps = counts == (1, 1) and not vgg.rematerialize
     return Tiling(shape, core, counts, merged, wraps, mesh, keeps)
+
+
+def _cuts(side: int, most: int, unit: int) -> tuple[int, int, int]:
+    """How one side is cut: the side of a core, how many there are, how many are merged."""
+    merged = 2 if 0 < most < side else 1
+    count = merged * math.ceil(side / (merged * most)) if most else 1
+    return math.ceil(side / count / unit) * unit, count, merged
 
 
 def tap_shapes(tiles: Tiling, network: NetworkState) -> dict[str, tuple[int, int]]:
@@ -135,6 +135,20 @@ class Tile(NamedTuple):
     first: Array | int
 
 
+class Given(NamedTuple):
+    """What all tiles of a device have in common.
+
+    Attributes:
+      network: the network.
+      arguments: of the function that summarizes.
+      first: see `Tile`.
+    """
+
+    network: NetworkState
+    arguments: Any
+    first: Array
+
+
 Summary = dict[Any, Any]
 
 
@@ -158,7 +172,7 @@ def sum_over_tiles(
     """
 
     def of_device(image: Array, network: NetworkState, arguments: Any) -> Summary:
-        return _pass(tiles, network, image, functools.partial(summarize, arguments), ())[0]
+        return _pass(tiles, network, image, summarize, arguments, ())[0]
 
     if tiles.mesh is None:
         return of_device(image, network, arguments)
@@ -186,7 +200,7 @@ def features_in_tiles(
     wanted, shapes = tuple(taps), tap_shapes(tiles, network)
 
     def of_device(image: Array, network: NetworkState) -> dict[str, Array]:
-        return _pass(tiles, network, image, lambda tile: {}, wanted)[1]
+        return _pass(tiles, network, image, lambda arguments, tile: {}, (), wanted)[1]
 
     if tiles.mesh is not None:
         of_device = jax.shard_map(
@@ -205,13 +219,14 @@ def _pass(
     tiles: Tiling,
     network: NetworkState,
     image: Array,
-    summarize: Callable[[Tile], Summary],
+    summarize: Callable[[Any, Tile], Summary],
+    arguments: Any,
     wanted: tuple[str, ...],
 ) -> tuple[Summary, dict[str, Array]]:
     """A forward pass over a device's own tiles: the sums, and the wanted taps."""
-    vgg = nnx.merge(network.graphdef, jax.lax.stop_gradient(network.params))
-    first = jax.lax.axis_index(ROWS) * tiles.local[0] if tiles.mesh else 0
-    parts = sections(vgg.convs)
+    first = jax.lax.axis_index(ROWS) * tiles.local[0] if tiles.mesh else jnp.int32(0)
+    given = Given(network, arguments, first)
+    parts = sections(nnx.merge(network.graphdef, network.params).convs)
     halo = parts[0].halo
     below, beside = (local - side for local, side in zip(tiles.local, image.shape[:2], strict=True))
     canvas = jnp.pad(image, ((halo, halo + below), (halo, halo + beside), (0, 0)))
@@ -222,8 +237,8 @@ def _pass(
         rooms = {tap: 0 for tap in wanted if conv(tap) in section.layers}
         if following:
             rooms["following"] = following.halo
-        of_tile = functools.partial(_of_tile, tiles, vgg, section, summarize, rooms, first)
-        own, canvases = _over_tiles(tiles, section, of_tile, rooms, canvas)
+        of_tile = functools.partial(_of_tile, tiles, section, summarize, rooms)
+        own, canvases = _over_tiles(tiles, section, of_tile, rooms, canvas, given)
         sums |= own
         canvas = canvases.pop("following", canvas)
         kept |= canvases
@@ -232,15 +247,16 @@ def _pass(
 
 def _of_tile(
     tiles: Tiling,
-    vgg: VGG,
     section: Section,
-    summarize: Callable[[Tile], Summary],
+    summarize: Callable[[Any, Tile], Summary],
     kept: Iterable[str],
-    first: Array | int,
     window: Array,
     corner: Array,
+    given: Given,
 ) -> tuple[Summary, dict[str, Array]]:
     """What is made of a tile, whose window begins at a corner of the device's rows, in pixels."""
+    network, arguments, first = given
+    vgg = nnx.merge(network.graphdef, jax.lax.stop_gradient(network.params))
     origin = first + corner[0], corner[1]
     taps, output = section_taps(vgg, section, window, origin, tiles.shape)
     pixels = None
@@ -248,41 +264,45 @@ def _of_tile(
         rim = section.halo - 1
         around = window[rim : window.shape[0] - rim, rim : window.shape[1] - rim]
         pixels = filled(around[None], (origin[0] - 1, origin[1] - 1), tiles.shape, "edge")[0]
-    summary = summarize(Tile(taps, pixels, origin, first))
+    summary = summarize(arguments, Tile(taps, pixels, origin, first))
     return summary, {name: taps.get(name, output) for name in kept}
 
 
 def _over_tiles(
     tiles: Tiling,
     section: Section,
-    of_tile: Callable[[Array, Array], tuple[Summary, dict[str, Array]]],
+    of_tile: Callable[[Array, Array, Given], tuple[Summary, dict[str, Array]]],
     rooms: Mapping[str, int],
     canvas: Array,
+    given: Given,
 ) -> tuple[Summary, dict[str, Array]]:
     """The sums over a section's tiles, and canvases of what is kept of each.
 
     Args:
       tiles: of the picture.
       section: which.
-      of_tile: (window, corner) -> (what is summed, name -> what is kept).
+      of_tile: (window, corner, given) -> (what is summed, name -> what is kept).
       rooms: name -> positions to leave free around a canvas.
       canvas: the section's input, with its halo.
+      given: what all tiles have in common.
     """
     merged = tiles.merged if section.stride > 1 else (1, 1)
     core = tiles.core[0] * merged[0], tiles.core[1] * merged[1]
     counts = tiles.counts[0] // merged[0], tiles.counts[1] // merged[1]
-    corners = jnp.array(
-        [(y * core[0], x * core[1]) for y in range(counts[0]) for x in range(counts[1])]
+    corners: Any = np.array(
+        [(y * core[0], x * core[1]) for y in range(counts[0]) for x in range(counts[1])], np.int32
     )
     size = *(side // section.stride + 2 * section.halo for side in core), canvas.shape[2]
 
     def window_at(canvas: Array, corner: Array) -> Array:
         return jax.lax.dynamic_slice(canvas, _place(corner, section.stride), size)
 
-    shapes = jax.eval_shape(of_tile, window_at(canvas, corners[0]), corners[0])
+    shapes = jax.eval_shape(
+        lambda canvas, corner: of_tile(window_at(canvas, corner), corner, given), canvas, corners[0]
+    )
     strides = {name: core[0] // one.shape[0] for name, one in shapes[1].items()}
 
-    def forward(canvas: Array) -> tuple[Summary, dict[str, Array]]:
+    def forward(canvas: Array, given: Given) -> tuple[Summary, dict[str, Array]]:
         nothing = 0 * canvas[0, 0, 0]  # zeros that XLA cannot hoist out of the loop of the steps
 
         def canvas_of(name: str, one: Any) -> Array:
@@ -293,7 +313,7 @@ def _over_tiles(
 
         def add(carry: Any, corner: Array) -> tuple[Any, None]:
             sums, canvases = carry
-            own, cores = of_tile(window_at(canvas, corner), corner)
+            own, cores = of_tile(window_at(canvas, corner), corner, given)
             written = {
                 name: jax.lax.dynamic_update_slice(
                     canvases[name], one, _place(corner, strides[name], rooms[name])
@@ -306,8 +326,8 @@ def _over_tiles(
         canvases = {name: canvas_of(name, one) for name, one in shapes[1].items()}
         return jax.lax.scan(add, (start, canvases), corners)[0]
 
-    def backward(canvas: Array, cotangents: Any) -> tuple[Array]:
-        sums, canvases = cotangents
+    def backward(residuals: tuple[Array, Given], cotangents: Any) -> tuple[Array, None]:
+        (canvas, given), (sums, canvases) = residuals, cotangents
 
         def add(total: Array, corner: Array) -> tuple[Array, None]:
             cores = {
@@ -316,20 +336,21 @@ def _over_tiles(
                 )
                 for name, one in shapes[1].items()
             }
-            _, pull = jax.vjp(lambda window: of_tile(window, corner), window_at(canvas, corner))
+            window = window_at(canvas, corner)
+            _, pull = jax.vjp(lambda window: of_tile(window, corner, given), window)
             (cotangent,) = pull((sums, cores))
             cotangent = window_at(total, corner) + cotangent
             place = _place(corner, section.stride)
             return jax.lax.dynamic_update_slice(total, cotangent, place), None
 
         empty = jnp.full(canvas.shape, 0 * canvas[0, 0, 0])
-        return (jax.lax.scan(add, empty, corners)[0],)
+        return jax.lax.scan(add, empty, corners)[0], None
 
     if tiles.keeps:
-        return forward(canvas)
+        return forward(canvas, given)
     recomputing = jax.custom_vjp(forward)
-    recomputing.defvjp(lambda canvas: (forward(canvas), canvas), backward)
-    return recomputing(canvas)
+    recomputing.defvjp(lambda canvas, given: (forward(canvas, given), (canvas, given)), backward)
+    return recomputing(canvas, given)
 
 
 def _place(corner: Array, stride: int, room: int = 0) -> tuple[Any, Any, int]:

@@ -17,6 +17,7 @@ from nst_jax.losses.arguments import Problem
 from nst_jax.losses.objective import in_order
 from nst_jax.network.state import NetworkState
 from nst_jax.optimize.options import OptimizerStatic, Rates
+from nst_jax.optimize.placement import ONE_DEVICE, Placement
 from nst_jax.optimize.step import Images, State, chunk
 
 Snapshot = Callable[[bool], bool]  # whether it is the last chunk -> whether to fetch the state
@@ -83,7 +84,7 @@ def optimize(
     room: int,
     is_shown: Callable[[int], bool] | None = None,
     together: int = 0,
-    mesh: jax.sharding.Mesh | None = None,
+    place: Placement = ONE_DEVICE,
     snapshot: Snapshot = never,
 ) -> Generator[Progress, None, State]:
     """Minimises the objective over a batch of pictures.
@@ -101,7 +102,8 @@ def optimize(
       until: the last step, >= 1, counted with those that the state has behind it.
       room: the most steps in one dispatch, >= 1; static.
       is_shown: whether to show a step; None for every `room` steps.
-      together, mesh: see `chunk`.
+      together: see `chunk`.
+      place: where the batch lies.
       snapshot: asked after every chunk whether its `Progress` shall have the state. The device then
         waits for the host to fetch it.
 
@@ -111,7 +113,8 @@ def optimize(
     Raises:
       NonFiniteLossError: every picture of the batch is lost.
     """
-    problem, rates = jax.device_put((problem, rates))  # once, not at every chunk
+    if place == ONE_DEVICE:
+        problem, rates = jax.device_put((problem, rates))  # once, not at every chunk
     room = min(room, until)
     previous = start = done = int(np.max(jax.device_get(state.step)))
     lost: Any = -1
@@ -122,10 +125,12 @@ def optimize(
     def next_stop(seconds: float) -> int:
         """The end of the next chunk: a step to show, or what fits into a dispatch."""
         most = max(1, min(room, int(MAX_DISPATCH_SECONDS / max(seconds, 1e-6))))
+        most = place.agreed(most)
         return next((s for s in range(done + 1, done + most) if shows(s)), done + most)
 
     def dispatch(state: State, stop: int, shows_terms: bool) -> Any:
-        count, shown = jax.device_put((np.int32(stop - done), np.bool(shows_terms)))
+        numbers = np.int32(stop - done), np.bool(shows_terms)
+        count, shown = place.put_everywhere(numbers)
         return chunk(
             static,
             room,
@@ -136,7 +141,7 @@ def optimize(
             rates,
             shown=shown,
             together=together,
-            mesh=mesh,
+            mesh=place.cells,
         )
 
     result = dispatch(state, start, True)
@@ -146,7 +151,7 @@ def optimize(
     while True:
         state, images, terms, values = result
         last = done == until
-        fetched = jax.device_get(state) if snapshot(last) else None
+        fetched = place.fetch(state) if place.agreed(snapshot(last)) else None
         if fetched is not None and not _worth_resuming(fetched):
             fetched = None
         stop = done
@@ -162,7 +167,12 @@ def optimize(
         since = time.monotonic()
         shown = shows(done)
         if shown or fetched is not None or done == start:
-            yield progress._replace(terms=progress.terms if shown else {}, lost=lost, state=fetched)
+            yield progress._replace(
+                images=place.shown(progress.images),
+                terms=progress.terms if shown else {},
+                lost=lost,
+                state=fetched,
+            )
         if last:
             return state
         previous, done = done, stop

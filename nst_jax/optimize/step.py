@@ -23,6 +23,7 @@ from nst_jax.network.state import NetworkState
 from nst_jax.optimize.optimizers import OPTIMIZERS, for_another_size
 from nst_jax.optimize.options import OptimizerStatic, Rates
 from nst_jax.optimize.parameterization import PARAMETERIZATIONS
+from nst_jax.optimize.placement import shardings
 
 Images = Float[Array, "n h w 3"]
 
@@ -249,4 +250,8 @@ def chunk(
             check_vma=False,
         )
     with jax.default_matmul_precision(static.precision):
-        return steps(jnp.asarray(count), jnp.asarray(shown), state, network, problem, rates)
+        results = steps(jnp.asarray(count), jnp.asarray(shown), state, network, problem, rates)
+    if split := problem.static.split:
+        places = shardings(split.mesh, results, state.image.shape)
+        results = jax.lax.with_sharding_constraint(results, places)
+    return results

@@ -24,7 +24,7 @@ from nst_jax.runs.interrupts import Interrupts
 from nst_jax.runs.log import say
 from nst_jax.transfer import failures, metrics, networks, prepare
 from nst_jax.transfer.cache import Cache
-from nst_jax.transfer.paint import Job
+from nst_jax.transfer.paint import Job, rows_mesh
 from nst_jax.transfer.problem import aligned
 from nst_jax.transfer.settings import own_settings
 
@@ -163,7 +163,7 @@ def paint_missing(
             record.fail(folder / cell.name, cell.experiment, failed[cell.name])
     queue = [*started]
     for program in programs:
-        queue += plan.split_evenly(program.cells, program.at_once * len(jax.local_devices()))
+        queue += plan.split_evenly(program.cells, program.batch)
     steps = sum(cell.experiment.steps for cell in itertools.chain(*queue))
     with tqdm(total=steps, unit="step", disable=not sys.stderr.isatty()) as bar:
         return failed | paint_queue(folder, queue, Tools(interrupts, cache, bar))
@@ -254,8 +254,8 @@ def paint_batch(folder: Path, cells: Sequence[Cell], tools: Tools) -> dict[str, 
     ]
     shared = aligned([cell.experiment for cell in cells])
     jobs = [Job(one, job.pictures) for one, job in zip(shared, own, strict=True)]
-    mesh = mesh_of(jax.local_devices()[: len(cells)])
-    fillers = -len(cells) % (mesh.size if mesh else 1)  # so that every device has equally many
+    mesh = rows_mesh(shared[0]) or mesh_of(jax.local_devices()[: len(cells)])
+    fillers = -len(cells) % (mesh.size if mesh and len(cells) > 1 else 1)  # as many everywhere
     names = [cell.name for cell in cells] + [cells[-1].name] * fillers
     used = networks.load_weights(shared[0].network, cache)
     found = _resumed(members, names)

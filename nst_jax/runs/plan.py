@@ -14,6 +14,7 @@ import numpy as np
 from flax import nnx
 from jax import Array
 
+from nst_jax.config import rules
 from nst_jax.config.axes import Cell
 from nst_jax.config.experiment import Experiment
 from nst_jax.errors import UserError
@@ -44,6 +45,13 @@ class Program(NamedTuple):
     cells: list[Cell]
     at_once: int
     work: Work
+
+    @property
+    def batch(self) -> int:
+        """How many all devices compute at once; one where it is divided among them."""
+        if rules.is_split(self.cells[0].experiment):
+            return 1
+        return self.at_once * len(jax.local_devices())
 
 
 def plan(

@@ -20,7 +20,7 @@ from nst_jax.runs.interrupts import Interrupts
 from nst_jax.runs.log import Log, say
 from nst_jax.transfer import estimate, failures, metrics, networks, prepare
 from nst_jax.transfer.cache import Cache
-from nst_jax.transfer.paint import Job
+from nst_jax.transfer.paint import Job, rows_mesh
 from nst_jax.transfer.settings import own_settings
 
 
@@ -109,6 +109,7 @@ def _paint(
                 interrupts,
                 standing,
                 found=found,
+                mesh=rows_mesh(experiment),
                 on_progress=lambda progress: log.tell(progress, standing),
             )
         if standing.lost:

@@ -17,7 +17,7 @@ from nst_jax.pictures import images
 from nst_jax.pictures.arrays import as_array
 from nst_jax.transfer import estimate, failures, networks, prepare, problem
 from nst_jax.transfer.cache import SHARED
-from nst_jax.transfer.paint import Job, paint
+from nst_jax.transfer.paint import Job, paint, rows_mesh
 from nst_jax.transfer.settings import each_with_own_settings
 
 # A file, or anything that `nst_jax.pictures.arrays.as_array` takes.
@@ -174,7 +174,7 @@ def _begun(
         network = networks.load_network(experiment, pictures, SHARED)
         jobs = [Job(one, pictures) for one in experiment.paintings()]
         together = estimate.batch_size(estimate.work(experiment, pictures.shape))
-        return paint(jobs, network, together=together)
+        return paint(jobs, network, together=together, mesh=rows_mesh(experiment))
 
     return experiment, pictures, _explained(experiment, pictures, progresses)
 

@@ -28,7 +28,7 @@ class Work(NamedTuple):
 
     Attributes:
       pixels: of the painting, at its last scale.
-      bytes: memory of one painting, without the network; an estimate.
+      bytes: memory of one painting on a device, without the network; an estimate.
       operations: floating-point operations of all steps; an estimate.
     """
 
@@ -73,8 +73,14 @@ def _excess(tile: int) -> float:
     return 4 / 3 * (1 + HALO_PIXELS / tile) ** 2 if tile else 1.0
 
 
+def devices(experiment: Experiment) -> int:
+    """How many devices share a painting."""
+    asked = experiment.network.split
+    return len(jax.devices()) if asked < 0 else max(asked, 1)
+
+
 def memory(experiment: Experiment, shape: tuple[int, int], tile: int) -> int:
-    """The memory that a painting takes, without the network, in bytes; an estimate.
+    """The memory that a painting takes on a device, without the network, in bytes; an estimate.
 
     Args:
       experiment: the experiment.
@@ -91,6 +97,7 @@ def memory(experiment: Experiment, shape: tuple[int, int], tile: int) -> int:
     if experiment.network.rematerialize and not tile:
         activations *= REMATERIALIZED_SHARE
     pictures = STATE_PICTURES + (2 * static.memory if static.name == "lbfgs" else 2)
+    shape = math.ceil(shape[0] / devices(experiment)), shape[1]
     height, width = shape
     seen = height * width
     if 0 < tile < max(shape):

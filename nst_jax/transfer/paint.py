@@ -1,19 +1,25 @@
 """Painting: jobs of one compiled program in, their progress out, through all scales."""
 
+import dataclasses
+import math
 from collections.abc import Generator, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from jax.sharding import NamedSharding
-from jax.sharding import PartitionSpec as P
+from jax.sharding import AxisType
 
+from nst_jax.config import rules
 from nst_jax.config.experiment import Experiment
+from nst_jax.errors import UserError
 from nst_jax.network.state import NetworkState
+from nst_jax.network.tiles import ROWS, tiling
 from nst_jax.optimize.loop import NonFiniteLossError, Progress, Snapshot, never, optimize
+from nst_jax.optimize.placement import Placement
 from nst_jax.optimize.step import State, enlarge, initial_state, stack
+from nst_jax.transfer import estimate
 from nst_jax.transfer.cache import drop_programs_if_crowded
-from nst_jax.transfer.prepare import Pictures, at_scale
+from nst_jax.transfer.prepare import Pictures, at_scale, shape_at
 from nst_jax.transfer.problem import problem_of
 from nst_jax.transfer.starts import start_image
 
@@ -49,7 +55,7 @@ def paint(
       network: of all of them.
       together: members that are computed at once; 0 for all. Fewer take less memory.
       mesh: devices over which its axis "cells" spreads the batch, whose size must be a multiple of
-        them; None for the default device.
+        them; or its axis "rows" the rows of a single picture. None for the default device.
       resume: a progress with a state. It is yielded first; what follows is bit-exactly what it
         would have been without the interruption.
       snapshot: see `nst_jax.optimize.loop.optimize`.
@@ -60,11 +66,12 @@ def paint(
     """
     drop_programs_if_crowded()
     first = jobs[0].experiment
-    replicated = mesh and NamedSharding(mesh, P())
-    spread = mesh and NamedSharding(mesh, P("cells"))
     static, output = first.optimizer.static, first.output
-    network = jax.device_put(network, replicated)
-    rates = _on_devices([job.experiment.optimizer.rates for job in jobs], spread)
+    shapes = [shape_at(jobs[0].pictures, scale) for scale in first.scales]
+    places = [placement(first, shape, network, mesh) for shape in shapes]
+    place = places[0]
+    network = place.put_everywhere(network)
+    rates = place.put(stack([job.experiment.optimizer.rates for job in jobs]))
     state, done = None, 0
     for number, scale in enumerate(first.scales):
         if resume and number < resume.scale:
@@ -73,23 +80,25 @@ def paint(
         sized = [job._replace(pictures=at_scale(job.pictures, scale)) for job in jobs]
         shows_start = state is None  # a later scale starts from what was just shown
         if resume and number == resume.scale:
-            state = jax.device_put(resume.state, spread)
+            state = resume.state
         elif state is None:
-            state = initial_state(static, _on_devices(_starts(sized, network), spread))
+            state = initial_state(static, stack(_starts(sized, network)))
         else:
-            state = enlarge(static, state, sized[0].pictures.shape)
-        problems = [problem_of(job.experiment, job.pictures, network) for job in sized]
+            state = enlarge(static, place.fetch(state), sized[0].pictures.shape)
+        place = places[number]
+        state = place.put_state(state)
+        problems = [problem_of(job.experiment, job.pictures, network, place) for job in sized]
         steps = optimize(
             static,
             state,
             network,
-            _on_devices(problems, spread),
+            place.put_problem(stack(problems)),
             rates,
             until=scale.steps,
             room=output.log_every,
             is_shown=lambda step, done=done: output.is_shown(done + step),
             together=together,
-            mesh=mesh,
+            place=place,
             snapshot=snapshot,
         )
         state = yield from _counted(steps, number, done, shows_start)
@@ -104,9 +113,61 @@ def _starts(jobs: Sequence[Job], network: NetworkState) -> list[Any]:
     ]
 
 
-def _on_devices(members: Sequence[Any], sharding: NamedSharding | None) -> Any:
-    """The members as one batch on the devices."""
-    return jax.device_put(stack(members), sharding)
+def placement(
+    experiment: Experiment,
+    shape: tuple[int, int],
+    network: NetworkState,
+    mesh: jax.sharding.Mesh | None,
+) -> Placement:
+    """Where a batch lies at one scale.
+
+    Args:
+      experiment: of the first job.
+      shape: (height, width) of the paintings at the scale.
+      network: of the batch.
+      mesh: see `paint`.
+
+    Raises:
+      UserError: the rows cannot be spread over so many devices.
+    """
+    place = Placement(mesh, shape[0])
+    if place.split is None:
+        return place
+    cut = tiling(network, shape, estimate.tile(experiment, shape), mesh)
+    assert cut is not None, "with a mesh there are tiles"
+    size, share = f"{shape[1]}x{shape[0]} pixels", cut.local[0]
+    if share * (cut.devices - 1) >= shape[0]:
+        most = math.ceil(shape[0] / share)
+        raise UserError(
+            f"{cut.devices} devices cannot share {size}: {share} rows each, and {most} of them "
+            f"have all; choose config.split={most} or less, or a larger size"
+        )
+    if cut.wraps and (cut.rows, cut.local[1]) != shape:
+        raise UserError(
+            f"config.split with config.padding=circular needs a size that divides evenly, such as "
+            f"{cut.local[1]}x{cut.rows} for {cut.devices} devices, and this is {size}"
+        )
+    return dataclasses.replace(place, rows=cut.rows)
+
+
+def rows_mesh(experiment: Experiment) -> jax.sharding.Mesh | None:
+    """The devices that share a picture's rows; None for one device.
+
+    Raises:
+      UserError: there are fewer.
+    """
+    if not rules.is_split(experiment):
+        return None
+    devices = jax.devices()
+    count = estimate.devices(experiment)
+    if count > len(devices):
+        raise UserError(
+            f"config.split={count}, but there {'is' if len(devices) == 1 else 'are'} only "
+            f"{len(devices)} {devices[0].platform} device{'s' * (len(devices) > 1)}"
+        )
+    if count == 1:
+        return None
+    return jax.make_mesh((count,), (ROWS,), (AxisType.Auto,), devices=devices[:count])
 
 
 def _counted(

@@ -15,6 +15,7 @@ from nst_jax.losses.targets import compute_targets
 from nst_jax.network.receptive import propagate
 from nst_jax.network.state import NetworkState
 from nst_jax.optimize.options import OptimizerStatic
+from nst_jax.optimize.placement import ONE_DEVICE, Placement
 from nst_jax.pictures.masks import Mask
 from nst_jax.transfer import estimate
 from nst_jax.transfer.prepare import Pictures
@@ -196,13 +197,19 @@ def _at_taps(experiment: Experiment, mask: Mask, name: str) -> dict[str, np.ndar
     return weights
 
 
-def problem_of(experiment: Experiment, pictures: Pictures, network: NetworkState) -> Problem:
+def problem_of(
+    experiment: Experiment,
+    pictures: Pictures,
+    network: NetworkState,
+    place: Placement = ONE_DEVICE,
+) -> Problem:
     """The arguments of the objective at one scale.
 
     Args:
       experiment: the experiment.
       pictures: at the scale.
       network: with the taps of the experiment's losses.
+      place: where the painting lies.
 
     Raises:
       UserError: a region is too small for a layer.
@@ -210,18 +217,17 @@ def problem_of(experiment: Experiment, pictures: Pictures, network: NetworkState
     guides, style_regions = guide_weights(experiment, pictures)
     knobs = knobs_of(experiment.objective, list(pictures.regions))
     key = jax.random.fold_in(jax.random.key(experiment.seed), 2)
-    content = None if pictures.content is None else jnp.asarray(pictures.content)
+    content = None if pictures.content is None else place.put_picture(pictures.content)
     shares = [style.share for style in experiment.inputs.styles]
     static = objective_static(experiment, pictures.shape)
+    static = dataclasses.replace(static, split=place.split)
     with jax.default_matmul_precision(experiment.network.precision):
         targets = compute_targets(
             network,
             content,
-            tuple(jnp.asarray(style) for style in pictures.styles),
-            knobs,
-            jnp.array(shares, jnp.float32),
-            style_regions,
-            key,
+            *place.put_everywhere(
+                (pictures.styles, knobs, np.array(shares, np.float32), style_regions, key)
+            ),
             experiment.objective.blend,
             static,
         )

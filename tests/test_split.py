@@ -1,0 +1,95 @@
+"""Rows of one picture on several devices, which a CPU is made to look like; and two processes."""
+
+import json
+import os
+import re
+import socket
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from conftest import ROOT, run_command
+
+from nst_jax import config
+from nst_jax.errors import UserError
+from nst_jax.network import tiles
+from nst_jax.transfer import paint
+
+SCRIPT = str(ROOT / "scripts" / "split_equality.py")
+QUICKLY = {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
+
+
+def started(*flags):
+    return subprocess.Popen(
+        [sys.executable, SCRIPT, *flags],
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        env=os.environ | QUICKLY,
+    )
+
+
+def checked(text, rows):
+    """Reads a table; fails where values, gradients or what devices tell each other are wrong."""
+    found = [
+        re.split(r" {2,}", line.strip())
+        for line in text.splitlines()
+        if "e-" in line or "e+" in line
+    ]
+    assert len(found) == rows, text
+    for name, devices, value, gradient, neighbours, sums, gathered in found:
+        assert float(value) < 1e-6, name
+        assert float(gradient) < 2e-6, name
+        assert (int(neighbours) > 0) == (int(devices) > 1), name
+        assert (int(sums) > 0) == (int(devices) > 1), name
+        assert int(gathered) == 0, name
+
+
+@pytest.mark.slow
+def test_rows_on_devices_have_the_value_and_gradient_of_the_whole():
+    """Odd sides; whole rows and tiles of them. Nothing but sums and a halo crosses over."""
+    flags = "--rows=content self,replicate_first", "--size=119", "--devices=1,4"
+    command = started(*flags, "--split_tile=80")
+    text, _ = command.communicate()
+    checked(text, 4)
+
+
+@pytest.mark.slow
+def test_rows_on_two_processes_have_the_value_and_gradient_of_the_whole():
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        place = f"--coordinator=localhost:{free.getsockname()[1]}"
+    flags = place, "--processes=2", "--rows=mean_variance", "--size=100"
+    commands = [started(*flags, f"--process={k}") for k in range(2)]
+    for command in commands:
+        text, _ = command.communicate()
+        checked(text, 1)
+
+
+@pytest.mark.slow
+def test_a_split_run_paints_what_one_device_does_and_resumes(tmp_path):
+    """At two sizes."""
+    keys = ["--config=starry", "--config.image_size=100", "--config.pyramid.min_size=80"]
+    keys += ["--config.pyramid.first_steps=2", "--config.steps=3", "--config.pooling=average"]
+    keys += ["--config.style_layers=relu1_1,relu2_1", "--config.content_layers=relu2_2"]
+    keys += ["--config.log_every=1", "--config.checkpoint_every=0.001"]
+    flags = {"XLA_FLAGS": "--xla_force_host_platform_device_count=3"}
+    paintings = []
+    for split in (0, 3):
+        folder = tmp_path / str(split)
+        own = [*keys, f"--config.split={split}", f"--workdir={folder}"]
+        run_command("nst_jax.run", *own, **QUICKLY, **flags)
+        lines = (folder / "metrics.jsonl").read_text().splitlines()
+        paintings.append([json.loads(line)["total"] for line in lines])
+    np.testing.assert_allclose(*paintings, rtol=1e-4)
+    _, said = run_command("nst_jax.run", *own, "--extend_steps=1", **QUICKLY, **flags)
+    assert "resuming after 5 steps" in said
+
+
+def test_what_cannot_be_split_is_said(vgg19):
+    c = config.default()
+    c.content = c.style = "a.jpg"
+    c.split = 4096
+    with pytest.raises(UserError, match=r"config.split=4096, but there (is|are) only"):
+        paint.rows_mesh(config.parse(c))
