@@ -198,10 +198,12 @@ def _lbfgs(
     place: _Place, experiment: Experiment, image: Any, loss: Callable[[], Any]
 ) -> Callable[[int], None]:
     """PyTorch's L-BFGS, one evaluation per step."""
+    from nst_jax.optimize.lbfgs import pairs_of
+
     lbfgs = place.torch.optim.LBFGS(
         [image],
         max_iter=1,
-        history_size=experiment.optimizer.static.memory,
+        history_size=pairs_of(experiment.optimizer.static.memory, 0),
         tolerance_change=-1,
         tolerance_grad=0,
     )

@@ -277,7 +277,7 @@ BAD_VALUES = {
     "optimizer.b1": [-0.1, 1.0],
     "optimizer.b2": [-0.1, 1.0, float("nan")],
     "optimizer.eps": [0.0, float("inf")],
-    "optimizer.memory": [0, 1001],
+    "optimizer.memory": [-1, 1001],
     "optimizer.average": [-0.1, 1.0],
     "steps": [0, -1],
     "seed": [-1],

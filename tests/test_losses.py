@@ -13,7 +13,7 @@ from scipy.spatial import distance
 from nst_jax.losses import samples, style
 from nst_jax.losses.content import CONTENT
 from nst_jax.losses.context import Context
-from nst_jax.losses.smoothness import SMOOTHNESS, differences
+from nst_jax.losses.smoothness import SMOOTHNESS, whole
 from nst_jax.losses.style import STYLE
 
 pytestmark = pytest.mark.usefixtures("quickly_compiled")
@@ -611,18 +611,16 @@ def test_of_many_positions_a_step_draws_its_own(name, rng):
 def test_total_variations_of_a_checkerboard():
     """6 x 8 pixels, three channels: (5 * 8 + 6 * 7) * 3 neighbours differ by 1, no diagonal."""
     board = jnp.array((np.indices((6, 8)).sum(0) % 2).astype(np.float32)[..., None].repeat(3, -1))
-    assert SMOOTHNESS["squared"](differences(board)) == 2
-    assert SMOOTHNESS["absolute"](differences(board)) == 82 * 3
-    assert SMOOTHNESS["power"](differences(board)) == pytest.approx(5 * 7 * 3 * 2**1.25, rel=1e-5)
+    assert SMOOTHNESS["squared"](whole(board)) == 2
+    assert SMOOTHNESS["absolute"](whole(board)) == 82 * 3
+    assert SMOOTHNESS["power"](whole(board)) == pytest.approx(5 * 7 * 3 * 2**1.25, rel=1e-5)
 
 
 def test_total_variation_by_hand():
     image = jnp.array([[[0.0], [1.0]], [[0.5], [0.5]]])
-    assert SMOOTHNESS["squared"](differences(image)) == pytest.approx(
-        (0.25 + 0.25) / 2 + (1 + 0) / 2
-    )
-    assert SMOOTHNESS["absolute"](differences(image)) == pytest.approx(0.5 + 0.5 + 1 + 0)
-    assert SMOOTHNESS["power"](differences(image)) == pytest.approx((0.25 + 1) ** 1.25)
+    assert SMOOTHNESS["squared"](whole(image)) == pytest.approx((0.25 + 0.25) / 2 + (1 + 0) / 2)
+    assert SMOOTHNESS["absolute"](whole(image)) == pytest.approx(0.5 + 0.5 + 1 + 0)
+    assert SMOOTHNESS["power"](whole(image)) == pytest.approx((0.25 + 1) ** 1.25)
 
 
 def neighbours(image, dy, dx):
@@ -678,15 +676,13 @@ LOOPED = {
 @pytest.mark.parametrize("name", SMOOTHNESS)
 def test_total_variation_agrees_with_loops(name, picture):
     image = picture(5, 7)
-    value = SMOOTHNESS[name](differences(jnp.asarray(image)))
+    value = SMOOTHNESS[name](whole(jnp.asarray(image)))
     assert float(value) == pytest.approx(LOOPED[name](np.float64(image)), rel=1e-5)
 
 
 @pytest.mark.parametrize("name", SMOOTHNESS)
 def test_total_variation_of_a_constant_is_zero_with_zero_gradient(name):
-    value, grad = jax.value_and_grad(lambda x: SMOOTHNESS[name](differences(x)))(
-        jnp.full((4, 5, 3), 0.3)
-    )
+    value, grad = jax.value_and_grad(lambda x: SMOOTHNESS[name](whole(x)))(jnp.full((4, 5, 3), 0.3))
     assert value == 0
     assert not grad.any()
 
@@ -694,7 +690,7 @@ def test_total_variation_of_a_constant_is_zero_with_zero_gradient(name):
 @pytest.mark.parametrize("name", SMOOTHNESS)
 def test_total_variation_is_lower_where_a_step_down_its_gradient_leads(name, pixels):
     image = pixels(8, 9)
-    value, grad = jax.value_and_grad(lambda x: SMOOTHNESS[name](differences(x)))(image)
-    ahead = SMOOTHNESS[name](differences(image - 1e-2 * grad / jnp.linalg.norm(grad)))
+    value, grad = jax.value_and_grad(lambda x: SMOOTHNESS[name](whole(x)))(image)
+    ahead = SMOOTHNESS[name](whole(image - 1e-2 * grad / jnp.linalg.norm(grad)))
     assert float(value - ahead) == pytest.approx(1e-2 * float(jnp.linalg.norm(grad)), rel=0.05)
-    assert SMOOTHNESS[name](differences(image + 0.25)) == pytest.approx(float(value), rel=1e-4)
+    assert SMOOTHNESS[name](whole(image + 0.25)) == pytest.approx(float(value), rel=1e-4)

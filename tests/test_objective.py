@@ -7,7 +7,7 @@ from conftest import STYLE_TAPS, knobs_for, network_of, problem_for
 
 from nst_jax.losses.arguments import GuideWeights, ObjectiveStatic
 from nst_jax.losses.objective import breakdown, normalized_gradient, objective
-from nst_jax.losses.smoothness import SMOOTHNESS, differences
+from nst_jax.losses.smoothness import SMOOTHNESS, whole
 from nst_jax.network.receptive import receptive_field
 from nst_jax.network.state import features
 
@@ -356,7 +356,7 @@ def test_normalized_gradients_weigh_layers_by_their_lambdas_alone(shallow, pixel
         slope = flat @ (flat.T @ flat / len(flat) - np.float64(gram))
         wanted[tap] = 0.05 * weight * normalized(slope).reshape(a.shape)
     (slope,) = pull({tap: jnp.asarray(part, jnp.float32) for tap, part in wanted.items()})
-    smoothness = jax.grad(lambda x: SMOOTHNESS["squared"](differences(x)))(image)
+    smoothness = jax.grad(lambda x: SMOOTHNESS["squared"](whole(x)))(image)
     slope = slope + 1e3 * smoothness
     np.testing.assert_allclose(gradient, slope, atol=1e-4 * float(jnp.abs(slope).max()))
 

@@ -75,6 +75,7 @@ APART = [
     {"parameterization": "fourier"},
     {"rematerialize": True},
     {"tile": 96},
+    {"split": 2},
     {"pyramid.min_size": 32, "pyramid.factor": 2.0, "pyramid.first_steps": 1, "pyramid.steps": 1},
     {"guides.content_weight": "{0}/content-left.png"},
     GUIDED,

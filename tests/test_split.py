@@ -13,7 +13,6 @@ from conftest import ROOT, run_command
 
 from nst_jax import config
 from nst_jax.errors import UserError
-from nst_jax.network import tiles
 from nst_jax.transfer import paint
 
 SCRIPT = str(ROOT / "scripts" / "split_equality.py")
@@ -70,7 +69,7 @@ def test_rows_on_two_processes_have_the_value_and_gradient_of_the_whole():
 @pytest.mark.slow
 def test_a_split_run_paints_what_one_device_does_and_resumes(tmp_path):
     """At two sizes."""
-    keys = ["--config=starry", "--config.image_size=100", "--config.pyramid.min_size=80"]
+    keys = ["--config=starry", "--config.image_size=140", "--config.pyramid.min_size=98"]
     keys += ["--config.pyramid.first_steps=2", "--config.steps=3", "--config.pooling=average"]
     keys += ["--config.style_layers=relu1_1,relu2_1", "--config.content_layers=relu2_2"]
     keys += ["--config.log_every=1", "--config.checkpoint_every=0.001"]

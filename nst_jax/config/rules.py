@@ -201,7 +201,7 @@ RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "optimizer.b1": (_share, "0 to below 1"),
     "optimizer.b2": (_share, "0 to below 1"),
     "optimizer.eps": (_positive, "above 0"),
-    "optimizer.memory": (lambda v: 1 <= v <= 1000, "1 to 1000"),
+    "optimizer.memory": (lambda v: 0 <= v <= 1000, "0 to 1000"),
     "optimizer.average": (_share, "0 to below 1"),
     "steps": (lambda v: 1 <= v <= 10**7, "1 to 10 million"),
     "seed": (lambda v: 0 <= v < 1 << 32, "0 to 2^32 - 1"),

@@ -103,7 +103,8 @@ def default() -> Config:
     # gradient of an image changes its scale within 100 steps.
     c.optimizer.b2 = 0.99
     c.optimizer.eps = 1e-8  # adam
-    c.optimizer.memory = 20  # lbfgs: pairs of steps and gradients that it keeps
+    # lbfgs: pairs of steps and gradients that it keeps; 0: 20, and 5 above 4 million pixels.
+    c.optimizer.memory = 0
     c.optimizer.average = 0.0  # decay of a moving average of the iterates, in [0, 1); 0: none
     c.parameterization = "pixels"  # what the optimiser steps: "pixels" or "fourier"
     c.steps = 200  # optimiser steps; each evaluates the objective and its gradient once

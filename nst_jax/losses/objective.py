@@ -19,7 +19,7 @@ from jaxtyping import Float
 from nst_jax.losses.arguments import ByTap, Image, Problem, activations_of, groups, place, spread
 from nst_jax.losses.content import CONTENT, ContentLoss
 from nst_jax.losses.context import Context
-from nst_jax.losses.smoothness import SMOOTHNESS, differences, tile_differences
+from nst_jax.losses.smoothness import SMOOTHNESS, Pixels, whole
 from nst_jax.losses.style import STYLE, StyleLoss
 from nst_jax.network import tiles
 from nst_jax.network.state import NetworkState, features
@@ -138,7 +138,7 @@ def _distances(image: Image, network: NetworkState, problem: Problem) -> Distanc
     """Every term of the objective."""
     cut = problem.static.tiling(network, image)
     if cut is None:
-        own = differences(image)
+        own = whole(image)
         variations = {name: SMOOTHNESS[name](own) for name in problem.knobs.smoothness}
         return Distances(_distances_whole(image, network, problem), variations)
     shapes, pixels = tiles.tap_shapes(cut, network), math.prod(cut.shape)
@@ -150,7 +150,7 @@ def _distances(image: Image, network: NetworkState, problem: Problem) -> Distanc
             if term.group[0] in tile.taps
         }
         if tile.pixels is not None:
-            own = tile_differences(tile.pixels, tile.origin, cut.shape)
+            own = Pixels(tile.pixels, cut.shape, tile.origin)
             found |= {name: SMOOTHNESS[name](own) for name in problem.knobs.smoothness}
         return found
 

@@ -31,6 +31,11 @@ MIN_STEP_RATIO = 1e-3  # share of the full step below which the curvature pairs 
 # Pairs with s . y below this times |s| |y| are dropped: their s . y is mostly rounding error.
 MIN_CURVATURE_COSINE = 1e-6
 
+# Curvature pairs where nobody says how many. A pair takes 24 bytes a pixel, and 5 instead of 20 end
+# with a loss that is 1 % higher.
+USUAL_PAIRS, FEW_PAIRS = 20, 5
+MAX_USUAL_PIXELS = 4_000_000
+
 Image = Float[Array, "*shape"]
 
 
@@ -70,11 +75,16 @@ class LBFGSState(NamedTuple):
     length: Float[Array, ""]
 
 
+def pairs_of(memory: int, pixels: int) -> int:
+    """How many curvature pairs L-BFGS keeps: `memory`, or where that is 0 what suits the size."""
+    return memory or (USUAL_PAIRS if pixels <= MAX_USUAL_PIXELS else FEW_PAIRS)
+
+
 def lbfgs(memory: int) -> optax.GradientTransformationExtraArgs:
     """L-BFGS on a single array.
 
     Args:
-      memory: number of curvature pairs to keep, >= 1; static.
+      memory: number of curvature pairs to keep; 0 for what suits the array's size; static.
 
     Returns:
       An optax transformation. Its `update` requires the parameters and, as keyword `value`, the
@@ -82,8 +92,9 @@ def lbfgs(memory: int) -> optax.GradientTransformationExtraArgs:
     """
 
     def init(image: Image) -> LBFGSState:
-        empty = jnp.zeros((memory, *image.shape), image.dtype)
-        pairs = Pairs(empty, empty, jnp.zeros(memory), jnp.int32(0), jnp.float32(0))
+        kept = pairs_of(memory, image.size // 3)
+        empty = jnp.zeros((kept, *image.shape), image.dtype)
+        pairs = Pairs(empty, empty, jnp.zeros(kept), jnp.int32(0), jnp.float32(0))
         return LBFGSState(image, jnp.float32(jnp.inf), jnp.zeros_like(image), pairs, jnp.float32(1))
 
     def update(

@@ -26,6 +26,7 @@ Picture = Float[np.ndarray, "_ _ 3"]
 Plane = Float[np.ndarray, "_ _"]
 
 MIN_VISIBLE_ALPHA = 1 / 16  # below it, a colour is not to be trusted
+BAND_ROWS = 256  # of a picture, converted at once
 
 
 def read(
@@ -189,8 +190,10 @@ def _resized(image: np.ndarray, shape: tuple[int, int], resample: str) -> np.nda
     """As `resize`, also for uint8."""
     if image.shape[:2] == shape:
         return image
-    channels = np.moveaxis(image, -1, 0)
-    return np.stack([_resample(channel, shape, resample) for channel in channels], -1)
+    resized = np.empty((*shape, image.shape[2]), np.float32)  # a channel at a time: it may be large
+    for k, channel in enumerate(np.moveaxis(image, -1, 0)):
+        resized[..., k] = _resample(channel, shape, resample)
+    return resized
 
 
 def _unit(image: np.ndarray) -> np.ndarray:
@@ -275,7 +278,11 @@ def _eight_bits(frame: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
 def quantized(image: Float[np.ndarray, "_ _ _"], bits: int) -> np.ndarray:
     """[0, 1] -> uint8 or uint16, clipped and rounded."""
     most = (1 << bits) - 1
-    return np.rint(np.clip(image, 0, 1) * most).astype(np.uint8 if bits == 8 else np.uint16)
+    levels = np.empty(image.shape, np.uint8 if bits == 8 else np.uint16)
+    for start in range(0, len(image), BAND_ROWS):  # it may be large
+        band = slice(start, start + BAND_ROWS)
+        levels[band] = np.rint(np.clip(image[band], 0, 1) * most)
+    return levels
 
 
 @contextlib.contextmanager

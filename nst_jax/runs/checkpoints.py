@@ -10,10 +10,12 @@ in a file is code, and a checksum finds a damaged one.
 import contextlib
 import hashlib
 import json
+import os
 import re
 import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from io import BufferedReader
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -98,9 +100,7 @@ def write(
     Raises:
       UnwritableError: the disk is full or the folder is gone.
     """
-    payload = b"".join(
-        np.ascontiguousarray(leaf).tobytes() for leaf in jax.tree.leaves(progress.state)
-    )
+    leaves = [np.ascontiguousarray(leaf) for leaf in jax.tree.leaves(progress.state)]
     header = {
         "format": FORMAT,
         "step": progress.step,
@@ -109,10 +109,15 @@ def write(
         "batch": [*batch],
         "lost": [*lost.items()],
     }
-    header["sha256"] = _digest(header, payload)
+    digest = _digest(header)
+    for leaf in leaves:
+        digest.update(leaf.data)
+    header["sha256"] = digest.hexdigest()
     name = f"{progress.step:09d}-{progress.scale}.state"  # in the order of their names
-    with files.replacing(folder / FOLDER / name) as temporary:
-        temporary.write_bytes(json.dumps(header).encode() + b"\n" + payload)
+    with files.replacing(folder / FOLDER / name) as temporary, temporary.open("wb") as file:
+        file.write(json.dumps(header).encode() + b"\n")
+        for leaf in leaves:  # one after another: they may be large
+            file.write(leaf.data)
     for path in _newest_first(folder)[MAX_CHECKPOINTS:]:
         path.unlink(missing_ok=True)
 
@@ -156,13 +161,7 @@ def read(
         shape = shape_at(pictures, experiment.scales[header["scale"]])
         count = experiment.interpolate or len(batch) or 1
         like = _like(experiment, (count, *shape, 3))
-        size = sum(leaf.dtype.itemsize * leaf.size for leaf in jax.tree.leaves(like))
-        payload = file.read(size + 1)
-    if len(payload) != size:
-        raise DamagedError("its length is not that of the run's state")
-    if _digest(header["raw"], payload) != header["sha256"]:
-        raise DamagedError("its checksum is wrong")
-    state = _filled(like, payload)
+        state = _read_state(file, like, _digest(header["raw"]), header["sha256"])
     progress = Progress(header["step"], state.average, {}, scale=header["scale"], state=state)
     return Found(progress, header["seconds"], header["lost"])
 
@@ -219,8 +218,9 @@ def _newest_first(folder: Path) -> list[Path]:
     return sorted((folder / FOLDER).glob("[0-9]*.state"), reverse=True)
 
 
-def _digest(header: dict[str, Any], payload: bytes) -> str:
-    return hashlib.sha256(json.dumps(header).encode() + b"\n" + payload).hexdigest()
+def _digest(header: dict[str, Any]) -> Any:
+    """The checksum of a header, to be continued with the state."""
+    return hashlib.sha256(json.dumps(header).encode() + b"\n")
 
 
 def _like(experiment: Experiment, shape: tuple[int, ...]) -> State:
@@ -229,11 +229,23 @@ def _like(experiment: Experiment, shape: tuple[int, ...]) -> State:
     return jax.eval_shape(lambda x: initial_state(experiment.optimizer.static, x), images)
 
 
-def _filled(like: State, payload: bytes) -> State:
-    """The state whose arrays are these bytes."""
-    leaves, place = [], 0
+def _read_state(file: BufferedReader, like: State, digest: Any, expected: str) -> State:
+    """The state whose arrays a file has from here on to its end.
+
+    Raises:
+      DamagedError: it does not, or the checksum is another.
+    """
+    wrong_length = DamagedError("its length is not that of the run's state")
+    size = sum(leaf.dtype.itemsize * leaf.size for leaf in jax.tree.leaves(like))
+    if os.fstat(file.fileno()).st_size - file.tell() != size:
+        raise wrong_length
+    leaves = []
     for leaf in jax.tree.leaves(like):
-        flat = np.frombuffer(payload, leaf.dtype, leaf.size, place)
-        leaves.append(flat.reshape(leaf.shape))
-        place += flat.nbytes
+        array = np.empty(leaf.shape, leaf.dtype)
+        if file.readinto(array.reshape(-1).view(np.uint8).data) != array.nbytes:
+            raise wrong_length
+        digest.update(array.data)
+        leaves.append(array)
+    if digest.hexdigest() != expected:
+        raise DamagedError("its checksum is wrong")
     return jax.tree.unflatten(jax.tree.structure(like), leaves)

@@ -1,6 +1,7 @@
 """One experiment into one work directory, in which it may have begun."""
 
 import contextlib
+import math
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from nst_jax import report
 from nst_jax.config.experiment import Experiment
 from nst_jax.errors import StoppedError, UserError
 from nst_jax.network.weights import Weights
+from nst_jax.optimize.lbfgs import pairs_of
 from nst_jax.optimize.loop import NonFiniteLossError
 from nst_jax.report.reading import INTERRUPTED
 from nst_jax.runs import checkpoints, driver, record, workdir
@@ -98,6 +100,11 @@ def _paint(
         if tile := estimate.tile(experiment, pictures.shape):
             needed = estimate.memory(experiment, pictures.shape, tile) / 1e9
             say(f"in tiles of {tile} pixels, about {needed:.1f} GB")
+        optimizer = experiment.optimizer.static
+        if optimizer.name == "lbfgs" and not optimizer.memory:
+            pairs = pairs_of(0, math.prod(pictures.shape))
+            if pairs != pairs_of(0, 0):
+                say(f"L-BFGS keeps {pairs} pairs at this size; config.optimizer.memory is for more")
         say("compiling, which takes longest the first time ...")
         with Log(experiment) as log:
             network = networks.load_network(experiment, pictures, cache)

@@ -9,6 +9,8 @@ from nst_jax import files
 from nst_jax.config import rules
 from nst_jax.config.experiment import Experiment
 from nst_jax.network import architecture
+from nst_jax.network.windows import LOWER_BLOCKS
+from nst_jax.optimize.lbfgs import pairs_of
 
 # Pixels of a batch on a CPU: a larger one outgrows the cache and gains nothing
 # (docs/performance.md).
@@ -19,8 +21,8 @@ UNKNOWN_DEVICE_BYTES = 8 << 30
 STATE_PICTURES = 6  # float32 pictures that a step keeps besides the optimiser's
 REMATERIALIZED_SHARE = 0.5  # of the activations' memory
 TILES = (2048, 1024, 512, 256)  # sides in pixels, of which one is chosen
-TILED_PICTURES = 3  # that a step in tiles keeps besides
-HALO_PIXELS = 100  # that the layers of a tile see around it, both sides together, on average
+TILED_PICTURES = 5  # that a step in tiles keeps besides, the first section's output among them
+HALO_PIXELS = 44  # of the first section, both sides together
 
 
 class Work(NamedTuple):
@@ -70,7 +72,7 @@ def _share(name: str) -> float:
 
 def _excess(tile: int) -> float:
     """How many times the operations tiles take, for their halos and a second forward pass."""
-    return 4 / 3 * (1 + HALO_PIXELS / tile) ** 2 if tile else 1.0
+    return 3 / 2 * (1 + HALO_PIXELS / tile) ** 2 if tile else 1.0
 
 
 def devices(experiment: Experiment) -> int:
@@ -89,21 +91,24 @@ def memory(experiment: Experiment, shape: tuple[int, int], tile: int) -> int:
     """
     static = experiment.optimizer.static
     deepest = max(architecture.conv(tap) for tap in experiment.objective.taps)
+    is_tiled = 0 < tile < max(shape)
+    last = LOWER_BLOCKS if is_tiled else architecture.block(deepest)
     activations = sum(
         2 * out * _share(name)
         for name, (*_, out) in architecture.conv_shapes(experiment.network.arch).items()
-        if name <= deepest
+        if name <= deepest and architecture.block(name) <= last
     )
-    if experiment.network.rematerialize and not tile:
+    if experiment.network.rematerialize and not is_tiled:
         activations *= REMATERIALIZED_SHARE
-    pictures = STATE_PICTURES + (2 * static.memory if static.name == "lbfgs" else 2)
-    shape = math.ceil(shape[0] / devices(experiment)), shape[1]
-    height, width = shape
-    seen = height * width
-    if 0 < tile < max(shape):
+    pictures = STATE_PICTURES + 2
+    if static.name == "lbfgs":
+        pictures = STATE_PICTURES + 2 * pairs_of(static.memory, math.prod(shape))
+    height, width = math.ceil(shape[0] / devices(experiment)), shape[1]
+    seen = height * width * 1.1
+    if is_tiled:
         pictures += TILED_PICTURES
-        seen = math.prod(min(side, tile) + HALO_PIXELS for side in shape)
-    return round(4 * (seen * 1.1 * activations + height * width * 3 * pictures))
+        seen = math.prod(min(side, tile) + HALO_PIXELS for side in (height, width))
+    return round(4 * (seen * activations + height * width * 3 * pictures))
 
 
 def tile(experiment: Experiment, shape: tuple[int, int]) -> int:

@@ -84,7 +84,7 @@ def paint(
         elif state is None:
             state = initial_state(static, stack(_starts(sized, network)))
         else:
-            state = enlarge(static, place.fetch(state), sized[0].pictures.shape)
+            state = enlarge(static, place.whole(state), sized[0].pictures.shape)
         place = places[number]
         state = place.put_state(state)
         problems = [problem_of(job.experiment, job.pictures, network, place) for job in sized]
