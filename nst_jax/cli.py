@@ -82,6 +82,38 @@ def define_config(text: str):
     parser.parse = parse_any
 
 
+def define_processes(what: str) -> Callable[[], tuple[str, int, int] | None]:
+    """Defines the flags by which several processes find each other.
+
+    Args:
+      what: they share.
+
+    Returns:
+      Gives the coordinator, the number of processes and the number of this one; None for a process
+      alone. Raises `UserError` for flags that do not fit.
+    """
+    distributed = flags.DEFINE_boolean(
+        "distributed", False, f"Share {what} with processes that Slurm, Open MPI or TPUs name."
+    )
+    coordinator = flags.DEFINE_string(
+        "coordinator", "", "host:port of process 0, where nothing names the other processes."
+    )
+    processes = flags.DEFINE_integer("processes", 0, "Number of processes.", lower_bound=0)
+    process = flags.DEFINE_integer("process", 0, "Number of this process, from 0.", lower_bound=0)
+
+    def given() -> tuple[str, int, int] | None:
+        is_shared = distributed.value or coordinator.value
+        if is_shared and not flags.FLAGS["workdir"].value:
+            raise UserError(f"processes that share {what} need its folder; name it with --workdir")
+        if not coordinator.value and (processes.value or process.value):
+            raise UserError(
+                "--processes and --process need --coordinator, the HOST:PORT of process 0"
+            )
+        return (coordinator.value, processes.value, process.value) if is_shared else None
+
+    return given
+
+
 def split_config(text: str) -> tuple[str, list[str]]:
     """A config file and what follows the colon after it, if there is one.
 

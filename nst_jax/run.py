@@ -8,7 +8,8 @@
 Two pictures take the place of the config's, which may then be left out. A shipped config needs no
 path: --config starry. Any key of the config can be set with --config.KEY=VALUE; --config.help lists
 them all with their meaning, --config.help=color those of a group. Everything is written to the work
-directory, and the painting's path is printed.
+directory, and the painting's path is printed. With --config.split=-1 and --distributed, the devices
+of several processes share one picture.
 
 Exit codes: 0 painted; 1 the loss is not finite, or the device failed; 2 a mistake in a flag, config
 or file; 130 interrupted (Ctrl-C), 143 asked to end (SIGTERM). The last good picture is kept, and
@@ -21,6 +22,7 @@ from pathlib import Path
 from absl import flags
 
 from nst_jax import cli, config
+from nst_jax.config import rules
 from nst_jax.errors import UserError
 from nst_jax.runs.interrupts import Interrupts
 
@@ -32,6 +34,7 @@ _EXTEND = flags.DEFINE_integer(
     "extend_steps", 0, "Resume a finished run for so many steps more.", lower_bound=0
 )
 _DRY_RUN = flags.DEFINE_boolean("dry_run", False, "Only print size, tiles, memory and time.")
+_processes = cli.define_processes("a picture")
 _PROFILE = flags.DEFINE_boolean(
     "profile", False, "Record JAX's trace in the work directory; best with few steps."
 )
@@ -50,8 +53,14 @@ def main(*pictures: str):
 
         cli.answer(plan.outlook(experiment, Cache()))
         return
+    shared = _processes()
+    if shared and not rules.is_split(experiment):
+        raise UserError("processes share one picture with --config.split=-1, and a sweep without")
     interrupts = Interrupts()
-    from nst_jax.runs import single  # imports JAX
+    from nst_jax.runs import processes, single  # import JAX
+
+    if shared:
+        processes.join(*shared)
 
     command = shlex.join(["python", "-m", "nst_jax.run", *cli.typed()])
     painting = single.run(

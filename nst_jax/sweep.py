@@ -41,14 +41,7 @@ _DRY_RUN = flags.DEFINE_boolean("dry_run", False, "Only print cells, programs, m
 _BATCH = flags.DEFINE_integer(
     "batch", 0, "Experiments at once on each device; 0: by its memory.", lower_bound=0
 )
-_DISTRIBUTED = flags.DEFINE_boolean(
-    "distributed", False, "Share the sweep with other processes that Slurm, Open MPI or TPUs name."
-)
-_COORDINATOR = flags.DEFINE_string(
-    "coordinator", "", "host:port of process 0, where nothing names the other processes."
-)
-_PROCESSES = flags.DEFINE_integer("processes", 0, "Number of processes.", lower_bound=0)
-_PROCESS = flags.DEFINE_integer("process", 0, "Number of this process, from 0.", lower_bound=0)
+_processes = cli.define_processes("a sweep")
 
 
 def main():
@@ -62,17 +55,11 @@ def main():
 
         cli.answer(plan.table(cells, Cache(), _BATCH.value))
         return
-    is_shared = bool(_DISTRIBUTED.value or _COORDINATOR.value)
-    if is_shared and not _WORKDIR.value:
-        raise UserError("processes that share a sweep need its folder; name it with --workdir")
-    if not _COORDINATOR.value and (_PROCESSES.value or _PROCESS.value):
-        raise UserError("--processes and --process need --coordinator, the HOST:PORT of process 0")
+    shared = _processes()
     interrupts = Interrupts()
     from nst_jax.runs import batches, processes  # import JAX
 
-    place = None
-    if is_shared:
-        place = processes.share(_COORDINATOR.value, _PROCESSES.value, _PROCESS.value)
+    place = processes.share(*shared) if shared else None
     page = batches.sweep(
         cells,
         axes.of(given),

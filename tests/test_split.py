@@ -86,7 +86,33 @@ def test_a_split_run_paints_what_one_device_does_and_resumes(tmp_path):
     assert "resuming after 5 steps" in said
 
 
-def test_what_cannot_be_split_is_said(vgg19):
+@pytest.mark.slow
+def test_two_processes_paint_one_picture_and_resume(tmp_path):
+    """Both take part; process 0 writes."""
+    keys = ["--config=starry", "--config.image_size=64", "--config.steps=2", "--config.split=-1"]
+    keys += ["--config.style_layers=relu1_1", "--config.content_layers=relu2_2"]
+    keys += ["--config.pyramid.min_size=0", "--config.log_every=1"]
+    run_command("nst_jax.run", *keys, f"--workdir={tmp_path / 'alone'}", **QUICKLY)
+    for more in ([], ["--extend_steps=1"]):
+        with socket.socket() as free:
+            free.bind(("localhost", 0))
+            place = f"--coordinator=localhost:{free.getsockname()[1]}"
+        shared = [*keys, *more, f"--workdir={tmp_path / 'both'}", place, "--processes=2"]
+        other = subprocess.Popen(
+            [sys.executable, "-m", "nst_jax.run", *shared, "--process=1"], env=os.environ | QUICKLY
+        )
+        run_command("nst_jax.run", *shared, "--process=0", **QUICKLY)
+        assert other.wait(60) == 0
+    alone, both = (
+        [json.loads(line) for line in (tmp_path / name / "metrics.jsonl").open()]
+        for name in ("alone", "both")
+    )
+    assert [line["step"] for line in both] == [0, 1, 2, 3]
+    totals = ([line["total"] for line in lines] for lines in (alone, both[:3]))
+    np.testing.assert_allclose(*totals, rtol=1e-4)
+
+
+def test_what_cannot_be_split_is_said():
     c = config.default()
     c.content = c.style = "a.jpg"
     c.split = 4096

@@ -1,4 +1,4 @@
-"""Several processes that share a sweep: which of how many this one is."""
+"""Several processes that share a sweep or a picture: which of how many this one is."""
 
 import re
 import socket
@@ -13,17 +13,26 @@ MAX_WAIT_SECONDS = 300  # for process 0, as long as JAX itself would wait
 
 
 def share(coordinator: str, processes: int, process: int) -> tuple[int, int]:
-    """Finds the other processes.
+    """Finds the other processes of a sweep, and separates from them again.
 
-    They separate again at once: each computes on its own devices and needs none of the others, so
-    that one that is lost does not take others with it.
+    Each computes on its own devices and needs none of the others, so that one that is lost does not
+    take others with it. Takes and raises what `join` does.
+
+    Returns:
+      (number of this process, number of processes).
+    """
+    join(coordinator, processes, process)
+    place = jax.process_index(), jax.process_count()
+    jax.distributed.shutdown()
+    return place
+
+
+def join(coordinator: str, processes: int, process: int):
+    """Finds the other processes. From here on JAX sees the devices of all of them.
 
     Args:
       coordinator: host:port of process 0; "" where Slurm, Open MPI or a TPU says it.
       processes, process: how many there are and which is this one, with a coordinator.
-
-    Returns:
-      (number of this process, number of processes).
 
     Raises:
       UserError: the others cannot be found.
@@ -41,14 +50,11 @@ def share(coordinator: str, processes: int, process: int) -> tuple[int, int]:
             jax.distributed.initialize(coordinator, processes, process)
         else:
             jax.distributed.initialize()
-        place = jax.process_index(), jax.process_count()
-        jax.distributed.shutdown()
     except (RuntimeError, ValueError) as error:
         raise UserError(
-            f"the processes that share the sweep do not find each other ({error}); "
+            f"the processes that share the work do not find each other ({error}); "
             "give --coordinator, --processes and --process"
         ) from error
-    return place
 
 
 def await_listener(host: str, port: int):

@@ -22,7 +22,7 @@ from nst_jax.runs.interrupts import Interrupts
 from nst_jax.runs.log import Log, say
 from nst_jax.transfer import estimate, failures, metrics, networks, prepare
 from nst_jax.transfer.cache import Cache
-from nst_jax.transfer.paint import Job, rows_mesh
+from nst_jax.transfer.paint import Job, paint, rows_mesh
 from nst_jax.transfer.settings import own_settings
 
 
@@ -61,6 +61,8 @@ def run(
     cache = Cache()
     pictures = prepare.load(experiment, cache)
     failures.check_memory(experiment, pictures.shape)
+    if jax.process_index():
+        return _follow(Member(name, Job(experiment, pictures), Path(folder)), cache)
     used = networks.load_weights(experiment.network, cache)
     if experiment.output.metrics:
         metrics.prepare(experiment, cache)
@@ -84,6 +86,24 @@ def run(
         finally:
             if not standing.last and not began:
                 workdir.discard(path)
+
+
+def _follow(member: Member, cache: Cache) -> Path:
+    """Computes this process's share of a picture that process 0 paints and keeps.
+
+    Returns:
+      The painting's path.
+    """
+    job, folder = member.job, member.folder
+    painting = record.painting_path(folder, job.experiment)
+    if (folder / "config.json").is_file() and record.is_finished(folder, job.experiment):
+        return painting
+    found, _ = checkpoints.newest(folder, job.experiment, job.pictures)
+    network = networks.load_network(job.experiment, job.pictures, cache)
+    resume, mesh = found.progress if found else None, rows_mesh(job.experiment)
+    for _ in paint([job], network, mesh=mesh, resume=resume):
+        pass
+    return painting
 
 
 def _paint(

@@ -70,6 +70,7 @@ def paint(
     shapes = [shape_at(jobs[0].pictures, scale) for scale in first.scales]
     places = [placement(first, shape, network, mesh) for shape in shapes]
     place = places[0]
+    _check_agreed(place, resume.step if resume else -1)
     network = place.put_everywhere(network)
     rates = place.put(stack([job.experiment.optimizer.rates for job in jobs]))
     state, done = None, 0
@@ -111,6 +112,19 @@ def _starts(jobs: Sequence[Job], network: NetworkState) -> list[Any]:
         start_image(job.experiment.inputs.start, job.experiment.seed, job.pictures, mean)
         for job in jobs
     ]
+
+
+def _check_agreed(place: Placement, step: int):
+    """Checks that all processes resume after the same step, -1 for none.
+
+    Raises:
+      UserError: this one has another checkpoint.
+    """
+    if place.agreed(step) != step:
+        raise UserError(
+            "the processes do not find the same checkpoint; give all of them the same --workdir, a "
+            "folder that they share"
+        )
 
 
 def placement(
