@@ -140,8 +140,7 @@ ONE_DEVICE = Placement()
 
 def _put(leaf: Any, sharding: Any) -> jax.Array:
     """An array on the devices, of which other processes may have some."""
-    is_here = not isinstance(leaf, jax.Array) or leaf.is_fully_addressable
-    if jax.process_count() == 1 or not is_here:
+    if jax.process_count() == 1 or (isinstance(leaf, jax.Array) and not leaf.is_fully_addressable):
         return jax.device_put(leaf, sharding)
     if jnp.issubdtype(jnp.asarray(leaf).dtype, jax.dtypes.prng_key):
         return jax.random.wrap_key_data(_put(jax.random.key_data(leaf), sharding))

@@ -145,12 +145,14 @@ def outlook(experiment: Experiment, cache: Cache) -> str:
     tile = estimate.tile(experiment, pictures.shape)
     asked = estimate.work(experiment, pictures.shape)
     network, device = experiment.network, jax.local_devices()[0]
+    devices = estimate.devices(experiment)
     seconds = asked.operations / measure_speed(network.precision, network.convolution)
     return (
         f"{width}x{height} pixels, {f'tiles of {tile}' if tile else 'whole'}, "
         f"{experiment.steps} steps at {len(experiment.scales)} sizes, memory "
-        f"{asked.bytes / 1e9:.2g} GB besides weights, about {duration(seconds)} on "
-        f"{device.device_kind}, without compilation and metrics"
+        f"{asked.bytes / 1e9:.2g} GB besides weights, about {duration(seconds / devices)} on "
+        f"{f'{devices} ' if devices > 1 else ''}{device.device_kind}, without compilation and "
+        "metrics"
     )
 
 

@@ -120,6 +120,8 @@ def _paint(
         if tile := estimate.tile(experiment, pictures.shape):
             needed = estimate.memory(experiment, pictures.shape, tile) / 1e9
             say(f"in tiles of {tile} pixels, about {needed:.1f} GB")
+        if (devices := estimate.devices(experiment)) > 1:
+            say(f"on {devices} devices, each with some of the rows")
         optimizer = experiment.optimizer.static
         if optimizer.name == "lbfgs" and not optimizer.memory:
             pairs = pairs_of(0, math.prod(pictures.shape))

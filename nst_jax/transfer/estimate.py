@@ -111,16 +111,21 @@ def memory(experiment: Experiment, shape: tuple[int, int], tile: int) -> int:
     return round(4 * (seen * activations + height * width * 3 * pictures))
 
 
-def tile(experiment: Experiment, shape: tuple[int, int]) -> int:
+def tile(experiment: Experiment, shape: tuple[int, int], available: float = 0) -> int:
     """The side of the tiles in which a painting is computed, in pixels; 0 for whole.
 
     What the config says; or none where the painting fits the device, else the largest of `TILES`
     with which it does.
+
+    Args:
+      experiment: the experiment.
+      shape: (height, width) of the painting.
+      available: memory of a device in bytes; 0 for this machine's.
     """
     asked = experiment.network.tile
     if asked >= 0:
         return asked if asked < max(shape) else 0
-    most = BATCH_MEMORY_SHARE * (device_bytes() or UNKNOWN_DEVICE_BYTES)
+    most = BATCH_MEMORY_SHARE * (available or device_bytes() or UNKNOWN_DEVICE_BYTES)
     if rules.untileable(experiment) or memory(experiment, shape, 0) <= most:
         return 0
     fitting = (side for side in TILES if memory(experiment, shape, side) <= most)

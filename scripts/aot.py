@@ -1,0 +1,209 @@
+"""Compiles the program of a config for accelerators that are not there, and says what it takes.
+
+  pip install -e ".[aot]"
+  python scripts/aot.py
+  python scripts/aot.py --config configs/starry.py --topologies v5p:2x2x1 --sizes 2048 --chips 1,4
+
+It is the program of a run, compiled for a square painting and style picture of that many pixels, by
+the compiler of the accelerator (`libtpu` needs no TPU). Nothing is run: memory is what the compiler
+reserves on each chip, for arguments, results and temporaries; operations and seconds of a step are
+the compiler's own estimates, where it makes any. With several chips, each has some of the rows.
+
+2 CPU cores: 1 to 5 minutes for each line of the table.
+"""
+
+import os
+import re
+import time
+from collections import Counter
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from absl import flags
+from measuring import sizes
+
+from nst_jax import cli, config
+from nst_jax.errors import UserError
+
+if TYPE_CHECKING:
+    import jax
+
+    from nst_jax.config.experiment import Experiment
+
+cli.define_config("Config file; starry if left out.")
+_TOPOLOGIES = flags.DEFINE_list(
+    "topologies", ["v5e:2x4"], "Chips and how they are connected, as TPUs name them."
+)
+_CHIPS = flags.DEFINE_list("chips", ["1", "4", "8"], "How many chips share the picture.")
+flags.declare_key_flag("sizes")
+
+# Memory of a chip: https://cloud.google.com/tpu/docs/system-architecture-tpu-vm
+GIGABYTES = {"v5e": 16, "v5p": 95, "v6e": 32}
+# What the compiler would ask of a machine that has a TPU.
+NO_TPU = {
+    "TPU_SKIP_MDS_QUERY": "1",
+    "TPU_ACCELERATOR_TYPE": "v5litepod-8",
+    "TPU_WORKER_HOSTNAMES": "localhost",
+    "TPU_WORKER_ID": "0",
+}
+COLLECTIVES = ("all-gather", "all-reduce", "all-to-all", "collective-permute", "reduce-scatter")
+
+
+class Compiled(NamedTuple):
+    """What a compiler says of a program.
+
+    Attributes:
+      gigabytes: of a chip's memory.
+      operations: floating-point operations of a step on a chip, times 1e12; NaN if it does not say.
+      collectives: operation -> how often it is in the program.
+      seconds: that it took to compile.
+    """
+
+    gigabytes: float
+    operations: float
+    collectives: Counter[str]
+    seconds: float
+
+
+def main():
+    """Prints the table."""
+    os.environ["JAX_PLATFORMS"] = "cpu"
+    for name, value in NO_TPU.items():
+        os.environ.setdefault(name, value)
+    c, _ = cli.given_config() if flags.FLAGS["config"].value else (starry(), "")
+    print(f"{'chips':<12}{'pixels':>7}{'tile':>6}{'GB':>8}{'fits':>6}{'TFLOP':>8}  collectives")
+    for topology in _TOPOLOGIES.value:
+        for size in sizes(512, 1024, 2048, 8192):
+            for chips in map(int, _CHIPS.value):
+                print(line(c, topology, size, chips), flush=True)
+
+
+def starry() -> config.Config:
+    """The shipped config."""
+    return config.load(config.find("starry"))
+
+
+def line(c: config.Config, topology: str, size: int, chips: int) -> str:
+    """A line of the table."""
+    from nst_jax.transfer import estimate
+
+    kind = topology.partition(":")[0]
+    label = f"{chips} {kind}"
+    if kind not in GIGABYTES:
+        raise UserError(f"--topologies {topology}; there are {', '.join(GIGABYTES)}")
+    most = GIGABYTES[kind]
+    values = {"image_size": size, "pyramid.min_size": 0, "convolution": "direct", "split": chips}
+    tile = estimate.tile(config.with_values(c, values), (size, size), most * 1e9)
+    experiment = config.with_values(c, values | {"tile": tile})
+    try:
+        done = compiled(experiment, topology, size, chips)
+    except Exception as error:
+        if found := re.search(r"Used ([\d.]+)([GM]) of [\d.]+[GM] hbm", str(error)):
+            needed = float(found[1]) / (1 if found[2] == "G" else 1000)
+            return f"{label:<12}{size:>7}{tile or 'whole':>6}{needed:>8.3g}{'no':>6}"
+        raise
+    collectives = ", ".join(f"{n} {name}" for name, n in sorted(done.collectives.items())) or "none"
+    fits = "yes" if done.gigabytes <= most else "no"
+    return (
+        f"{label:<12}{size:>7}{tile or 'whole':>6}{done.gigabytes:>8.3g}{fits:>6}"
+        f"{done.operations:>8.3g}  {collectives} ({done.seconds:.0f} s)"
+    )
+
+
+def compiled(experiment: "Experiment", topology: str, size: int, chips: int) -> Compiled:
+    """Compiles a run's program for chips that are not there.
+
+    Raises:
+      UserError: there is no such topology, or it has fewer chips.
+      jax.errors.JaxRuntimeError: by the compiler, for want of memory for example.
+    """
+    import jax
+    from jax.experimental import topologies
+
+    from nst_jax.optimize.step import chunk
+
+    jax.config.update("jax_enable_compilation_cache", False)  # it cannot be read without a TPU
+    try:
+        found = topologies.get_topology_desc(platform="tpu", topology_name=topology)
+    except Exception as error:
+        raise UserError(f"--topologies {topology}: {error}") from error
+    if chips > len(found.devices):
+        raise UserError(f"--chips {chips}, but {topology} has {len(found.devices)}")
+    devices = np.array(found.devices[:chips])
+    mesh = jax.sharding.Mesh(devices, ("rows",), axis_types=(jax.sharding.AxisType.Auto,))
+    static, *arguments = shapes(experiment, size, mesh if chips > 1 else None)
+    start = time.monotonic()
+    program = chunk.lower(static, 10, *placed(arguments, mesh), shown=True).compile()
+    memory: Any = program.memory_analysis()
+    reserved = (
+        memory.argument_size_in_bytes
+        + memory.output_size_in_bytes
+        - memory.alias_size_in_bytes
+        + memory.temp_size_in_bytes
+    )
+    cost: Any = program.cost_analysis()
+    text = program.as_text() or ""
+    names = re.findall(rf" ({'|'.join(COLLECTIVES)})(?:-start)?\(", text)
+    return Compiled(
+        reserved / 1e9, cost.get("flops", np.nan) / 1e12, Counter(names), time.monotonic() - start
+    )
+
+
+def shapes(experiment: "Experiment", size: int, mesh: Any) -> tuple[Any, ...]:
+    """The static part, and the shapes of `chunk`'s other arguments."""
+    import jax
+    import jax.numpy as jnp
+
+    from nst_jax.optimize.step import initial_state, stack
+    from nst_jax.transfer import networks, paint, problem
+    from nst_jax.transfer.cache import SHARED
+    from nst_jax.transfer.prepare import Pictures
+
+    blank = np.broadcast_to(np.float32(0), (size, size, 3))
+    pictures = Pictures((size, size), blank, (blank,) * len(experiment.inputs.styles))
+    network = networks.load_network(experiment, pictures, SHARED)
+    static = experiment.optimizer.static
+    place = paint.placement(experiment, (size, size), network, mesh)
+
+    def traced() -> tuple[Any, Any]:
+        given = problem.problem_of(experiment, pictures, network, place)
+        image = jnp.zeros((1, place.rows or size, size, 3))
+        return initial_state(static, image), stack([given])
+
+    state, given = jax.eval_shape(traced)
+    rates = jax.eval_shape(lambda: stack([experiment.optimizer.rates]))
+    return static, jax.ShapeDtypeStruct((), np.int32), state, network, given, rates
+
+
+def placed(arguments: list[Any], mesh: "jax.sharding.Mesh") -> list[Any]:
+    """The same shapes, on the devices of a mesh."""
+    import jax
+    from jax.sharding import NamedSharding, PartitionSpec
+
+    from nst_jax.losses.arguments import spread
+    from nst_jax.optimize.placement import shardings
+
+    count, state, network, given, rates = arguments
+
+    def at(leaf: Any, sharding: Any) -> Any:
+        return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)
+
+    def everywhere(tree: Any) -> Any:
+        return jax.tree.map(lambda leaf: at(leaf, NamedSharding(mesh, PartitionSpec())), tree)
+
+    def by_rows(leaf: Any, spec: Any) -> Any:
+        return at(leaf, NamedSharding(mesh, PartitionSpec(None, *spec)))
+
+    if mesh.size == 1:
+        return [everywhere(tree) for tree in arguments]
+    return [
+        everywhere(count),
+        jax.tree.map(at, state, shardings(mesh, state, state.image.shape)),
+        everywhere(network),
+        jax.tree.map(by_rows, given, spread(given, 1)),
+        everywhere(rates),
+    ]
+
+
+if __name__ == "__main__":
+    cli.start(main)

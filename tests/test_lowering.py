@@ -1,0 +1,75 @@
+"""Every kind of program is lowered for GPUs and TPUs, on a machine that has neither."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from conftest import network_for, prepared
+from jax.sharding import AxisType, Mesh
+
+from nst_jax import config
+from nst_jax.config import rules
+from nst_jax.network.tiles import ROWS
+from nst_jax.optimize.step import chunk, initial_state, stack
+from nst_jax.transfer.paint import placement
+from nst_jax.transfer.problem import problem_of
+
+TILEABLE = [name for name in rules.STYLE_LOSSES if name not in rules.PAIRED_LOSSES]
+EVERY_LOSS = {
+    "style_losses": ", ".join(rules.STYLE_LOSSES),
+    "content_losses": ", ".join(rules.CONTENT_LOSSES),
+}
+# What differs from the defaults: each value of the keys of which kinds of program depend.
+PROGRAMS = [
+    *({"optimizer.name": name} for name in rules.OPTIMIZERS),
+    {"optimizer.patience": 5, "optimizer.average": 0.9},
+    *({"parameterization": name} for name in rules.PARAMETERIZATIONS),
+    *({"precision": name} for name in ("tensorfloat32", "bfloat16")),
+    *({"tv_loss": name} for name in rules.TV_LOSSES),
+    *({"pooling": name} for name in rules.POOLINGS),
+    *({"padding": name} for name in rules.PADDINGS),
+    {"convolution": "winograd"},
+    {"rematerialize": True},
+    {"normalize_gradients": True},
+    EVERY_LOSS,
+    EVERY_LOSS | {"style_losses": ", ".join(TILEABLE), "tile": 80},
+    {"tile": 80, "precision": "bfloat16"},
+]
+
+
+def lowered(values, vgg19, picture, platform, mesh=None) -> str:
+    """The program of a run, as XLA gets it."""
+    c = config.default()
+    layers = {"style_layers": "relu1_1, relu2_1", "content_layers": "relu2_2"}
+    c.update_from_flattened_dict({"image_size": 96, "convolution": "direct", **layers, **values})
+    experiment, pictures = prepared(c, picture(96, 90), [picture(64, 70)])
+    network = network_for(experiment, pictures, vgg19)
+    static, place = experiment.optimizer.static, placement(experiment, (96, 90), network, mesh)
+
+    def arguments():
+        image = jnp.zeros((1, place.rows or 96, 90, 3))
+        problem = problem_of(experiment, pictures, network, place)
+        return initial_state(static, image), stack([problem]), stack([experiment.optimizer.rates])
+
+    state, problem, rates = jax.eval_shape(arguments)
+    traced = chunk.trace(static, 2, 1, state, network, problem, rates, shown=True)
+    return traced.lower(lowering_platforms=(platform,)).as_text()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("platform", ["cuda", "tpu"])
+@pytest.mark.parametrize("values", PROGRAMS, ids=str)
+def test_every_program_is_lowered_for_accelerators(values, platform, vgg19, picture):
+    assert "stablehlo.convolution" in lowered(values, vgg19, picture, platform) or (
+        values.get("convolution") == "winograd"
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("platform", ["cuda", "tpu"])
+@pytest.mark.parametrize("tile", [0, 80])
+def test_a_split_picture_is_lowered_for_accelerators(tile, platform, vgg19, picture):
+    mesh = Mesh(np.array(jax.devices()[:1]), (ROWS,), axis_types=(AxisType.Auto,))
+    text = lowered({"tile": tile}, vgg19, picture, platform, mesh)
+    assert "collective_permute" in text
+    assert "all_gather" not in text
