@@ -371,15 +371,15 @@ def _bordered(tiles: Tiling, section: Section, canvas: Array) -> Array:
         canvas = canvas[:, around(columns, width)]
     if tiles.mesh is None:
         return canvas[around(rows, height)] if tiles.wraps else canvas
-    devices, own, filled = tiles.devices, canvas[halo : halo + rows], 0
+    devices, own, have = tiles.devices, canvas[halo : halo + rows], 0
     for hop in range(1, math.ceil(halo / rows) + 1):  # the halo may be higher than a neighbour
-        some = min(rows, halo - filled)
+        some = min(rows, halo - have)
         down = _to_neighbours(own[rows - some :], hop, devices, tiles.wraps)
         up = _to_neighbours(own[:some], -hop, devices, tiles.wraps)
-        canvas = canvas.at[halo - filled - some : halo - filled].set(down)
-        start = halo + rows + filled
+        canvas = canvas.at[halo - have - some : halo - have].set(down)
+        start = halo + rows + have
         canvas = canvas.at[start : start + some].set(up)
-        filled += some
+        have += some
     return canvas
 
 

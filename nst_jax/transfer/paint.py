@@ -88,12 +88,16 @@ def paint(
             state = enlarge(static, place.whole(state), sized[0].pictures.shape)
         place = places[number]
         state = place.put_state(state)
-        problems = [problem_of(job.experiment, job.pictures, network, place) for job in sized]
+        # Single problems are let go of at once: a large content target would be there twice.
+        problem = place.put_problem(
+            stack([problem_of(job.experiment, job.pictures, network, place) for job in sized])
+        )
+        del sized
         steps = optimize(
             static,
             state,
             network,
-            place.put_problem(stack(problems)),
+            problem,
             rates,
             until=scale.steps,
             room=output.log_every,
