@@ -292,56 +292,46 @@ def _over_tiles(
     corners: Any = np.array(
         [(y * core[0], x * core[1]) for y in range(counts[0]) for x in range(counts[1])], np.int32
     )
-    size = *(side // section.stride + 2 * section.halo for side in core), canvas.shape[2]
-
-    def window_at(canvas: Array, corner: Array) -> Array:
-        return jax.lax.dynamic_slice(canvas, _place(corner, section.stride), size)
-
+    height, width = (side // section.stride + 2 * section.halo for side in core)
+    windows = _Layout((height, width, canvas.shape[2]), section.stride)
     shapes = jax.eval_shape(
-        lambda canvas, corner: of_tile(window_at(canvas, corner), corner, given), canvas, corners[0]
+        lambda canvas, corner: of_tile(windows.read(canvas, corner), corner, given),
+        canvas,
+        corners[0],
     )
-    strides = {name: core[0] // one.shape[0] for name, one in shapes[1].items()}
+    layouts = {
+        name: _Layout(one.shape, core[0] // one.shape[0], rooms[name])
+        for name, one in shapes[1].items()
+    }
 
     def forward(canvas: Array, given: Given) -> tuple[Summary, dict[str, Array]]:
         nothing = 0 * canvas[0, 0, 0]  # zeros that XLA cannot hoist out of the loop of the steps
 
-        def canvas_of(name: str, one: Any) -> Array:
-            rows, columns, channels = one.shape
-            room = 2 * rooms[name]
-            shape = counts[0] * rows + room, counts[1] * columns + room, channels
-            return jnp.full(shape, nothing.astype(one.dtype))
-
         def add(carry: Any, corner: Array) -> tuple[Any, None]:
             sums, canvases = carry
-            own, cores = of_tile(window_at(canvas, corner), corner, given)
+            own, cores = of_tile(windows.read(canvas, corner), corner, given)
             written = {
-                name: jax.lax.dynamic_update_slice(
-                    canvases[name], one, _place(corner, strides[name], rooms[name])
-                )
+                name: layouts[name].written(canvases[name], one, corner)
                 for name, one in cores.items()
             }
             return (jax.tree.map(jnp.add, sums, own), written), None
 
-        start = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes[0])
-        canvases = {name: canvas_of(name, one) for name, one in shapes[1].items()}
-        return jax.lax.scan(add, (start, canvases), corners)[0]
+        sums = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes[0])
+        canvases = {
+            name: jnp.full(layouts[name].canvas(counts), nothing.astype(one.dtype))
+            for name, one in shapes[1].items()
+        }
+        return jax.lax.scan(add, (sums, canvases), corners)[0]
 
     def backward(residuals: tuple[Array, Given], cotangents: Any) -> tuple[Array, None]:
         (canvas, given), (sums, canvases) = residuals, cotangents
 
         def add(total: Array, corner: Array) -> tuple[Array, None]:
-            cores = {
-                name: jax.lax.dynamic_slice(
-                    canvases[name], _place(corner, strides[name], rooms[name]), one.shape
-                )
-                for name, one in shapes[1].items()
-            }
-            window = window_at(canvas, corner)
+            cores = {name: layouts[name].read(canvases[name], corner) for name in layouts}
+            window = windows.read(canvas, corner)
             _, pull = jax.vjp(lambda window: of_tile(window, corner, given), window)
             (cotangent,) = pull((sums, cores))
-            cotangent = window_at(total, corner) + cotangent
-            place = _place(corner, section.stride)
-            return jax.lax.dynamic_update_slice(total, cotangent, place), None
+            return windows.written(total, windows.read(total, corner) + cotangent, corner), None
 
         empty = jnp.full(canvas.shape, 0 * canvas[0, 0, 0])
         return jax.lax.scan(add, empty, corners)[0], None
@@ -353,9 +343,35 @@ def _over_tiles(
     return recomputing(canvas, given)
 
 
-def _place(corner: Array, stride: int, room: int = 0) -> tuple[Any, Any, int]:
-    """Where a tile begins in a canvas."""
-    return corner[0] // stride + room, corner[1] // stride + room, 0
+class _Layout(NamedTuple):
+    """How the parts that belong to tiles lie in a canvas.
+
+    Attributes:
+      part: shape of one.
+      stride: pixels from one position to the next.
+      room: positions that are left free around the canvas.
+    """
+
+    part: tuple[int, ...]
+    stride: int
+    room: int = 0
+
+    def canvas(self, counts: tuple[int, int]) -> tuple[int, ...]:
+        """The shape of a canvas with so many rows and columns of parts."""
+        sides = (n * side + 2 * self.room for n, side in zip(counts, self.part[:2], strict=True))
+        return *sides, self.part[2]
+
+    def _place(self, corner: Array) -> tuple[Any, Any, int]:
+        """Where the part of the tile with a corner, in pixels, begins."""
+        return corner[0] // self.stride + self.room, corner[1] // self.stride + self.room, 0
+
+    def read(self, canvas: Array, corner: Array) -> Array:
+        """The part of a tile."""
+        return jax.lax.dynamic_slice(canvas, self._place(corner), self.part)
+
+    def written(self, canvas: Array, part: Array, corner: Array) -> Array:
+        """The canvas with the part of a tile."""
+        return jax.lax.dynamic_update_slice(canvas, part, self._place(corner))
 
 
 def _bordered(tiles: Tiling, section: Section, canvas: Array) -> Array:
