@@ -151,14 +151,14 @@ def optimize(
     while True:
         state, images, terms, values = result
         last = done == until
-        fetched = place.fetch(state) if place.agreed(snapshot(last)) else None
-        if fetched is not None and not _worth_resuming(fetched):
-            fetched = None
-        stop = done
-        if not last:  # dispatch the next chunk before the numbers of this one are read
-            stop = next_stop(seconds)
+        fetches = bool(place.agreed(snapshot(last)))
+        stop = done if last else next_stop(seconds)
+        if not (last or fetches):  # dispatch the next chunk before the numbers of this one are read
             result = dispatch(state, stop, shows(stop))
         progress = _read(previous, done, images, terms, values)
+        fetched = place.fetch(state) if fetches else None
+        if fetched is not None and not _worth_resuming(fetched):
+            fetched = None
         lost = np.where(np.less(lost, 0), progress.lost, lost)
         if np.min(lost) >= 0:
             raise NonFiniteLossError(lost)
@@ -173,8 +173,12 @@ def optimize(
                 lost=lost,
                 state=fetched,
             )
+        # A large state, or its picture, must not stay on the host while the next chunk runs.
+        fetched = progress = images = None
         if last:
             return state
+        if fetches:
+            result = dispatch(state, stop, shows(stop))
         previous, done = done, stop
 
 

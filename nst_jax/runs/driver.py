@@ -135,6 +135,7 @@ def drive(
                 interrupts.check()
             if all(_is_lost(standing, own) for own in places):
                 return
+            del progress  # its state may be large
     except NonFiniteLossError as error:
         _note_lost(standing, error.lost, places)
     finally:

@@ -62,6 +62,7 @@ class Interrupts:
                     self.check()
                 self.is_patient = is_patient
                 yield one
+                del one  # it may be large
         finally:
             self.is_patient = False
 

@@ -29,6 +29,7 @@ CAPACITIES = {
     "system": 1,  # versions, device and commit
 }
 
+MAX_KEPT_PIXELS = 4_000_000  # of a picture whose programs stay beside those of other sizes
 MAX_STATICS = 16  # whose programs `stylize` keeps; a program takes up to 50 MB
 
 # Of the memory maps that Linux grants a process, the share above which compiled programs go.
@@ -125,6 +126,15 @@ def drop_programs():
     for program in programs:
         program.clear_cache()
     gc.collect()
+
+
+def drop_programs_if_large(pixels: int):
+    """Lets go of this project's programs before a picture next to which their memory counts.
+
+    Such a picture takes minutes, and compiling again seconds.
+    """
+    if pixels > MAX_KEPT_PIXELS:
+        drop_programs()
 
 
 def drop_programs_if_crowded(max_share: float = MAX_MAPS_SHARE):

@@ -18,7 +18,7 @@ from nst_jax.optimize.loop import NonFiniteLossError, Progress, Snapshot, never,
 from nst_jax.optimize.placement import Placement
 from nst_jax.optimize.step import State, enlarge, initial_state, stack
 from nst_jax.transfer import estimate
-from nst_jax.transfer.cache import drop_programs_if_crowded
+from nst_jax.transfer.cache import drop_programs_if_crowded, drop_programs_if_large
 from nst_jax.transfer.prepare import Pictures, at_scale, shape_at
 from nst_jax.transfer.problem import problem_of
 from nst_jax.transfer.starts import start_image
@@ -86,6 +86,7 @@ def paint(
             state = initial_state(static, stack(_starts(sized, network)))
         else:
             state = enlarge(static, place.whole(state), sized[0].pictures.shape)
+            drop_programs_if_large(math.prod(shapes[number]))
         place = places[number]
         state = place.put_state(state)
         # Single problems are let go of at once: a large content target would be there twice.
@@ -202,4 +203,7 @@ def _counted(
         except NonFiniteLossError as error:
             raise NonFiniteLossError(done + error.lost) from None
         lost = np.where(np.less(progress.lost, 0), -1, done + progress.lost)
-        yield progress._replace(step=done + progress.step, lost=lost, scale=scale)
+        counted = progress._replace(step=done + progress.step, lost=lost, scale=scale)
+        del progress
+        yield counted
+        del counted  # with its state, before the next chunk runs
