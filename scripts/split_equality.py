@@ -91,8 +91,10 @@ def main():
                 key: value.replace("{0}", folder) if isinstance(value, str) else value
                 for key, value in ROWS[row].items()
             }
+            value, gradient, _ = evaluated(settings, 0, 1)
             for count in counts:
-                print(f"{row:<24}{count:>7}{compared(settings, count)}", flush=True)
+                cells = compared(settings, count, value, gradient)
+                print(f"{row:<24}{count:>7}{cells}", flush=True)
 
 
 def write_pictures(folder: Path):
@@ -105,10 +107,9 @@ def write_pictures(folder: Path):
     images.write(folder / "right.png", 1 - left)
 
 
-def compared(settings: dict[str, Any], count: int) -> str:
-    """A row of the table for a number of devices."""
-    whole, tile = (0, 1), _SPLIT_TILE.value if count > 1 else _TILE.value
-    value, gradient, _ = evaluated(settings, *whole)
+def compared(settings: dict[str, Any], count: int, value: float, gradient: np.ndarray) -> str:
+    """The cells of a row for a number of devices, against the whole picture."""
+    tile = _SPLIT_TILE.value if count > 1 else _TILE.value
     other, slope, operations = evaluated(settings, tile, count)
     off = np.abs(slope - gradient).max() / np.abs(gradient).max()
     return (

@@ -71,7 +71,8 @@ def test_command(line, clone):
         )
         assert done.returncode == 0, done.stderr
         if "--dry_run" in words:
-            assert "15 cells, 15 programs, about" in done.stdout
+            expected = "15 cells, 15 programs, about" if "sweep" in line else "whole, 4 steps"
+            assert expected in done.stdout
             continue
         printed = clone / done.stdout.splitlines()[-1]
         assert printed.stat().st_size > 1000
@@ -107,7 +108,11 @@ def test_python_snippets(page, clone, monkeypatch):
 
 def test_every_link_and_every_config_exists():
     for target in re.findall(r"\]\(([^)]+)\)", README):
-        assert target.startswith("https://") or (ROOT / target).exists(), target
+        file, _, anchor = target.partition("#")
+        assert target.startswith("https://") or (ROOT / file).exists(), target
+        if anchor:  # GitHub makes it from a heading
+            headings = re.findall(r"^#+ (.*)$", (ROOT / file).read_text(), re.M)
+            assert anchor in [re.sub(r"[^\w -]", "", h.lower()).replace(" ", "-") for h in headings]
     for path in (ROOT / "configs").rglob("*.py"):
         assert f"({path.relative_to(ROOT)})" in README
 

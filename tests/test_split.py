@@ -68,7 +68,7 @@ def test_rows_on_two_processes_have_the_value_and_gradient_of_the_whole():
 
 @pytest.mark.slow
 def test_a_split_run_paints_what_one_device_does_and_resumes(tmp_path):
-    """At two sizes."""
+    """At two sizes, the larger in tiles."""
     keys = ["--config=starry", "--config.image_size=140", "--config.pyramid.min_size=98"]
     keys += ["--config.pyramid.first_steps=2", "--config.steps=3", "--config.pooling=average"]
     keys += ["--config.style_layers=relu1_1,relu2_1", "--config.content_layers=relu2_2"]
@@ -78,6 +78,7 @@ def test_a_split_run_paints_what_one_device_does_and_resumes(tmp_path):
     for split in (0, 3):
         folder = tmp_path / str(split)
         own = [*keys, f"--config.split={split}", f"--workdir={folder}"]
+        own += ["--config.tile=80"] if split else ["--config.tile=0"]
         run_command("nst_jax.run", *own, **QUICKLY, **flags)
         lines = (folder / "metrics.jsonl").read_text().splitlines()
         paintings.append([json.loads(line)["total"] for line in lines])

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from conftest import network_of, problem_for
 
-from nst_jax import config, stylize
+from nst_jax import config
 from nst_jax.errors import UserError
 from nst_jax.losses.arguments import GuideWeights, Knobs, ObjectiveStatic
 from nst_jax.losses.content import CONTENT
@@ -124,18 +124,6 @@ def assert_close(one, other, tolerance, name=""):
         a, b = np.asarray(a), np.asarray(b)
         size = np.abs(b).max() + 1e-9
         np.testing.assert_allclose(a / size, b / size, rtol=0, atol=tolerance, err_msg=name)
-
-
-@pytest.mark.slow
-def test_a_painting_in_tiles_is_the_same(picture):
-    """After two steps of Adam, before rounding takes them apart."""
-    content, style = picture(100, 90), picture(90, 100)
-    settings = {"image_size": 100, "pyramid": {"min_size": 0}, "steps": 2, "log_every": 2}
-    settings |= {"style_layers": "relu1_1:100, relu2_1", "content_layers": "relu2_2"}
-    settings |= {"save_every": 0, "optimizer": {"name": "adam"}, "convolution": "direct"}
-    whole, tiled = (stylize(content, style, tile=tile, **settings) for tile in (0, 80))
-    assert np.abs(whole - tiled).max() < 2e-3
-    assert np.abs(whole - tiled).mean() < 1e-5
 
 
 def test_tiles_are_the_largest_that_fit(monkeypatch):
