@@ -85,7 +85,7 @@ def starry() -> config.Config:
 
 def line(c: config.Config, topology: str, size: int, chips: int) -> str:
     """A line of the table."""
-    from nst_jax.transfer import estimate
+    from nst_jax.transfer import estimate, failures
 
     kind = topology.partition(":")[0]
     label = f"{chips} {kind}"
@@ -98,10 +98,9 @@ def line(c: config.Config, topology: str, size: int, chips: int) -> str:
     try:
         done = compiled(experiment, topology, size, chips)
     except Exception as error:
-        if found := re.search(r"Used ([\d.]+)([GM]) of [\d.]+[GM] hbm", str(error)):
-            needed = float(found[1]) / (1 if found[2] == "G" else 1000)
-            return f"{label:<12}{size:>7}{tile or 'whole':>6}{needed:>8.3g}{'no':>6}"
-        raise
+        if not failures.is_out_of_memory(error):
+            raise
+        return f"{label:<12}{size:>7}{tile or 'whole':>6}{'':>8}{'no':>6}"
     collectives = ", ".join(f"{n} {name}" for name, n in sorted(done.collectives.items())) or "none"
     fits = "yes" if done.gigabytes <= most else "no"
     return (

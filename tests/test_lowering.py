@@ -9,7 +9,7 @@ from jax.sharding import AxisType, Mesh
 
 from nst_jax import config
 from nst_jax.config import rules
-from nst_jax.network.tiles import ROWS
+from nst_jax.network.tiling import ROWS
 from nst_jax.optimize.step import chunk, initial_state, stack
 from nst_jax.transfer.paint import placement
 from nst_jax.transfer.problem import problem_of

@@ -12,7 +12,7 @@ from nst_jax.losses.arguments import GuideWeights, Knobs, ObjectiveStatic
 from nst_jax.losses.content import CONTENT
 from nst_jax.losses.objective import objective
 from nst_jax.losses.style import STYLE
-from nst_jax.network import architecture, tiles, windows
+from nst_jax.network import architecture, tiles, tiling, windows
 from nst_jax.network.receptive import receptive_field
 from nst_jax.network.state import features
 from nst_jax.network.vgg import PADDINGS
@@ -44,7 +44,7 @@ def test_a_window_has_the_taps_of_the_whole(padding, pooling, vgg19, picture, qu
     network = network_of(vgg19, TAPS, padding=padding, pooling=pooling)
     image = jnp.asarray(picture(height, width))
     whole = features(network, image)
-    cut = tiles.tiling(network, image.shape[:2], 32)
+    cut = tiling.tiling(network, image.shape[:2], 32)
     assert cut.counts == (4, 4)
     assert cut.merged == (2, 2)
     compute = jax.jit(lambda network, image: tiles.features_in_tiles(cut, network, image, TAPS))
@@ -56,8 +56,8 @@ def test_a_window_has_the_taps_of_the_whole(padding, pooling, vgg19, picture, qu
 
 def test_a_circular_picture_that_does_not_divide_is_whole(vgg19, picture):
     network = network_of(vgg19, TAPS, padding="circular")
-    assert tiles.tiling(network, (90, 80), 32) is None
-    assert tiles.tiling(network, (96, 80), 32) is not None
+    assert tiling.tiling(network, (90, 80), 32) is None
+    assert tiling.tiling(network, (96, 80), 32) is not None
 
 
 def at_taps(mask):

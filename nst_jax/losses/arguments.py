@@ -11,14 +11,13 @@ from jax.sharding import PartitionSpec as P
 from jaxtyping import Float
 
 from nst_jax.losses.style import STYLE
-from nst_jax.network import architecture, tiles
+from nst_jax.network import architecture, tiling
 from nst_jax.network.state import NetworkState
-from nst_jax.network.tiles import ROWS, Tiling
+from nst_jax.network.tiling import ROWS, Tiling
 from nst_jax.network.windows import Origin
 
 Image = Float[Array, "h w 3"]
 ByTap = dict[str, Any]  # arrays, by the tap they belong to
-Scalar = Float[Array, ""]
 
 
 class Targets(NamedTuple):
@@ -106,7 +105,7 @@ class ObjectiveStatic:
     def tiling(self, network: NetworkState, image: Image) -> Tiling | None:
         """The tiles of the picture; None where it is computed whole."""
         mesh = self.split.mesh if self.split else None
-        return tiles.tiling(network, self.shape(image), self.tile, mesh)
+        return tiling.tiling(network, self.shape(image), self.tile, mesh)
 
 
 class Problem(NamedTuple):

@@ -21,7 +21,7 @@ from nst_jax.losses.content import CONTENT, ContentLoss
 from nst_jax.losses.context import Context
 from nst_jax.losses.smoothness import SMOOTHNESS, Pixels, whole
 from nst_jax.losses.style import STYLE, StyleLoss
-from nst_jax.network import tiles
+from nst_jax.network import tiles, tiling
 from nst_jax.network.state import NetworkState, features
 from nst_jax.network.tiles import Tile
 
@@ -141,7 +141,7 @@ def _distances(image: Image, network: NetworkState, problem: Problem) -> Distanc
         own = whole(image)
         variations = {name: SMOOTHNESS[name](own) for name in problem.knobs.smoothness}
         return Distances(_distances_whole(image, network, problem), variations)
-    shapes, pixels = tiles.tap_shapes(cut, network), math.prod(cut.shape)
+    shapes, pixels = tiling.tap_shapes(cut, network), math.prod(cut.shape)
 
     def summarize(problem: Problem, tile: Tile) -> dict[str, Any]:
         found: dict[str, Any] = {

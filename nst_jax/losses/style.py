@@ -62,7 +62,7 @@ class StyleLoss(NamedTuple):
         return self.compare(self.summarize(features, target, context), target, context)
 
 
-def _statistic(describe: Callable[[Features, Context], Any]) -> Callable[..., Any]:
+def _statistic(describe: Callable[[Any, Context], Any]) -> Callable[..., Any]:
     """A `summarize` that is the statistic which `describe` keeps of a style."""
     return lambda features, target, context: describe(features, context)
 
@@ -361,10 +361,10 @@ def _wasserstein(steps: int) -> StyleLoss:
 
 
 def _of_statistics(
-    describe: Callable[[Any, Context], Any], compare: Callable[..., Float[Array, ""]], **others: Any
+    describe: Callable[[Any, Context], Any], compare: Callable[..., Float[Array, ""]]
 ) -> StyleLoss:
     """A loss that compares the same statistic of the painting and of the style."""
-    return StyleLoss(describe, _statistic(describe), compare, average, adds=True, **others)
+    return StyleLoss(describe, _statistic(describe), compare, average, adds=True)
 
 
 PAIRED, SORTED = (
@@ -375,7 +375,10 @@ PAIRED, SORTED = (
 # Name -> style loss.
 STYLE: dict[str, StyleLoss] = {
     **{name: _of_statistics(gram, _gram_distance(f)) for name, f in GRAM_FACTORS.items()},
-    "cross_gram": _of_statistics(cross_gram, cross_gram_distance, neighbours=2),
+    # A tile does not see the next layer around it, which the resizing needs.
+    "cross_gram": StyleLoss(
+        cross_gram, _statistic(cross_gram), cross_gram_distance, average, neighbours=2
+    ),
     "mean_variance": _of_statistics(channel_moments, mean_variance_distance),
     "mmd_linear": _of_statistics(channel_moments, linear_mmd_distance),
     "mmd_polynomial": _of_statistics(moments, polynomial_mmd_distance),

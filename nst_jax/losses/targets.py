@@ -22,7 +22,7 @@ from nst_jax.losses.arguments import (
 )
 from nst_jax.losses.context import Context
 from nst_jax.losses.style import STYLE
-from nst_jax.network import tiles
+from nst_jax.network import tiles, tiling
 from nst_jax.network.state import NetworkState, features
 from nst_jax.network.tiles import Tile
 
@@ -68,7 +68,7 @@ def _described(
     if cut is None:
         taps = features(network, image)
         return {one: describe(one, taps) for one in wanted}
-    shapes = tiles.tap_shapes(cut, network)
+    shapes = tiling.tap_shapes(cut, network)
     summed = [one for one in wanted if STYLE[one.loss].adds]
     others = [one for one in wanted if not STYLE[one.loss].adds]
 

@@ -113,7 +113,7 @@ def optimize(
     Raises:
       NonFiniteLossError: every picture of the batch is lost.
     """
-    if place == ONE_DEVICE:
+    if place.mesh is None:
         problem, rates = jax.device_put((problem, rates))  # once, not at every chunk
     room = min(room, until)
     previous = start = done = int(np.max(jax.device_get(state.step)))

@@ -12,7 +12,7 @@ from jax.sharding import NamedSharding, Sharding
 from jax.sharding import PartitionSpec as P
 
 from nst_jax.losses.arguments import Problem, Split, spread
-from nst_jax.network.tiles import ROWS
+from nst_jax.network.tiling import ROWS
 
 CELLS = "cells"  # axis of a mesh over which whole pictures are spread
 

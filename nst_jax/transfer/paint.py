@@ -13,7 +13,7 @@ from nst_jax.config import rules
 from nst_jax.config.experiment import Experiment
 from nst_jax.errors import UserError
 from nst_jax.network.state import NetworkState
-from nst_jax.network.tiles import ROWS, tiling
+from nst_jax.network.tiling import ROWS, tiling
 from nst_jax.optimize.loop import NonFiniteLossError, Progress, Snapshot, never, optimize
 from nst_jax.optimize.placement import Placement
 from nst_jax.optimize.step import State, enlarge, initial_state, stack
@@ -83,7 +83,8 @@ def paint(
         if resume and number == resume.scale:
             state = resume.state
         elif state is None:
-            state = initial_state(static, stack(_starts(sized, network)))
+            starts = stack(_starts(sized, network))
+            state = initial_state(static, starts if place.split else place.put(starts))
         else:
             state = enlarge(static, place.whole(state), sized[0].pictures.shape)
             drop_programs_if_large(math.prod(shapes[number]))
