@@ -337,7 +337,10 @@ CONFLICTS = {
         "config.pyramid.min_size",
     ),
     "convolution": ({"convolution": "winograd", "precision": "bfloat16"}, "config.precision"),
-    "tile": ({"tile": 96, "style_losses": "gram, cross_gram"}, "cross_gram"),
+    "tile": (
+        {"tile": 96, "style_losses": "gram, cross_gram", "normalize_gradients": True},
+        "cross_gram",
+    ),
     "split": ({"split": 2, "parameterization": "fourier"}, "config.parameterization"),
     "optimizer.patience": ({"optimizer.patience": 5, "optimizer.name": "lbfgs"}, "L-BFGS"),
     "normalize_gradients": (

@@ -14,7 +14,6 @@ from nst_jax.optimize.step import chunk, initial_state, stack
 from nst_jax.transfer.paint import placement
 from nst_jax.transfer.problem import problem_of
 
-TILEABLE = [name for name in rules.STYLE_LOSSES if name not in rules.PAIRED_LOSSES]
 EVERY_LOSS = {
     "style_losses": ", ".join(rules.STYLE_LOSSES),
     "content_losses": ", ".join(rules.CONTENT_LOSSES),
@@ -30,8 +29,8 @@ PROGRAMS = [
     {"rematerialize": True},
     {"normalize_gradients": True, "tv_loss": "absolute"},
     EVERY_LOSS,
-    EVERY_LOSS | {"style_losses": ", ".join(TILEABLE), "tile": 80},
-    {"tile": 80, "precision": "bfloat16"},
+    EVERY_LOSS | {"tile": 80},
+    {"tile": 80, "precision": "bfloat16", "normalize_gradients": True},
 ]
 PLATFORMS = ("cuda", "tpu")
 

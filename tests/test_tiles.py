@@ -20,7 +20,7 @@ from nst_jax.transfer import estimate, failures
 
 TAPS = ("relu1_1", "conv2_2", "relu3_1")
 SHALLOW = ("relu2_1",)
-# These differ from others by a factor only; and the one that cannot be tiled.
+# These differ from others by a factor only; and the one that sees two layers.
 LEFT_OUT = ("mse", "half_sum", "sum", "gram_mse", "gram_johnson", "w2_crowsonkb", "cross_gram")
 UNGUIDED = ("squared", "self_similarity", "gram", "gram_keras", "mean_variance", "w2", "mrf")
 ROUNDED = ("w2", "w2_crowsonkb")  # in tiles their covariance comes from moments
@@ -118,6 +118,31 @@ def test_every_loss_is_the_same_in_tiles(guided, vgg19, picture, rng, quickly_co
         assert_close(found, expected, 5e-5 if name in ROUNDED else 5e-6, name)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("normalize_gradients", [False, True])
+def test_two_layers_at_once_and_normalized_gradients(
+    normalize_gradients, vgg19, picture, quickly_compiled
+):
+    """Sides that the layers do not divide: what is enlarged depends on where a tile lies."""
+    taps, loss = ("relu1_2", "relu2_1", "relu3_1"), "cross_gram"
+    if normalize_gradients:
+        taps, loss = ("relu1_2", "relu2_1"), "gram"
+    network = network_of(vgg19, taps, pooling="average")
+    content, image, style = (jnp.asarray(picture(*s)) for s in ((107, 99), (107, 99), (75, 81)))
+    lambdas = dict(zip(taps, (1.0, 0.3, 0.1), strict=False))
+    knobs = Knobs(
+        1.0, 1.0, {"squared": {taps[1]: 0.01}}, {loss: lambdas}, {"power": 1.0}, {"": 1.0}
+    )
+    problems = [
+        problem_for(network, content, style, knobs, static=ObjectiveStatic(normalize_gradients, t))
+        for t in (0, 48)
+    ]
+    assert_close(problems[1].targets, problems[0].targets, 2e-6)
+    evaluate = jax.jit(jax.value_and_grad(objective))
+    expected, found = (evaluate(image, network, problem) for problem in problems)
+    assert_close(found, expected, 2e-6)
+
+
 def assert_close(one, other, tolerance, name=""):
     """Within a share of the largest element of each array."""
     for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True):
@@ -135,7 +160,7 @@ def test_tiles_are_the_largest_that_fit(monkeypatch):
     for least, tile in ((whole, 0), (large, 2048), (small, 512), (1, 256)):
         monkeypatch.setattr(estimate, "device_bytes", lambda least=least: int(least / 0.69))
         assert estimate.tile(experiment, shape) == tile
-    c.normalize_gradients = True
+    c.normalize_gradients, c.style_losses = True, "cross_gram"
     assert estimate.tile(config.parse(c), shape) == 0
     with pytest.raises(UserError, match="takes about .* GB of memory, and the device has"):
         failures.check_memory(experiment, shape)

@@ -257,8 +257,8 @@ CONFLICTS: dict[str, tuple[Callable[[Experiment], Any], str]] = {
     ),
     "tile": (
         lambda e: e.network.tile > 0 and untileable(e),
-        "cannot be with config.normalize_gradients or the style loss cross_gram, which need the "
-        "whole picture at once; leave it at -1, or leave those out",
+        "cannot be with both config.normalize_gradients and the style loss cross_gram, which "
+        "together need the whole picture at once; leave it at -1, or leave one of those out",
     ),
     "split": (
         lambda e: (
@@ -266,8 +266,8 @@ CONFLICTS: dict[str, tuple[Callable[[Experiment], Any], str]] = {
             and (untileable(e) or e.interpolate or e.raw["parameterization"] == "fourier")
         ),
         "divides one picture among devices, but config.interpolate, "
-        "config.parameterization=fourier, config.normalize_gradients and the style loss cross_gram "
-        "need it whole; leave it at 0, or leave those out",
+        "config.parameterization=fourier, and config.normalize_gradients together with the style "
+        "loss cross_gram need it whole; leave it at 0, or leave those out",
     ),
     "convolution": (
         lambda e: e.network.convolution == "winograd" and e.network.precision == "bfloat16",
@@ -337,8 +337,12 @@ def is_split(e: Experiment) -> bool:
 
 def untileable(e: Experiment) -> bool:
     """Whether the objective cannot be computed tile by tile."""
-    paired = any(term.name in PAIRED_LOSSES for term in e.objective.style)
-    return paired or e.objective.normalize_gradients
+    return e.objective.normalize_gradients and is_paired(e)
+
+
+def is_paired(e: Experiment) -> bool:
+    """Whether a loss compares layers with the next ones."""
+    return any(term.name in PAIRED_LOSSES for term in e.objective.style)
 
 
 def _suffix(e: Experiment) -> str:

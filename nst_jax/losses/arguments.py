@@ -13,8 +13,9 @@ from jaxtyping import Float
 from nst_jax.losses.style import STYLE
 from nst_jax.network import architecture, tiling
 from nst_jax.network.state import NetworkState
+from nst_jax.network.tiles import Tile
 from nst_jax.network.tiling import ROWS, Tiling
-from nst_jax.network.windows import Origin
+from nst_jax.network.windows import MARGIN, Origin
 
 Image = Float[Array, "h w 3"]
 ByTap = dict[str, Any]  # arrays, by the tap they belong to
@@ -102,10 +103,10 @@ class ObjectiveStatic:
         height, width, _ = image.shape
         return (self.split.height if self.split else height), width
 
-    def tiling(self, network: NetworkState, image: Image) -> Tiling | None:
-        """The tiles of the picture; None where it is computed whole."""
+    def tiling(self, network: NetworkState, image: Image, margin: int = 0) -> Tiling | None:
+        """The tiles of the picture; None where it is computed whole. For `margin` see `Tiling`."""
         mesh = self.split.mesh if self.split else None
-        return tiling.tiling(network, self.shape(image), self.tile, mesh)
+        return tiling.tiling(network, self.shape(image), self.tile, mesh, margin)
 
 
 class Problem(NamedTuple):
@@ -134,9 +135,19 @@ def groups(loss: str, lambdas: dict[str, Any]) -> dict[str, tuple[str, ...]]:
     return {tap: (tap, following) for tap, following in itertools.pairwise(taps)}
 
 
-def activations_of(taps: ByTap, group: tuple[str, ...]) -> Any:
-    """The activations of a group: an array, or a tuple of several."""
-    return taps[group[0]] if len(group) == 1 else tuple(taps[tap] for tap in group)
+def margin(knobs: Knobs) -> int:
+    """How far losses see around the core of a tile; see `Tiling`."""
+    return MARGIN if any(STYLE[loss].neighbours > 1 for loss in knobs.style) else 0
+
+
+def activations_of(tile: Tile, group: tuple[str, ...]) -> Any:
+    """What a loss sees of a tile: the activations of a tap, or a tuple of those of two.
+
+    The second are enlarged to the size of the first, for which it must see around them.
+    """
+    first, *others = group
+    activations = tile.taps[first]
+    return (activations, *(tile.around[tap] for tap in others)) if others else activations
 
 
 def place(tap: str, origin: Origin) -> Origin:

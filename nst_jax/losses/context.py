@@ -12,6 +12,8 @@ import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Float
 
+from nst_jax.network.windows import MARGIN
+
 Features = Float[Array, "h w c"]
 
 
@@ -27,6 +29,7 @@ class Context(NamedTuple):
       origin: (row, column) of the layer at which the activations of a tile begin, traced; None
         where they are whole.
       first: row of the layer at which a content target begins, which may be a device's part.
+      following: (height, width) of the whole next layer, where the loss sees that as well.
     """
 
     weights: Float[Array, "h w"] | None = None
@@ -35,6 +38,7 @@ class Context(NamedTuple):
     shape: tuple[int, int] | None = None
     origin: tuple[Any, Any] | None = None
     first: Any = 0
+    following: tuple[int, int] | None = None
 
 
 def layer_shape(features: Features, context: Context) -> tuple[int, int]:
@@ -111,6 +115,36 @@ def gather(features: Features, ys: Array, xs: Array, context: Context) -> Float[
     owned = (ys >= 0) & (ys < height) & (xs >= 0) & (xs < width)
     found = features.at[ys, xs].get(mode="clip")
     return jnp.where(owned[:, None], found, 0)
+
+
+def enlarged(
+    coarse: Float[Array, "h2 w2 d"], fine: Features, context: Context
+) -> Float[Array, "h w d"]:
+    """The next layer's activations, resized bilinearly to a layer's positions.
+
+    Edges are replicated, as by `jax.image.resize`. Positions are counted in integers, so that tiles
+    see the same weights as the whole.
+
+    Args:
+      coarse: [h2, w2, d], the next layer's; of a tile with `MARGIN` positions around it.
+      fine: [h, w, c], the layer's.
+      context: of the fine layer.
+    """
+    sides = layer_shape(fine, context), context.following or (coarse.shape[0], coarse.shape[1])
+    margin = 0 if context.origin is None else MARGIN
+    matrices = []
+    for axis, (side, coarse_side) in enumerate(zip(*sides, strict=True)):
+        count, coarse_count = fine.shape[axis], coarse.shape[axis]
+        start, coarse_start = 0, 0
+        if context.origin is not None:
+            start = context.origin[axis]
+            coarse_start = start // (count // (coarse_count - 2 * margin)) - margin
+        at = (2 * (start + jnp.arange(count)) + 1) * coarse_side - side  # in 1 / (2 side)
+        at = jnp.clip(at, 0, 2 * side * (coarse_side - 1))
+        others = 2 * side * (coarse_start + jnp.arange(coarse_count))
+        distance = jnp.abs(at[:, None] - others) / (2 * side)
+        matrices.append(jnp.maximum(1 - distance, 0))
+    return jnp.einsum("ih,hwd,jw->ijd", matrices[0], coarse, matrices[1], precision="highest")
 
 
 def rows(features: Features) -> Float[Array, "n c"]:

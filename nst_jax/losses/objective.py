@@ -7,6 +7,7 @@ Whatever the objective needs reaches it through its arguments. The weights of th
 arguments of the compiled program, never constants in it, and changing a knob does not recompile.
 """
 
+import functools
 import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -14,38 +15,19 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import Array
+from jax.sharding import PartitionSpec as P
 from jaxtyping import Float
 
-from nst_jax.losses.arguments import ByTap, Image, Problem, activations_of, groups, place, spread
+from nst_jax.losses.arguments import Image, Problem, activations_of, groups, margin, place, spread
 from nst_jax.losses.content import CONTENT, ContentLoss
 from nst_jax.losses.context import Context
-from nst_jax.losses.smoothness import SMOOTHNESS, Pixels, whole
+from nst_jax.losses.smoothness import SMOOTHNESS, Pixels
 from nst_jax.losses.style import STYLE, StyleLoss
 from nst_jax.network import tiles, tiling
-from nst_jax.network.state import NetworkState, features
+from nst_jax.network.state import NetworkState
 from nst_jax.network.tiles import Tile
 
 Scalar = Float[Array, ""]
-
-
-def normalized_gradient(distance: Callable[[Any], Array], activations: Any) -> Array:
-    """distance(activations), with the gradient g / (|g|_1 + 1e-8) in place of g.
-
-    neural-style's -normalize_gradients, as in its Lua original: at the layer, before the lambda, so
-    that lambdas still count. The value is no longer the integral of the gradient, from which
-    L-BFGS would choose its steps.
-
-    Args:
-      distance: activations -> scalar.
-      activations: an array, or a tuple of arrays.
-    """
-    here = jax.lax.stop_gradient(activations)
-    value, gradient = jax.value_and_grad(distance)(here)
-    norm = sum(jnp.sum(jnp.abs(part)) for part in jax.tree.leaves(gradient)) + 1e-8
-    slopes = jax.tree.map(
-        lambda g, x, x0: jnp.sum(g / norm * (x - x0)), gradient, activations, here
-    )
-    return value + sum(jax.tree.leaves(slopes))
 
 
 class Term(NamedTuple):
@@ -67,19 +49,30 @@ class Term(NamedTuple):
     pairs: tuple[tuple[Any, Any], ...]
     context: Context
 
-    def summarize(self, taps: ByTap, tile: Tile | None = None) -> tuple[Any, ...]:
-        """What the loss keeps of the taps, for every target.
+    def _summary(self, seen: Any, tile: Tile) -> tuple[Any, ...]:
+        """What the loss keeps of activations, for every target."""
+        context = self.context
+        if tile.origin is not None:
+            first, _ = place(self.group[0], (tile.first, 0))
+            context = context._replace(origin=place(self.group[0], tile.origin), first=first)
+        return tuple(self.loss.summarize(seen, target, context) for _, target in self.pairs)
+
+    def summarize(self, tile: Tile) -> tuple[Any, ...]:
+        """What the loss keeps of a tile, for every target."""
+        return self._summary(activations_of(tile, self.group), tile)
+
+    def gradient_norm(self, slopes: tuple[Any, ...], tile: Tile) -> Scalar:
+        """The L1 norm of the distance's gradient with respect to the activations of a tile.
 
         Args:
-          taps: of the picture, or of a tile.
-          tile: which; None for the picture.
+          slopes: the distance's gradient with respect to the picture's summary.
+          tile: which.
         """
-        seen, context = activations_of(taps, self.group), self.context
-        if tile is not None:
-            first, _ = place(self.group[0], (tile.first, 0))
-            origin = place(self.group[0], tile.origin)
-            context = context._replace(origin=origin, first=first)
-        return tuple(self.loss.summarize(seen, target, context) for _, target in self.pairs)
+        seen = jax.lax.stop_gradient(activations_of(tile, self.group))
+        _, pull = jax.vjp(lambda seen: self._summary(seen, tile), seen)
+        return sum(
+            (jnp.sum(jnp.abs(part)) for part in jax.tree.leaves(pull(slopes))), jnp.float32(0)
+        )
 
     def compare(self, summaries: tuple[Any, ...]) -> Scalar:
         """The distance from one target, or the share-weighted distances from several."""
@@ -113,7 +106,8 @@ def _terms(problem: Problem, pixels: int, shapes: dict[str, tuple[int, int]]) ->
         for tap, group in groups(name, knobs.style[name]).items():
             for region, pairs in by_tap[tap].items():
                 own = guides.regions[region].get(tap)
-                context = Context(own, problem.key, pixels, shapes[tap])
+                following = shapes[group[1]] if len(group) > 1 else None
+                context = Context(own, problem.key, pixels, shapes[tap], following=following)
                 weight = knobs.regions[region] * knobs.style[name][tap]
                 suffix = f"/{region}" if region else ""
                 terms.append(
@@ -136,51 +130,73 @@ class Distances(NamedTuple):
 
 def _distances(image: Image, network: NetworkState, problem: Problem) -> Distances:
     """Every term of the objective."""
-    cut = problem.static.tiling(network, image)
+    static, shape = problem.static, problem.static.shape(image)
+    terms_of = functools.partial(
+        _terms, pixels=math.prod(shape), shapes=tiling.tap_shapes(shape, network)
+    )
+    cut = static.tiling(network, image, margin(problem.knobs))
     if cut is None:
-        own = whole(image)
-        variations = {name: SMOOTHNESS[name](own) for name in problem.knobs.smoothness}
-        return Distances(_distances_whole(image, network, problem), variations)
-    shapes, pixels = tiling.tap_shapes(cut, network), math.prod(cut.shape)
+        total = functools.partial(_of_the_whole, tiles.whole(network, image))
+    else:
+        total = functools.partial(tiles.sum_over_tiles, cut, network, image)
 
     def summarize(problem: Problem, tile: Tile) -> dict[str, Any]:
         found: dict[str, Any] = {
-            term.name: term.summarize(tile.taps, tile)
-            for term in _terms(problem, pixels, shapes)
+            term.name: term.summarize(tile)
+            for term in terms_of(problem)
             if term.group[0] in tile.taps
         }
         if tile.pixels is not None:
-            own = Pixels(tile.pixels, cut.shape, tile.origin)
+            own = Pixels(tile.pixels, shape, tile.origin)
             found |= {name: SMOOTHNESS[name](own) for name in problem.knobs.smoothness}
         return found
 
-    sums = tiles.sum_over_tiles(cut, network, image, summarize, problem, spread(problem))
+    def gradient_norms(arguments: tuple[Problem, dict[str, Any]], tile: Tile) -> dict[str, Scalar]:
+        problem, slopes = arguments
+        return {
+            term.name: term.gradient_norm(slopes[term.name], tile)
+            for term in terms_of(problem)
+            if term.group[0] in tile.taps
+        }
+
+    terms, spread_out = terms_of(problem), spread(problem)
+    sums = total(summarize, problem, spread_out)
+    distances = {term.name: term.compare(sums[term.name]) for term in terms}
+    if static.normalize_gradients:
+        here = jax.lax.stop_gradient(sums)
+        slopes = {term.name: jax.grad(term.compare)(here[term.name]) for term in terms}
+        everywhere = jax.tree.map(lambda leaf: P(), slopes)
+        norms = total(gradient_norms, (problem, slopes), (spread_out, everywhere))
+        distances = {
+            name: normalized(distance, norms[name]) for name, distance in distances.items()
+        }
     return Distances(
-        [(term, term.compare(sums[term.name])) for term in _terms(problem, pixels, shapes)],
+        [(term, distances[term.name]) for term in terms],
         {name: sums[name] for name in problem.knobs.smoothness},
     )
 
 
-def _distances_whole(
-    image: Image, network: NetworkState, problem: Problem
-) -> list[tuple[Term, Scalar]]:
-    """Every term on activations with its distance, of a picture computed whole."""
-    pixels = image.shape[0] * image.shape[1]
-    taps = features(network, image)
-    shapes = {tap: activations.shape[:2] for tap, activations in taps.items()}
-    found = []
-    for term in _terms(problem, pixels, shapes):
+def _of_the_whole(
+    picture: Tile, function: Callable[[Any, Tile], Any], arguments: Any, spread: Any
+) -> Any:
+    """As `sum_over_tiles`, of a picture that is its only tile."""
+    del spread
+    return function(arguments, picture)
 
-        def distance(activations: Any, term: Term = term) -> Scalar:
-            group = [activations] if len(term.group) == 1 else activations
-            return term.compare(term.summarize(dict(zip(term.group, group, strict=True))))
 
-        activations = activations_of(taps, term.group)
-        if problem.static.normalize_gradients:
-            found.append((term, normalized_gradient(distance, activations)))
-        else:
-            found.append((term, distance(activations)))
-    return found
+def normalized(distance: Scalar, norm: Scalar) -> Scalar:
+    """A distance, with the gradient g / (|g|_1 + 1e-8) in place of g.
+
+    neural-style's -normalize_gradients, as in its Lua original: at the layer, before the lambda, so
+    that lambdas still count. The value is no longer the integral of the gradient, from which
+    L-BFGS would choose its steps.
+
+    Args:
+      distance: a term.
+      norm: |g|_1, of its gradient with respect to the layer's activations.
+    """
+    value = jax.lax.stop_gradient(distance)
+    return value + (distance - value) / (jax.lax.stop_gradient(norm) + 1e-8)
 
 
 def breakdown(image: Image, network: NetworkState, problem: Problem) -> dict[str, Scalar]:

@@ -24,6 +24,7 @@ from nst_jax.losses.context import (
     Context,
     Features,
     correlation,
+    enlarged,
     layer_shape,
     masked,
     mean,
@@ -132,16 +133,16 @@ def cross_gram(features: Pair, context: Context) -> Float[Array, "c d"]:
     """Cross-layer Gram matrix: G = sum_i w_i a_i b_i^T, with b the next layer's activations.
 
     Args:
-      features: a [h, w, c] and b [h2, w2, d]; b is resized bilinearly to h x w.
-      context: its weights are on the positions of a.
+      features: a [h, w, c] and b [h2, w2, d]; b is `enlarged` to h x w.
+      context: of the layer of a.
 
     References:
       Novak & Nikulin 2016, "Improving the Neural Algorithm of Artistic Style"
       (https://arxiv.org/abs/1605.04603), section 3.5.
     """
     fine, coarse = features
-    enlarged = jax.image.resize(coarse, (*fine.shape[:2], coarse.shape[2]), "linear")
-    return correlation(rows(fine), rows(enlarged), context.weights)
+    own = rows(fine), rows(enlarged(coarse, fine, context))
+    return correlation(*own, weighed(fine, context))
 
 
 def cross_gram_distance(
@@ -375,10 +376,7 @@ PAIRED, SORTED = (
 # Name -> style loss.
 STYLE: dict[str, StyleLoss] = {
     **{name: _of_statistics(gram, _gram_distance(f)) for name, f in GRAM_FACTORS.items()},
-    # A tile does not see the next layer around it, which the resizing needs.
-    "cross_gram": StyleLoss(
-        cross_gram, _statistic(cross_gram), cross_gram_distance, average, neighbours=2
-    ),
+    "cross_gram": _of_statistics(cross_gram, cross_gram_distance)._replace(neighbours=2),
     "mean_variance": _of_statistics(channel_moments, mean_variance_distance),
     "mmd_linear": _of_statistics(channel_moments, linear_mmd_distance),
     "mmd_polynomial": _of_statistics(moments, polynomial_mmd_distance),

@@ -18,6 +18,7 @@ from nst_jax.losses.arguments import (
     Targets,
     activations_of,
     groups,
+    margin,
     place,
 )
 from nst_jax.losses.context import Context
@@ -60,32 +61,31 @@ def _described(
     pixels = image.shape[0] * image.shape[1]
     wanted = _descriptions(knobs, regions)
 
-    def describe(one: Description, taps: ByTap, **place: Any) -> Any:
-        context = Context(regions[one.region].get(one.tap), key, pixels, **place)
-        return STYLE[one.loss].describe(activations_of(taps, one.group), context)
+    shapes = tiling.tap_shapes(static.shape(image), network)
 
-    cut = static.tiling(network, image)
+    def describe(one: Description, tile: Tile) -> Any:
+        origin = None if tile.origin is None else place(one.tap, tile.origin)
+        first, *others = (shapes[tap] for tap in one.group)
+        context = Context(regions[one.region].get(one.tap), key, pixels, first, origin, 0, *others)
+        return STYLE[one.loss].describe(activations_of(tile, one.group), context)
+
+    cut = static.tiling(network, image, margin(knobs))
     if cut is None:
-        taps = features(network, image)
-        return {one: describe(one, taps) for one in wanted}
-    shapes = tiling.tap_shapes(cut, network)
+        picture = tiles.whole(network, image)
+        return {one: describe(one, picture) for one in wanted}
     summed = [one for one in wanted if STYLE[one.loss].adds]
     others = [one for one in wanted if not STYLE[one.loss].adds]
 
     def summarize(_: Any, tile: Tile) -> dict[Description, Any]:
-        return {
-            one: describe(one, tile.taps, shape=shapes[one.tap], origin=place(one.tap, tile.origin))
-            for one in summed
-            if one.tap in tile.taps
-        }
+        return {one: describe(one, tile) for one in summed if one.tap in tile.taps}
 
     found = {}
     if summed:
         found = tiles.sum_over_tiles(cut, network, image, summarize)
     if others:
-        seen = {tap for one in others for tap in one.group}
-        taps = tiles.features_in_tiles(cut, network, image, seen)
-        found |= {one: describe(one, taps) for one in others}
+        taps = tiles.features_in_tiles(cut, network, image, {one.tap for one in others})
+        picture = Tile(taps, taps, None, None, 0)
+        found |= {one: describe(one, picture) for one in others}
     return found
 
 

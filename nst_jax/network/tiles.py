@@ -19,7 +19,7 @@ from jax.sharding import PartitionSpec as P
 from jaxtyping import Float
 
 from nst_jax.network.architecture import conv
-from nst_jax.network.state import NetworkState
+from nst_jax.network.state import NetworkState, features
 from nst_jax.network.tiling import ROWS, Tiling, tap_shapes
 from nst_jax.network.windows import (
     Origin,
@@ -37,15 +37,18 @@ class Tile(NamedTuple):
 
     Attributes:
       taps: tap -> activations, of the taps of one section.
+      around: the same with the tiling's margin around them.
       pixels: [h + 2, w + 2, 3] the tile with a pixel around it, edges of the picture replicated;
         None after the first section.
-      origin: (row, column) of the picture, in pixels, at which the tile begins; traced.
+      origin: (row, column) of the picture, in pixels, at which the tile begins; traced. None for a
+        whole picture, whose pixels have nothing around them.
       first: row of the picture, in pixels, at which the device's own rows begin.
     """
 
     taps: dict[str, Array]
+    around: dict[str, Array]
     pixels: Array | None
-    origin: Origin
+    origin: Origin | None
     first: Array | int
 
 
@@ -64,6 +67,12 @@ class Given(NamedTuple):
 
 
 Summary = dict[Any, Any]
+
+
+def whole(network: NetworkState, image: Float[Array, "h w 3"]) -> Tile:
+    """A picture as its only tile, with no origin."""
+    taps = features(network, image)
+    return Tile(taps, taps, image, None, 0)
 
 
 def sum_over_tiles(
@@ -111,7 +120,7 @@ def features_in_tiles(
 
     Those on several devices keep the rows of the canvas.
     """
-    wanted, shapes = tuple(taps), tap_shapes(tiles, network)
+    wanted, shapes = tuple(taps), tap_shapes(tiles.shape, network)
 
     def of_device(image: Array, network: NetworkState) -> dict[str, Array]:
         return _pass(tiles, network, image, lambda arguments, tile: {}, (), wanted)[1]
@@ -140,7 +149,7 @@ def _pass(
     """A forward pass over a device's own tiles: the sums, and the wanted taps."""
     first = jax.lax.axis_index(ROWS) * tiles.local[0] if tiles.mesh else jnp.int32(0)
     given = Given(network, arguments, first)
-    parts = sections(nnx.merge(network.graphdef, network.params).convs)
+    parts = sections(nnx.merge(network.graphdef, network.params).convs, tiles.margin)
     halo = parts[0].halo
     below, beside = (local - side for local, side in zip(tiles.local, image.shape[:2], strict=True))
     canvas = jnp.pad(image, ((halo, halo + below), (halo, halo + beside), (0, 0)))
@@ -172,13 +181,15 @@ def _of_tile(
     network, arguments, first = given
     vgg = nnx.merge(network.graphdef, jax.lax.stop_gradient(network.params))
     origin = first + corner[0], corner[1]
-    taps, output = section_taps(vgg, section, window, origin, tiles.shape)
+    around, output = section_taps(vgg, section, window, origin, tiles.shape)
+    rim = tiles.margin
+    taps = {tap: own[rim : len(own) - rim, rim : own.shape[1] - rim] for tap, own in around.items()}
     pixels = None
     if section.stride == 1:
         rim = section.halo - 1
-        around = window[rim : window.shape[0] - rim, rim : window.shape[1] - rim]
-        pixels = filled(around[None], (origin[0] - 1, origin[1] - 1), tiles.shape, "edge")[0]
-    summary = summarize(arguments, Tile(taps, pixels, origin, first))
+        own = window[rim : window.shape[0] - rim, rim : window.shape[1] - rim]
+        pixels = filled(own[None], (origin[0] - 1, origin[1] - 1), tiles.shape, "edge")[0]
+    summary = summarize(arguments, Tile(taps, around, pixels, origin, first))
     return summary, {name: taps.get(name, output) for name in kept}
 
 

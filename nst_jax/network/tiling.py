@@ -25,6 +25,7 @@ class Tiling(NamedTuple):
       wraps: whether opposite edges meet; beyond the others there are zeros.
       mesh: the devices that have a share of the rows each; None for one device.
       keeps: whether activations are kept for the backward pass; otherwise they are recomputed.
+      margin: positions that losses see around the core of a tile; see `windows.sections`.
     """
 
     shape: tuple[int, int]
@@ -34,6 +35,7 @@ class Tiling(NamedTuple):
     wraps: bool = False
     mesh: jax.sharding.Mesh | None = None
     keeps: bool = False
+    margin: int = 0
 
     @property
     def devices(self) -> int:
@@ -56,6 +58,7 @@ def tiling(
     shape: tuple[int, int],
     most: int,
     mesh: jax.sharding.Mesh | None = None,
+    margin: int = 0,
 ) -> Tiling | None:
     """The tiles of a picture; None where it is computed whole.
 
@@ -68,6 +71,7 @@ def tiling(
       most: the longest side of a core in pixels, a multiple of 16; 0 for any. Cores are as alike as
         can be.
       mesh: devices that share the rows, along its axis "rows".
+      margin: see `Tiling`.
     """
     if mesh is None and not 0 < most < max(shape):
         return None
@@ -81,7 +85,7 @@ def tiling(
     cuts = [_cuts(side, most, unit) for side in sides]
     core, counts, merged = ((rows, columns) for rows, columns in zip(*cuts, strict=True))
     keeps = counts == (1, 1) and not vgg.rematerialize
-    return Tiling(shape, core, counts, merged, wraps, mesh, keeps)
+    return Tiling(shape, core, counts, merged, wraps, mesh, keeps, margin)
 
 
 def _cuts(side: int, most: int, unit: int) -> tuple[int, int, int]:
@@ -91,8 +95,8 @@ def _cuts(side: int, most: int, unit: int) -> tuple[int, int, int]:
     return math.ceil(side / count / unit) * unit, count, merged
 
 
-def tap_shapes(tiles: Tiling, network: NetworkState) -> dict[str, tuple[int, int]]:
-    """Tap -> (height, width) of the whole picture there."""
+def tap_shapes(shape: tuple[int, int], network: NetworkState) -> dict[str, tuple[int, int]]:
+    """Tap -> (height, width) there of a picture of this (height, width)."""
     vgg = nnx.merge(network.graphdef, network.params)
-    shapes = layer_shapes(tiles.shape, vgg.convs, rounds_up=vgg.pooling == "max_ceil")
+    shapes = layer_shapes(shape, vgg.convs, rounds_up=vgg.pooling == "max_ceil")
     return {tap: shapes[conv(tap)] for tap in vgg.taps}

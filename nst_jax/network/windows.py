@@ -6,7 +6,8 @@ in the window as in the whole picture, so that the activations of the core are t
 
 The network is passed through in sections, whose outputs are kept whole. A section sees less far
 than all layers together: 22 pixels up to block 3 and 6 positions of 8 pixels after it, where all
-layers up to conv5_1 see 70 pixels. So less is computed twice.
+layers up to conv5_1 see 70 pixels. So less is computed twice. A loss that sees two layers at once
+needs all of them in one section, and a margin around the core.
 """
 
 import itertools
@@ -25,20 +26,25 @@ from nst_jax.network.vgg import POOLINGS, VGG
 # would be 32, and after block 4 the second section would be too small to gain anything.
 LOWER_BLOCKS = 3
 
+# Positions around a core that are needed to enlarge its activations to those of an earlier layer,
+# whose sides are no multiples of theirs.
+MARGIN = 2
+
 Origin = tuple[Array | int, Array | int]
 
 
-def halos(layers: Sequence[str]) -> dict[str, int]:
+def halos(layers: Sequence[str], margin: int = 0) -> dict[str, int]:
     """How far beyond a core each layer's output must reach, in the layer's own positions.
 
     Args:
       layers: consecutive convolutions in network order, up to the deepest that is wanted.
+      margin: positions of the deepest around its core.
 
     Returns:
-      layer -> positions on every side: 0 at the deepest; a 3x3 convolution needs one more of its
-      input, and 2x2 pooling twice as many.
+      layer -> positions on every side: the margin at the deepest; a 3x3 convolution needs one more
+      of its input, and 2x2 pooling twice as many.
     """
-    needed, reach = {}, 0
+    needed, reach = {}, margin
     for name, before in itertools.zip_longest(reversed(layers), [*reversed(layers)][1:]):
         needed[name] = reach
         reach += 1
@@ -47,9 +53,9 @@ def halos(layers: Sequence[str]) -> dict[str, int]:
     return needed
 
 
-def halo(layers: Sequence[str]) -> int:
+def halo(layers: Sequence[str], margin: int = 0) -> int:
     """The halo of a window, in positions of the first layer: 70 pixels up to conv5_1 of VGG-19."""
-    return halos(layers)[layers[0]] + 1
+    return halos(layers, margin)[layers[0]] + 1
 
 
 class Section(NamedTuple):
@@ -59,15 +65,23 @@ class Section(NamedTuple):
       layers: names of the convolutions.
       stride: pixels from one position of the section's input to the next.
       halo: positions of the input around a core.
+      margin: positions of every tap around its core.
     """
 
     layers: tuple[str, ...]
     stride: int
     halo: int
+    margin: int = 0
 
 
-def sections(layers: Iterable[str]) -> list[Section]:
-    """The sections of a network: its layers up to block `LOWER_BLOCKS`, and the others."""
+def sections(layers: Iterable[str], margin: int = 0) -> list[Section]:
+    """The sections of a network: its layers up to block `LOWER_BLOCKS`, and the others.
+
+    With a margin there is only one.
+    """
+    if margin:
+        names = tuple(layers)
+        return [Section(names, 1, halo(names, margin), margin)]
     parts = itertools.groupby(layers, lambda name: block(name) > LOWER_BLOCKS)
     found = [tuple(names) for _, names in parts]
     return [Section(names, 2 ** (block(names[0]) - 1), halo(names)) for names in found]
@@ -133,12 +147,13 @@ def section_taps(
       shape: (height, width) of the picture; static.
 
     Returns:
-      tap -> the activations of the core, as `state.features` has them there; and of the core the
-      input of the section that follows.
+      tap -> the activations of the core with the section's margin, as `state.features` has them
+      there, but undefined beyond the picture; and of the core the input of the section that
+      follows.
     """
-    names = list(vgg.convs)
-    reaches, rounds_up = halos(section.layers), vgg.pooling == "max_ceil"
+    names, rounds_up = list(vgg.convs), vgg.pooling == "max_ceil"
     shapes = layer_shapes(shape, names, rounds_up=rounds_up)
+    reaches = halos(section.layers, section.margin)
     stride, reach, activations = section.stride, section.halo, {}
 
     def at(reach: int) -> Origin:
@@ -164,10 +179,10 @@ def section_taps(
         activations[relu(name)] = features
 
     def core(tap: str) -> Array:
-        reach = reaches[conv(tap)]
+        reach = reaches[conv(tap)] - section.margin
         _, height, width, _ = activations[tap].shape
         own = activations[tap][0, reach : height - reach, reach : width - reach]
         return own.astype(jnp.float32)
 
     taps = {tap: core(tap) for tap in vgg.taps if tap in activations}
-    return taps, pooled(features, section.layers[-1], 0)[0]
+    return taps, pooled(features, section.layers[-1], section.margin)[0]

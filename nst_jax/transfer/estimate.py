@@ -9,7 +9,7 @@ from nst_jax import files
 from nst_jax.config import rules
 from nst_jax.config.experiment import Experiment
 from nst_jax.network import architecture
-from nst_jax.network.windows import LOWER_BLOCKS
+from nst_jax.network.windows import MARGIN, Section, sections
 from nst_jax.optimize.lbfgs import pairs_of
 
 # Pixels of a batch on a CPU: a larger one outgrows the cache and gains nothing
@@ -22,7 +22,6 @@ STATE_PICTURES = 6  # float32 pictures that a step keeps besides the optimiser's
 REMATERIALIZED_SHARE = 0.5  # of the activations' memory
 TILES = (2048, 1024, 512, 256)  # sides in pixels, of which one is chosen
 TILED_PICTURES = 5  # that a step in tiles keeps besides, the first section's output among them
-HALO_PIXELS = 44  # of the first section, both sides together
 
 
 class Work(NamedTuple):
@@ -61,7 +60,11 @@ def work(experiment: Experiment, shape: tuple[int, int]) -> Work:
     return Work(
         height * width,
         memory(experiment, shape, cut),
-        height * width * operations * experiment.weighed(experiment.steps) * _excess(cut),
+        height
+        * width
+        * operations
+        * experiment.weighed(experiment.steps)
+        * _excess(experiment, cut),
     )
 
 
@@ -70,9 +73,19 @@ def _share(name: str) -> float:
     return 4.0 ** (1 - architecture.block(name))
 
 
-def _excess(tile: int) -> float:
+def _first_section(experiment: Experiment) -> Section:
+    """The first section that a tile passes through."""
+    deepest = max(architecture.conv(tap) for tap in experiment.objective.taps)
+    layers = [name for name in architecture.conv_shapes(experiment.network.arch) if name <= deepest]
+    return sections(layers, MARGIN if rules.is_paired(experiment) else 0)[0]
+
+
+def _excess(experiment: Experiment, tile: int) -> float:
     """How many times the operations tiles take, for their halos and a second forward pass."""
-    return 3 / 2 * (1 + HALO_PIXELS / tile) ** 2 if tile else 1.0
+    if not tile:
+        return 1.0
+    passes = 2 if experiment.objective.normalize_gradients else 1
+    return (2 + passes) / 2 * (1 + 2 * _first_section(experiment).halo / tile) ** 2
 
 
 def devices(experiment: Experiment) -> int:
@@ -92,7 +105,8 @@ def memory(experiment: Experiment, shape: tuple[int, int], tile: int) -> int:
     static = experiment.optimizer.static
     deepest = max(architecture.conv(tap) for tap in experiment.objective.taps)
     is_tiled = 0 < tile < max(shape)
-    last = LOWER_BLOCKS if is_tiled else architecture.block(deepest)
+    section = _first_section(experiment)
+    last = architecture.block(section.layers[-1] if is_tiled else deepest)
     activations = sum(
         2 * out * _share(name)
         for name, (*_, out) in architecture.conv_shapes(experiment.network.arch).items()
@@ -107,7 +121,7 @@ def memory(experiment: Experiment, shape: tuple[int, int], tile: int) -> int:
     seen = height * width * 1.1
     if is_tiled:
         pictures += TILED_PICTURES
-        seen = math.prod(min(side, tile) + HALO_PIXELS for side in (height, width))
+        seen = math.prod(min(side, tile) + 2 * section.halo for side in (height, width))
     return round(4 * (seen * activations + height * width * 3 * pictures))
 
 
