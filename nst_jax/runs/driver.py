@@ -167,12 +167,14 @@ def _is_lost(standing: Standing, places: range) -> bool:
     return any(place in standing.lost for place in places)
 
 
-def _record(standing: Standing, k: int, member: Member, progress: Progress, places: range):
+def _record(standing: Standing, k: int, member: Member, progress: Progress, own: range):
     """Writes one member's share of a progress."""
-    own = slice(places.start, places.stop)
     names = own_terms(member.job.experiment.objective, progress.terms)
-    terms = {name: float(progress.terms[name][own].mean()) for name in names}
-    entry = Entry(progress.step, terms, progress.images[own])
+    terms = {name: float(progress.terms[name][own.start : own.stop].mean()) for name in names}
+    images = progress.images
+    if len(own) < len(images):  # otherwise the slice would be a copy
+        images = images[own.start : own.stop]
+    entry = Entry(progress.step, terms, images)
     path = record.record(member.folder, member.job, entry, standing.share)
     standing.last[k] = entry
     if k == 0:

@@ -85,6 +85,7 @@ def paint(
         elif state is None:
             starts = stack(_starts(sized, network))
             state = initial_state(static, starts if place.split else place.put(starts))
+            del starts  # a picture as large as any of the state's
         else:
             state = enlarge(static, place.whole(state), sized[0].pictures.shape)
             drop_programs_if_large(math.prod(shapes[number]))
