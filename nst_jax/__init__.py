@@ -9,7 +9,7 @@ from nst_jax.errors import UserError
 if TYPE_CHECKING:
     from nst_jax.optimize.loop import NonFiniteLossError
     from nst_jax.report.tables import load_results
-    from nst_jax.transfer.api import Stage, paint_steps, save, stylize
+    from nst_jax.transfer.api import Stage, paint_steps, save, stylize, stylize_film
     from nst_jax.transfer.cache import clear_cache, keep_programs
 
 __version__ = importlib.metadata.version("nst_jax")
@@ -24,6 +24,7 @@ __all__ = [
     "paint_steps",
     "save",
     "stylize",
+    "stylize_film",
 ]
 
 _HOMES = {
@@ -35,6 +36,7 @@ _HOMES = {
     "paint_steps": "nst_jax.transfer.api",
     "save": "nst_jax.transfer.api",
     "stylize": "nst_jax.transfer.api",
+    "stylize_film": "nst_jax.transfer.api",
 }
 
 

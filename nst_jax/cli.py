@@ -137,19 +137,19 @@ def keep_programs():
         os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 
 
-def given_config(*pictures: str) -> tuple[config.Config, str]:
+def given_config(*pictures: str, standard: str = "starry") -> tuple[config.Config, str]:
     """The config that --config names, with its overrides, not parsed yet; and the file's name.
 
     Args:
-      *pictures: a content and a style picture, to take the place of the config's. With them, the
-        default of --config is the shipped config "starry".
+      *pictures: a content and a style picture, to take the place of the config's.
+      standard: the shipped config that is the default of --config with them.
 
     Raises:
       UserError: there is none, or it does not load.
     """
     given = flags.FLAGS["config"].value
     if pictures and given is None:
-        c = config.load(config.find("starry"))
+        c = config.load(config.find(standard))
         c.content, c.style = pictures
         return c, Path(pictures[0]).stem
     if given is None:

@@ -47,6 +47,7 @@ def main(*pictures: str):
     if more:
         _check_extension()
         experiment = config.with_values(given, {"steps": given.steps + more})
+    config.check_still(experiment)
     if _DRY_RUN.value:
         from nst_jax.runs import plan
         from nst_jax.transfer.cache import Cache

@@ -102,6 +102,8 @@ def cells_of(c: config.Config, texts: Sequence[str], overrides: dict[str, Any]) 
             f'values with --axis "{key}=VALUE, VALUE"'
         )
     cells = axes.cells(c)
+    for cell in cells:
+        config.check_still(cell.experiment)
     if any(cell.experiment.interpolate for cell in cells):
         raise UserError(
             "config.interpolate makes several paintings of one experiment; in a sweep, vary the "

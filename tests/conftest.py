@@ -1,5 +1,6 @@
 """Fixtures: the real weights, fetched once like any run does, and small seeded pictures."""
 
+import importlib.util
 import os
 import subprocess
 import sys
@@ -21,6 +22,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from absl import flags
 from hypothesis import HealthCheck, settings
 
 from nst_jax import config
@@ -132,6 +134,17 @@ def run_command(module, *words, code=0, cwd=None, **environment):
     assert done.returncode == code, done.stderr
     assert "Traceback" not in done.stderr
     return done.stdout, done.stderr
+
+
+def script(name):
+    """A script as a module; flags that another one has defined, too, are its own from here on."""
+    for flag in ("minutes", "seed", "keep", "frames", "width", "height"):
+        if flag in flags.FLAGS:
+            delattr(flags.FLAGS, flag)
+    spec = importlib.util.spec_from_file_location(name, ROOT / "scripts" / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def prepared(c, content=None, styles=()):

@@ -136,9 +136,10 @@ def test_any_two_choices_paint_together(row, files, vgg19, quickly_compiled):
     start, network, make_problem = begun(experiment, pictures, vgg19)
     static, rates = experiment.optimizer.static, stack([experiment.optimizer.rates])
     state = initial_state(static, start[None])
-    state, (image,), terms, (values,) = step.chunk(
+    state, terms, (values,) = step.chunk(
         static, 3, 3, state, network, stack([make_problem()]), rates
     )
+    (image,) = state.average
     assert np.isfinite(values).all()
     assert len(values) == state.step == 3
     assert all(np.isfinite(value) for value in terms.values()), terms

@@ -58,6 +58,7 @@ def test_every_config_is_valid_and_documented(path, arg):
     module = load(path)
     cells = axes.cells(module.get_config(arg))
     command = "sweep" if path.parent.name == "ablations" else "run"
+    command = "film" if path.stem == "film" else command
     assert (len(cells) > 1) == (command == "sweep")
     for cell in cells:
         assert config.flat(ConfigDict(cell.experiment.raw)).keys() == {*keys(config.default())}
@@ -246,6 +247,11 @@ BAD_VALUES = {
     "interpolate": [1, -2, 1001],
     "tile": [100, 64, -2, 1],
     "split": [-2],
+    "film.steps": [0, 10**8],
+    "film.temporal_weight": [-1.0, float("nan")],
+    "film.passes": [0, 101],
+    "film.fps": [-1.0, 1001.0],
+    "film.output": ["film.mov", "a/film.webm", "source.webm", ""],
     "image_size": [-5, 10**6],
     "style_scale": [0.0, -1.0, 101.0, float("nan")],
     "style_size": [-1, 10**6],

@@ -237,7 +237,8 @@ def test_the_average_is_that_of_all_iterates_with_the_start(decay, given, pixels
     batch = network, stack([problem]), stack([rates])
     state, iterates = initial_state(ADAM, start[None]), [np.float64(start)]
     for t in range(1, 6):
-        state, (average,), terms, _ = stepping.chunk(ADAM, 1, 1, state, *batch)
+        state, terms, _ = stepping.chunk(ADAM, 1, 1, state, *batch)
+        (average,) = state.average
         iterates.append(np.float64(state.image[0]))
         powers = decay ** np.arange(t, -1, -1.0)
         expected = np.tensordot(powers / powers.sum(), np.stack(iterates), 1)

@@ -1,4 +1,3 @@
-import importlib.util
 import json
 import random
 import subprocess
@@ -6,24 +5,12 @@ import sys
 
 import numpy as np
 import pytest
-from absl import flags
-from conftest import ROOT
+from conftest import ROOT, script
 from PIL import Image
 
 from nst_jax.errors import UserError
 from nst_jax.pictures import images
 from nst_jax.pictures.sizes import LONGER_SIDE
-
-
-def script(name):
-    """A script as a module; flags that another one has defined, too, are its own from here on."""
-    for flag in ("minutes", "seed", "keep"):
-        if flag in flags.FLAGS:
-            delattr(flags.FLAGS, flag)
-    spec = importlib.util.spec_from_file_location(name, ROOT / "scripts" / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture(scope="module")

@@ -117,5 +117,5 @@ def test_the_step_written_by_hand_is_one_of_the_defaults(vgg19):
     state, steps = step_time.by_hand(start, network, problem, 4, rates.learning_rate)
     static = experiment.optimizer.static
     batch = network, stack([problem]), stack([rates])
-    expected = chunk(static, 4, 4, initial_state(static, start[None]), *batch)[1]
+    expected = chunk(static, 4, 4, initial_state(static, start[None]), *batch)[0].average
     np.testing.assert_allclose(steps(state)[0][0], expected[0], atol=1e-4)

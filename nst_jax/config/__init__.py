@@ -16,13 +16,14 @@ from nst_jax.config.base import (
 )
 from nst_jax.config.described import described
 from nst_jax.config.experiment import Experiment
-from nst_jax.config.parsing import parse, parse_values, with_values
+from nst_jax.config.parsing import check_still, parse, parse_values, with_values
 from nst_jax.config.schema import Config, default, flat
 
 __all__ = [
     "PICTURES",
     "Config",
     "Experiment",
+    "check_still",
     "default",
     "described",
     "explain",

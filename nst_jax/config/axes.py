@@ -26,13 +26,9 @@ from nst_jax.config.experiment import Experiment
 from nst_jax.config.parsing import parse_values
 from nst_jax.config.schema import Config, flat
 from nst_jax.errors import UserError
+from nst_jax.pictures.kinds import PICTURE_SUFFIXES
 
 MAX_CELLS = 10_000
-# Of files that are taken from a folder.
-PICTURE_SUFFIXES = (
-    *(".avif", ".bmp", ".gif", ".heic", ".heif", ".jpeg", ".jpg", ".jxl"),
-    *(".png", ".tif", ".tiff", ".webp"),
-)
 _MAX_NAME_LETTERS = 80  # of a cell's folder
 
 # What an axis sets at one place: pairs (key, value). Tuples, because a config may hold them.

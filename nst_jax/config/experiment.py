@@ -290,6 +290,32 @@ class Output:
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Film:
+    """How a film is painted, whose frames are the content pictures of an experiment.
+
+    Attributes:
+      first, last: the frames to paint, counted from 1; `last` is None for the clip's last.
+      steps: of a frame that starts from the frame before.
+      temporal_weight: of the difference from the warped frames before.
+      long_term: so many frames back, ascending.
+      passes: over the whole film.
+      holds_brightness: whether the mean brightness changes as the source's.
+      fps: frames a second; 0 for the clip's own.
+      output: file name in the work directory.
+    """
+
+    first: int
+    last: int | None
+    steps: int
+    temporal_weight: float
+    long_term: tuple[int, ...]
+    passes: int
+    holds_brightness: bool
+    fps: float
+    output: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Experiment:
     """A config, parsed.
 
@@ -302,6 +328,7 @@ class Experiment:
       seed: of the noise in the start and of losses that draw.
       interpolate: number of paintings from the first style to the second; 0 for one painting.
       output: what is written.
+      film: how a film is painted.
       raw: the config itself, nested, as config.json has it.
     """
 
@@ -313,6 +340,7 @@ class Experiment:
     seed: int
     interpolate: int
     output: Output
+    film: Film
     raw: Mapping[str, Any]
 
     @property

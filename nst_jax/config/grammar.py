@@ -312,6 +312,45 @@ def parse_files(text: str) -> list[str]:
     return [unquoted(word) for word in words(text, is_name=is_file)]
 
 
+def parse_range(text: str) -> tuple[int, int | None]:
+    """Reads the first and the last of several numbers; None for no end.
+
+    >>> parse_range("40:99"), parse_range("40:"), parse_range("")
+    ((40, 99), (40, None), (1, None))
+
+    Raises:
+      UserError: not two positive numbers in ascending order.
+    """
+    first, _, last = (part.strip() for part in text.partition(":"))
+    if not text.strip():
+        return 1, None
+    try:
+        begin, end = int(first or 1), int(last) if last else None
+    except ValueError:
+        begin, end = 0, None
+    if ":" not in text or begin < 1 or (end is not None and end < begin):
+        raise UserError(f"{text!r} is not FIRST:LAST, two numbers from 1 on, such as 40:99")
+    return begin, end
+
+
+def parse_numbers(text: str) -> tuple[int, ...]:
+    """Reads positive whole numbers, and returns them in ascending order.
+
+    >>> parse_numbers("1, 4, 2")
+    (1, 2, 4)
+
+    Raises:
+      UserError: none, or one that is no positive whole number.
+    """
+    try:
+        numbers = sorted({int(word) for word in words(text)})
+    except ValueError:
+        numbers = []
+    if not numbers or numbers[0] < 1:
+        raise UserError(f"{text!r} is not a list of whole numbers from 1 on, such as '1, 2, 4'")
+    return tuple(numbers)
+
+
 def parse_region_weights(text: str) -> dict[str, float]:
     """Reads weights of regions.
 

@@ -14,6 +14,7 @@ from nst_jax.config import grammar, rules
 from nst_jax.config.experiment import (
     Color,
     Experiment,
+    Film,
     Guide,
     Guides,
     Inputs,
@@ -87,6 +88,18 @@ def parse_values(
             raise UserError(f"config.{key} {text}")
     _check_pictures(experiment)
     return experiment
+
+
+def check_still(experiment: Experiment):
+    """Checks that an experiment sets no key which only films have a use for.
+
+    Raises:
+      UserError: it does.
+    """
+    given = flat(experiment.raw)
+    for key, standard in _defaults().items():
+        if key.startswith("film.") and given[key] != standard:
+            raise UserError(f"config.{key} is for films, which python -m nst_jax.film paints")
 
 
 def _checked(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -173,6 +186,7 @@ def _experiment(
         seed=take("seed"),
         interpolate=take("interpolate"),
         output=_output(take),
+        film=_film(take),
         raw=raw,
     )
 
@@ -335,6 +349,24 @@ def _scales(take: Take, size: int) -> tuple[Scale, ...]:
     return tuple(
         Scale(side, style_size or max(1, round(style_scale * side)), count)
         for side, count in zip(sizes, counts, strict=True)
+    )
+
+
+def _film(take: Take) -> Film:
+    with _about("film.frames"):
+        first, last = grammar.parse_range(take("film.frames"))
+    with _about("film.long_term"):
+        long_term = grammar.parse_numbers(take("film.long_term"))
+    return Film(
+        first=first,
+        last=last,
+        steps=take("film.steps"),
+        temporal_weight=take("film.temporal_weight"),
+        long_term=long_term,
+        passes=take("film.passes"),
+        holds_brightness=take("film.hold_brightness"),
+        fps=take("film.fps"),
+        output=take("film.output"),
     )
 
 

@@ -130,6 +130,9 @@ COMMAND_KEYS = (
     "animation",
     "save_every",
     "checkpoint_every",
+    "film.frames",
+    "film.fps",
+    "film.output",
     "axes",
 )
 # The key that is meant where Python callers give a value to a group.
@@ -221,6 +224,14 @@ RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "bits": (lambda v: v in (8, 16), "8 or 16"),
     "metrics": _needs("dm_pix", "metrics"),
     "tensorboard": _needs("tensorboardX", "tensorboard"),
+    "film.steps": (lambda v: 1 <= v <= 10**7, "1 to 10 million"),
+    "film.temporal_weight": (_not_negative, "0 or more"),
+    "film.passes": (lambda v: 1 <= v <= 100, "1 to 100"),
+    "film.fps": (lambda v: 0 <= v <= 1000, "0 to 1000"),
+    "film.output": (
+        lambda v: _file_name(v, writers.FILM_CODECS) and Path(v).stem != "source",
+        f"a file name in --workdir, not source, ending in {', '.join(writers.FILM_CODECS)}",
+    ),
     "animation": (
         lambda v: not v or _file_name(v, writers.ANIMATIONS),
         f"empty, or a file name ending in {', '.join(writers.ANIMATIONS)}",

@@ -114,6 +114,20 @@ def default() -> Config:
     # on GPUs and TPUs (a CPU takes longer). The picture and the losses are always float32.
     c.precision = "float32"
 
+    # Of a film, which python -m nst_jax.film paints. config.content is a clip then, or a folder or
+    # pattern of numbered pictures, and config.steps is for frames with nothing before them.
+    c.film = ConfigDict()
+    c.film.frames = ""  # "first:last", counted from 1; "" for all
+    c.film.steps = 40  # optimiser steps of a frame that starts from the frame before
+    c.film.temporal_weight = 3e7  # of the difference from the warped frames before
+    c.film.long_term = "1, 2, 4"  # so many frames back: what comes out again keeps its strokes
+    c.film.passes = 1  # over the whole film, forth and back in turns
+    c.film.hold_brightness = True  # the mean brightness changes from frame to frame as the source's
+    c.film.fps = 0.0  # frames a second; 0: the clip's, and 25 of pictures
+    # File name of the film: .webm (VP9), .mp4 (H.264 with sound where ffmpeg is installed, else
+    # MPEG-4), .avi (Motion JPEG) or .mkv (VP9).
+    c.film.output = "film.webm"
+
     c.axes = ()  # what a sweep varies, from nst_jax.config.axes; () for a single experiment
 
     c.log_every = 10  # steps between two log lines, and in one dispatch at most

@@ -21,6 +21,18 @@ Image = Float[Array, "h w 3"]
 ByTap = dict[str, Any]  # arrays, by the tap they belong to
 
 
+class Temporal(NamedTuple):
+    """What a frame of a film takes over from the frames before it.
+
+    Attributes:
+      picture: [h, w, 3] their paintings, warped to the frame.
+      weights: [h, w] how much each pixel counts, 0 to 1; 0 where nothing is known.
+    """
+
+    picture: Float[Array, "h w 3"]
+    weights: Float[Array, "h w"]
+
+
 class Targets(NamedTuple):
     """What the content and style pictures ask for; computed once for every scale of a run.
 
@@ -28,10 +40,12 @@ class Targets(NamedTuple):
       content: loss -> tap -> target.
       style: loss -> tap -> region -> pairs (share, target). The region is "" without guides. There
         are several pairs only where the losses of several style pictures are blended.
+      temporal: of a frame of a film; None for a still picture.
     """
 
     content: dict[str, dict[str, Any]]
     style: dict[str, dict[str, dict[str, tuple[tuple[Array, Any], ...]]]]
+    temporal: Temporal | None = None
 
 
 class Knobs(NamedTuple):
@@ -42,6 +56,7 @@ class Knobs(NamedTuple):
       content, style: loss -> tap -> lambda, >= 0; 0 switches a layer off.
       smoothness: total variation -> weight, >= 0.
       regions: region -> weight, >= 0.
+      temporal: weight of the difference from the warped frames before, >= 0; unused without them.
     """
 
     alpha: float
@@ -50,6 +65,7 @@ class Knobs(NamedTuple):
     style: dict[str, dict[str, float]]
     smoothness: dict[str, float]
     regions: dict[str, float]
+    temporal: float = 0.0
 
 
 class GuideWeights(NamedTuple):

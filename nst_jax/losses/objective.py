@@ -1,5 +1,7 @@
 """The objective J = alpha J_content + beta J_style + sum_k w_k TV_k, and its single terms.
 
+A frame of a film has a term more, its weighted difference from the warped frames before it.
+
 J_content is a sum over content losses and layers, each with its lambda; J_style a sum over style
 losses, layers and regions. Gatys et al. 2015 (https://arxiv.org/abs/1508.06576), equations 5 and 7.
 
@@ -18,7 +20,16 @@ from jax import Array
 from jax.sharding import PartitionSpec as P
 from jaxtyping import Float
 
-from nst_jax.losses.arguments import Image, Problem, activations_of, groups, margin, place, spread
+from nst_jax.losses.arguments import (
+    Image,
+    Problem,
+    Temporal,
+    activations_of,
+    groups,
+    margin,
+    place,
+    spread,
+)
 from nst_jax.losses.content import CONTENT, ContentLoss
 from nst_jax.losses.context import Context
 from nst_jax.losses.smoothness import SMOOTHNESS, Pixels
@@ -199,10 +210,25 @@ def normalized(distance: Scalar, norm: Scalar) -> Scalar:
     return value + (distance - value) / (jax.lax.stop_gradient(norm) + 1e-8)
 
 
+def temporal_distance(image: Image, target: Temporal) -> Scalar:
+    """Temporal loss: sum_i w_i |x_i - p_i|^2 / (3 h w), in squared pixel units.
+
+    Args:
+      image: x, [h, w, 3], a frame's painting.
+      target: p and w, the warped paintings before it and how far they can be trusted.
+
+    References:
+      Ruder, Dosovitskiy & Brox 2016, "Artistic Style Transfer for Videos"
+      (https://arxiv.org/abs/1604.08610), equation 7.
+    """
+    return jnp.mean(target.weights[..., None] * jnp.square(image - target.picture))
+
+
 def breakdown(image: Image, network: NetworkState, problem: Problem) -> dict[str, Scalar]:
     """Every term by name, with J as "total".
 
-    "content", "style" and "tv" are J_content, J_style and TV, before alpha, beta and tv_weight.
+    "content", "style" and "tv" are J_content, J_style and TV, before alpha, beta and tv_weight. Of
+    a frame of a film "temporal" is its temporal loss before its weight.
     "style/gram/relu1_1" and the like are single layers before their lambda, with the name of the
     region at the end where there are guides. So terms of runs with other weights can be compared.
     """
@@ -219,6 +245,9 @@ def breakdown(image: Image, network: NetworkState, problem: Problem) -> dict[str
         variation = distances.variations[name]
         terms["tv"] = terms["tv"] + variation
         total = total + weight * variation
+    if problem.targets.temporal is not None:
+        terms["temporal"] = temporal_distance(image, problem.targets.temporal)
+        total = total + knobs.temporal * terms["temporal"]
     return {"total": total} | terms | layers
 
 

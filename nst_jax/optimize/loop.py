@@ -10,6 +10,7 @@ from collections.abc import Callable, Generator
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
@@ -18,7 +19,7 @@ from nst_jax.losses.objective import in_order
 from nst_jax.network.state import NetworkState
 from nst_jax.optimize.options import OptimizerStatic, Rates
 from nst_jax.optimize.placement import ONE_DEVICE, Placement
-from nst_jax.optimize.step import Images, State, chunk
+from nst_jax.optimize.step import State, chunk
 
 Snapshot = Callable[[bool], bool]  # whether it is the last chunk -> whether to fetch the state
 
@@ -149,13 +150,17 @@ def optimize(
     jax.block_until_ready(result)  # a forward pass, from which the time of a step is estimated
     seconds = STEP_COST_IN_FORWARDS * (time.monotonic() - since)
     while True:
-        state, images, terms, values = result
+        state, terms, values = result
         last = done == until
         fetches = bool(place.agreed(snapshot(last)))
         stop = done if last else next_stop(seconds)
+        shown = shows(done)
+        images = None
+        if shown or fetches or done == start:  # the next chunk donates the state
+            images = state.average if last else jnp.copy(state.average)
         if not (last or fetches):  # dispatch the next chunk before the numbers of this one are read
             result = dispatch(state, stop, shows(stop))
-        progress = _read(previous, done, images, terms, values)
+        progress = _read(previous, done, terms, values)
         fetched = place.fetch(state) if fetches else None
         if fetched is not None and not _worth_resuming(fetched):
             fetched = None
@@ -165,10 +170,9 @@ def optimize(
         if done > previous:
             seconds = min(seconds, (time.monotonic() - since) / (done - previous))
         since = time.monotonic()
-        shown = shows(done)
-        if shown or fetched is not None or done == start:
+        if images is not None and (shown or fetched is not None or done == start):
             yield progress._replace(
-                images=place.shown(progress.images),
+                images=place.shown(images),
                 terms=progress.terms if shown else {},
                 lost=lost,
                 state=fetched,
@@ -187,12 +191,10 @@ def _worth_resuming(state: State) -> bool:
     return bool(np.isfinite(state.average).all(axis=(1, 2, 3)).any())
 
 
-def _read(
-    start: int, stop: int, images: Images, terms: dict[str, Array], values: Array
-) -> Progress:
-    """The progress after a chunk from step `start` to `stop`; waits for the device."""
+def _read(start: int, stop: int, terms: dict[str, Array], values: Array) -> Progress:
+    """The progress after a chunk from step `start` to `stop`, yet without pictures; waits."""
     numbers, before = jax.device_get((terms, values))
     objectives = np.concatenate([before[:, : stop - start], numbers["total"][:, None]], axis=1)
     bad = ~np.isfinite(objectives)
     lost = np.where(bad.any(1), start + bad.argmax(1), -1)
-    return Progress(stop, images, in_order(numbers), lost)
+    return Progress(stop, None, in_order(numbers), lost)

@@ -169,7 +169,7 @@ def chunk(
     shown: Array | bool = True,
     together: int = 0,
     mesh: jax.sharding.Mesh | None = None,
-) -> tuple[State, Images, dict[str, Float[Array, " n"]], Float[Array, "n room"]]:
+) -> tuple[State, dict[str, Float[Array, " n"]], Float[Array, "n room"]]:
     """Several steps of a batch in one dispatch.
 
     Args:
@@ -185,7 +185,7 @@ def chunk(
       mesh: devices over which its axis "cells" spreads the batch.
 
     Returns:
-      The state after the steps, its pictures, the terms of these by name, and the objective before
+      The state after the steps, the terms of its average pictures by name, and the objective before
       each step, 0 after the last.
     """
 
@@ -238,7 +238,7 @@ def chunk(
         def describe() -> Any:
             return over_batch(terms_of_one, network, state, problem, rates)
 
-        return state, state.average, jax.lax.cond(shown, describe, nothing), values
+        return state, jax.lax.cond(shown, describe, nothing), values
 
     if mesh is not None:
         cells = P("cells")

@@ -5,6 +5,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+# Of files that are taken from a folder.
+PICTURE_SUFFIXES = (
+    *(".avif", ".bmp", ".gif", ".heic", ".heif", ".jpeg", ".jpg", ".jxl"),
+    *(".png", ".tif", ".tiff", ".webp"),
+)
+
 _INSTALL = 'pip install "nst_jax[formats]", or export it as JPEG or PNG'
 _RAWS = (b"FUJIFILMCCD-RAW", b"IIRO", b"IIRS", b"MMOR", b"IIU\0", b"FOVb")
 _JPEG_XL = (b"\xff\x0a", b"\0\0\0\x0cJXL \r\n\x87\n")

@@ -143,3 +143,5 @@ ANIMATIONS: dict[str, Callable[[list[PillowImage.Image], Path, list[int], str], 
     ".webp": _animated_webp,
     ".png": _animated_png,
 }
+# Suffix of a film -> four letters of its codec, as OpenCV knows it.
+FILM_CODECS = {".webm": "vp09", ".mp4": "mp4v", ".avi": "MJPG", ".mkv": "VP90"}

@@ -4,6 +4,7 @@
 /** Everything about a cell; `update(cell)` shows another one, or the same as it is now. */
 function cellView() {
   const picture = stage();
+  const film = filmPart();
   const why = h("p", { class: "why", role: "note" });
   const losses = lossCurves();
   const facts = h("dl", { class: "facts" });
@@ -20,7 +21,8 @@ function cellView() {
   const curves = h("section", {}, losses.element);
   const numbers = h("section", {}, h("h3", {}, "Results"), facts);
   const details = h("div", { class: "details" }, why, numbers, curves, commandPart, config.element);
-  const element = h("div", { class: "view" }, picture.element, details);
+  const shown = h("div", { class: "shown" }, film.element, picture.element);
+  const element = h("div", { class: "view" }, shown, details);
 
   async function copyCommand() {
     try {
@@ -39,6 +41,7 @@ function cellView() {
     element,
     update(cell) {
       picture.update(cell);
+      film.update(cell);
       why.hidden = !cell.message || cell.status === "stopped";
       setText(why, cell.message);
       losses.update(cell);
@@ -59,6 +62,53 @@ function cellView() {
         facts.replaceChildren(
           ...pairs.map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, value))),
         );
+      }
+    },
+  };
+}
+
+/** A film beside its source; what is done to the first player, the second does as well. */
+function filmPart() {
+  const player = (name, controls) =>
+    h("video", { controls, loop: true, muted: true, playsinline: true, "aria-label": name });
+  const painting = player("Film", true);
+  const source = player("Source", false);
+  const follow = () => {
+    if (Math.abs(source.currentTime - painting.currentTime) > 0.08)
+      source.currentTime = painting.currentTime;
+  };
+  painting.addEventListener("play", () => (follow(), source.play()));
+  painting.addEventListener("pause", () => (source.pause(), follow()));
+  painting.addEventListener("seeked", follow);
+  painting.addEventListener("timeupdate", follow);
+  painting.addEventListener("ratechange", () => (source.playbackRate = painting.playbackRate));
+  const titled = (text, video) => h("figure", {}, video, h("figcaption", {}, text));
+  const pair = h("div", { class: "film" }, titled("Film", painting), titled("Source", source));
+  const large = h("p", { class: "quiet" }, "The film is too large for this page: ");
+  const element = h("div", {}, pair, large);
+
+  /** Where a film is; nothing where the page has no room for it. */
+  function addressOf(role, { path, version }) {
+    if (!LIVE) return embedded(`film-${role}`);
+    return `files/${path.split("/").map(encodeURIComponent).join("/")}?${version}`;
+  }
+
+  return {
+    element,
+    update(cell) {
+      element.hidden = !cell.film;
+      if (!cell.film) return;
+      const addresses = { painting, source };
+      pair.hidden = !addressOf("painting", cell.film.painting);
+      large.hidden = !pair.hidden;
+      large.replaceChildren(
+        "The film is too large for this page: ",
+        h("a", { href: cell.film.painting.path }, cell.film.painting.path),
+      );
+      if (pair.hidden) return;
+      for (const [role, video] of Object.entries(addresses)) {
+        const address = addressOf(role, cell.film[role]);
+        if (video.getAttribute("src") !== address) video.src = address;
       }
     },
   };
@@ -116,7 +166,7 @@ function lossCurves() {
     chart.update({
       series: series.filter(({ name }) => !hidden.has(name)),
       shared: true,
-      x: { name: "step", kind: "linear" },
+      x: { name: data.kind === "film" ? "frame" : "step", kind: "linear" },
       y: { name: state.group === "layers" ? "before lambdas" : "before weights", kind: "log" },
       height: 250,
       label: `Losses of ${titleOf(cell)} against steps.`,

@@ -27,6 +27,7 @@ MAX_THUMBNAIL_SIDE_PIXELS = 160  # of a picture in the sheet
 MAX_FRAME_SIDE_PIXELS = 384  # of a picture along the way
 MAX_FRAMES = 120  # in a page, of all cells together
 MAX_CELL_FRAMES = 12
+MAX_FILM_BYTES = 24 << 20  # of a film and its source together, in a page
 JPEG_QUALITY = 85
 
 
@@ -122,6 +123,13 @@ def _embedded(data: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
         if picture is not None:
             small = embed(Path(data["workdir"]) / picture["path"], f"cell-{index}", *sizes)
             picture = (picture | {"small": small}) if small else None
+        if film := cell["film"]:
+            paths = {role: Path(data["workdir"]) / own["path"] for role, own in film.items()}
+            if sum(path.stat().st_size for path in paths.values()) <= MAX_FILM_BYTES:
+                elements += [
+                    f'<script type="text/plain" id="film-{role}">{_film_uri(path)}</script>'
+                    for role, path in paths.items()
+                ]
         frames = _spread(cell["frames"], at_most)
         for k, frame in enumerate(frames):
             path = Path(data["workdir"]) / frame["path"]
@@ -146,6 +154,11 @@ def _uri(jpeg: bytes) -> str:
     return f"data:image/jpeg;base64,{base64.b64encode(jpeg).decode()}"
 
 
+def _film_uri(path: Path) -> str:
+    """A film as a data URI."""
+    return f"data:video/webm;base64,{base64.b64encode(path.read_bytes()).decode()}"
+
+
 def _policy(style: str, script: str, live: bool) -> str:
     """Content-Security-Policy: allows this script, this style and, if live, this server.
 
@@ -156,6 +169,7 @@ def _policy(style: str, script: str, live: bool) -> str:
         "script-src": _hash(script),
         "style-src": _hash(style),
         "img-src": "'self' data:" if live else "data:",
+        "media-src": "'self'" if live else "data:",
         "connect-src": "'self'" if live else "'none'",
         "base-uri": "'none'",
         "form-action": "'none'",

@@ -30,7 +30,7 @@ function pageHead() {
   const state = h("span", { class: "pulse", role: "status" });
   const summary = h("p", { class: "summary" });
   const pictures = h("div", { class: "inputs" });
-  const kind = h("span", {}, data.kind === "sweep" ? "Sweep" : "Run");
+  const kind = h("span", {}, { sweep: "Sweep", run: "Run", film: "Film" }[data.kind]);
   const element = h(
     "div",
     { class: "masthead" },
@@ -65,7 +65,8 @@ function pageHead() {
   }
 
   function outcome(cell) {
-    const state = cell.status === "done" && cell.steps ? `${cell.steps} steps` : stateOf(cell);
+    const noun = data.kind === "film" ? "frames" : "steps";
+    const state = cell.status === "done" && cell.steps ? `${cell.steps} ${noun}` : stateOf(cell);
     return [state, cell.seconds === null ? "" : duration(cell.seconds)].filter(Boolean);
   }
 

@@ -32,7 +32,7 @@ def read(workdir: Path) -> dict[str, Any]:
     Returns:
       JSON values without NaN and infinities (None stands for them):
 
-          name, kind       the name of the sweep or run; "sweep" or "run"
+          name, kind       the name of the sweep or run; "sweep", "run" or "film"
           ended            whether every cell is done or has failed
           workdir          absolute path of the folder
           axes             [{"name", "labels"}], the last varies fastest; empty for a run
@@ -75,7 +75,8 @@ def _outline(
         result = _json(workdir / "result.json")
         name = str(result.get("name") or workdir.resolve().name)
         run = {"name": name, "labels": {}, "command": result.get("command", "")}
-        return "run", name, [], [(workdir, run)]
+        kind = "film" if (workdir / "source").is_dir() else "run"
+        return kind, name, [], [(workdir, run)]
     raise UserError(f"{workdir} holds neither a sweep (sweep.json) nor a run (config.json)")
 
 
@@ -126,13 +127,18 @@ def _cell(
       frame            the newest file in frames/, or None
       frames           all of them: {"step", "path"}
       content, styles  index into `inputs` or None; list of indices
+      film             {"painting", "source"}: {"path", "version"} of the film and of what it was
+                       painted from; None of a still picture, or of a film that is not finished
     """
     result = _json(folder / "result.json")
     config = _object(planned.get("config")) or _json(folder / "config.json")
     rows = _rows(folder / "metrics.jsonl")
+    is_film = (folder / "source").is_dir()
+    if is_film:
+        _add_flicker(folder, config, rows)
     last = rows[-1] if rows else {}
     terms = {name: value for name, value in last.items() if name not in ("step", "seconds")}
-    frames = sorted((folder / "frames").glob("[0-9]*.png"))
+    frames = _frames(folder)
     content, styles = _named(config.get("content")), _pictures(config.get("style"))
     return {
         "name": planned["name"],
@@ -155,9 +161,46 @@ def _cell(
             for path in frames
             if path.stem.isdigit()
         ],
-        "content": _index(inputs, content) if content else None,
+        "content": _index(inputs, content) if content and not is_film else None,
         "styles": [_index(inputs, path) for path in styles],
+        "film": _film(workdir, folder) if is_film else None,
     }
+
+
+def _frames(folder: Path) -> list[Path]:
+    """Pictures along the way; of a film those of the pass that it has reached."""
+    passes = sorted(folder.glob("pass_[0-9]*"), key=lambda path: (len(path.name), path.name))
+    for place in (folder / "frames", *reversed(passes)):
+        if found := sorted(place.glob("[0-9]*.png")):
+            return found
+    return []
+
+
+def _film(workdir: Path, folder: Path) -> dict[str, Any] | None:
+    """The films that a page plays."""
+    found = {}
+    for role, name in (("painting", "film.webm"), ("source", "source.webm")):
+        path = folder / name
+        try:
+            version = path.stat().st_mtime_ns // 10**6
+        except OSError:
+            return None
+        found[role] = {"path": path.relative_to(workdir).as_posix(), "version": version}
+    return found
+
+
+def _add_flicker(folder: Path, config: dict[str, Any], rows: list[dict[str, Any]]):
+    """Adds to the lines of a film's last pass how much the frame flickers, next to its source."""
+    passes = _number(_object(config.get("film")).get("passes")) or 1
+    measured = _lines(folder / "flicker.jsonl")
+    count = len(measured) + 1
+    for row in measured:
+        own, source, frame = (_number(row.get(name)) for name in ("painting", "source", "frame"))
+        if own is None or not source or frame is None:
+            continue
+        step = (passes - 1) * count + (frame if passes % 2 else count + 1 - frame)
+        if 0 < step <= len(rows):
+            rows[int(step) - 1]["flicker"] = own / source
 
 
 def _status(folder: Path, result: dict[str, Any]) -> str:
@@ -220,12 +263,16 @@ def _pictures(value: Any) -> list[str]:
 
 def _rows(path: Path) -> list[dict[str, Any]]:
     """The complete lines of metrics.jsonl that have a step."""
+    return [row for row in _lines(path) if _number(row.get("step")) is not None]
+
+
+def _lines(path: Path) -> list[dict[str, Any]]:
+    """The JSON objects in a file, one a line."""
     try:
         lines = path.read_text(errors="replace").splitlines()
     except OSError:
         return []
-    rows = [_parsed(line) for line in lines]
-    return [row for row in rows if _number(row.get("step")) is not None]
+    return [_parsed(line) for line in lines]
 
 
 def _curve(rows: list[dict[str, Any]]) -> dict[str, Any]:

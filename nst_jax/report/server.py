@@ -18,13 +18,14 @@ from typing import Any
 from nst_jax.errors import UserError
 from nst_jax.report import document, reading
 
-# Suffix of a picture that may be served -> media type.
+# Suffix of a picture or film that may be served -> media type.
 TYPES = {
     ".png": "image/png",
     ".jpg": "image/jpeg",
     ".jpeg": "image/jpeg",
     ".webp": "image/webp",
     ".gif": "image/gif",
+    ".webm": "video/webm",
 }
 MAX_INPUT_SIDE_PIXELS = 1024  # of a content or style picture as it is served
 

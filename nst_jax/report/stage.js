@@ -49,7 +49,7 @@ function stage() {
   });
   const steps = h("input", { type: "range", min: 0, step: 1, oninput: () => turn() });
   const reached = h("output");
-  const growth = h("label", { class: "field growth" }, h("span", {}, "Step"), steps, reached);
+  const growth = h("label", { class: "field growth" }, h("span", {}, data.kind === "film" ? "Frame" : "Step"), steps, reached);
   const controls = h("div", { class: "compare" }, compare.element, growth);
   const element = h("div", { class: "stage" }, frame, empty, controls);
   let [current, chosen] = [null, null];

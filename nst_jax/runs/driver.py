@@ -176,6 +176,8 @@ def _record(standing: Standing, k: int, member: Member, progress: Progress, own:
         images = images[own.start : own.stop]
     entry = Entry(progress.step, terms, images)
     path = record.record(member.folder, member.job, entry, standing.share)
+    if not member.job.experiment.output.metrics:  # a large picture need not stay
+        entry = entry._replace(images=None)
     standing.last[k] = entry
     if k == 0:
         standing.painting, standing.checkpoint = path, None

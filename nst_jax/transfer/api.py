@@ -1,7 +1,8 @@
 """The Python interface: pictures in, a painting out."""
 
+import itertools
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -16,6 +17,7 @@ from nst_jax.optimize.loop import NonFiniteLossError, Progress
 from nst_jax.pictures import images
 from nst_jax.pictures.arrays import as_array
 from nst_jax.transfer import estimate, failures, networks, prepare, problem
+from nst_jax.transfer import frames as film_frames
 from nst_jax.transfer.cache import SHARED
 from nst_jax.transfer.paint import Job, paint, rows_mesh
 from nst_jax.transfer.settings import each_with_own_settings
@@ -133,6 +135,55 @@ def paint_steps(
         yield _stage(experiment, pictures, progress)
 
 
+def stylize_film(
+    frames: Iterable[PictureLike],
+    style: PictureLike | Sequence[PictureLike | tuple[PictureLike, float | int]],
+    **settings: Any,
+) -> Iterator[Float[np.ndarray, "_ _ 3"]]:
+    """Paints the frames of a film as they come, each so that it goes on from those before it.
+
+    Needs the extra `film`. The command `python -m nst_jax.film` reads and writes films, goes over
+    them several times, and resumes.
+
+    Examples:
+      >>> import numpy as np
+      >>> from nst_jax import config, stylize_film
+      >>> clip = np.random.default_rng(0).random((3, 32, 48, 3))
+      >>> quick = {"image_size": 48, "style_layers": "relu1_1", "steps": 2, "film.steps": 2}
+      >>> [one.shape for one in stylize_film(clip, config.PICTURES / "starry.jpg", **quick)]
+      [(32, 48, 3), (32, 48, 3), (32, 48, 3)]
+
+    Args:
+      frames: pictures of one size, as of `stylize`.
+      style: as of `stylize`.
+      **settings: as of `stylize`, with the group `film`. `steps` are those of the first frame of a
+        scene, `film.steps` those of the others.
+
+    Yields:
+      [h, w, 3] float32, sRGB in [0, 1], for every frame, as 8 bits hold it.
+
+    Raises:
+      UserError, TypeError, nst_jax.NonFiniteLossError: as `stylize`, from the first frame on.
+    """
+    pictures = (as_array(frame, f"frame {number}") for number, frame in enumerate(frames, 1))
+    first = next(pictures, None)
+    if first is None:
+        raise UserError("there are no frames")
+    experiment = experiment_of(first, style, settings)
+    if experiment.film.passes > 1:
+        raise UserError("config.film.passes goes over a whole film; python -m nst_jax.film does")
+    film_frames.check(experiment)
+
+    def painted() -> Iterator[Any]:
+        film = film_frames.prepared(experiment, SHARED)
+        whole = itertools.chain([first], pictures)
+        checked = (images.prepare(one, None, 1, "a frame") for one in whole)
+        return film_frames.painted_in_order(film, checked)
+
+    for one in each_with_own_settings(painted):
+        yield one.painting
+
+
 def save(
     painting: PictureLike,
     path: str | os.PathLike,
@@ -166,6 +217,7 @@ def _begun(
 ) -> tuple[Experiment, prepare.Pictures, Iterator[Progress]]:
     """The experiment, its pictures, and the painting, which is computed as it is iterated."""
     experiment = experiment_of(content, style, settings)
+    config.check_still(experiment)
     pictures = prepare.load(experiment, SHARED)
     failures.check_memory(experiment, pictures.shape)
     SHARED.admit_program(problem.static_of(experiment, pictures))

@@ -1,6 +1,7 @@
 """Painting: jobs of one compiled program in, their progress out, through all scales."""
 
 import dataclasses
+import functools
 import math
 from collections.abc import Generator, Iterator, Sequence
 from typing import Any, NamedTuple
@@ -12,6 +13,7 @@ from jax.sharding import AxisType
 from nst_jax.config import rules
 from nst_jax.config.experiment import Experiment
 from nst_jax.errors import UserError
+from nst_jax.losses.arguments import Problem
 from nst_jax.network.state import NetworkState
 from nst_jax.network.tiling import ROWS, tiling
 from nst_jax.optimize.loop import NonFiniteLossError, Progress, Snapshot, never, optimize
@@ -79,6 +81,11 @@ def paint(
             done += scale.steps
             continue
         sized = [job._replace(pictures=at_scale(job.pictures, scale)) for job in jobs]
+        place = places[number]
+        # Before the state, which is as large as the memory that this takes.
+        problem = place.put_problem(
+            _batched([problem_of(job.experiment, job.pictures, network, place) for job in sized])
+        )
         shows_start = state is None  # a later scale starts from what was just shown
         if resume and number == resume.scale:
             state = resume.state
@@ -87,14 +94,9 @@ def paint(
             state = initial_state(static, starts if place.split else place.put(starts))
             del starts  # a picture as large as any of the state's
         else:
-            state = enlarge(static, place.whole(state), sized[0].pictures.shape)
+            state = enlarge(static, places[number - 1].whole(state), sized[0].pictures.shape)
             drop_programs_if_large(math.prod(shapes[number]))
-        place = places[number]
         state = place.put_state(state)
-        # Single problems are let go of at once: a large content target would be there twice.
-        problem = place.put_problem(
-            stack([problem_of(job.experiment, job.pictures, network, place) for job in sized])
-        )
         del sized
         steps = optimize(
             static,
@@ -111,6 +113,16 @@ def paint(
         )
         state = yield from _counted(steps, number, done, shows_start)
         done += scale.steps
+
+
+def _batched(problems: list[Problem]) -> Problem:
+    """Problems of single pictures as one of a batch; a single one's arrays are not copied."""
+    return stack(problems) if len(problems) > 1 else _with_axis(problems.pop())
+
+
+@functools.partial(jax.jit, donate_argnums=0)
+def _with_axis(problem: Problem) -> Problem:
+    return jax.tree.map(lambda leaf: leaf[None], problem)
 
 
 def _starts(jobs: Sequence[Job], network: NetworkState) -> list[Any]:

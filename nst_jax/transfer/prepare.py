@@ -168,6 +168,14 @@ def _by_region(guide: Guide) -> dict[str, str] | str:
     return guide if isinstance(guide, str) else {region.name: region.mask for region in guide}
 
 
+def with_content(pictures: Pictures, content: Picture, wanted: Color) -> Pictures:
+    """The pictures with another content picture, as the colour mode wants it; styles stay."""
+    chroma = content if wanted.mode in ("luminance", "recombine") else None
+    if wanted.mode == "luminance":
+        content = color.gray(content, wanted.space)
+    return pictures._replace(content=content, chroma=chroma)
+
+
 def _recolour(wanted: Color, pictures: Pictures) -> Pictures:
     """The pictures as the colour mode wants them before painting."""
     content, mode = pictures.content, wanted.mode
