@@ -15,5 +15,6 @@ def get_config(arg: str = "") -> config.Config:
     c.content = "clip.mp4"
     c.style = str(config.PICTURES / "starry.jpg")
     c.image_size = 256
+    c.optimizer.name = "lbfgs"
     c.steps = 100
     return config.smoke(c) if options.smoke else c

@@ -8,11 +8,15 @@ from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any, NoReturn
 
+import numpy as np
 from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
 
 from nst_jax import config, files
+from nst_jax.config.experiment import Experiment, Pixels
 from nst_jax.errors import StoppedError, UserError, no_device, one_line
+from nst_jax.pictures import clips
+from nst_jax.pictures.clips import Clip
 
 SIGNALLED = 128  # exit codes above it say which signal ended the command
 
@@ -168,6 +172,23 @@ def given_config(*pictures: str, standard: str = "starry") -> tuple[config.Confi
         given.content, given.style = pictures
     file, _ = split_config(config_flags.get_config_filename(flags.FLAGS["config"]))
     return given, Path(file).stem
+
+
+def given_clip(c: config.Config) -> tuple[Clip, Experiment]:
+    """The clip that a config names, and the experiment, whose content is its first frame.
+
+    Raises:
+      UserError: a mistake in the config, or a clip that cannot be read.
+    """
+    if not c.content:
+        raise UserError("name a clip with --config.content, or a folder of numbered pictures")
+    standin = Pixels(np.zeros((64, 64, 3), np.uint8), c.content)
+    number = config.parse(c, standin).film.first  # mistakes are said before the clip is read
+    clip = clips.open_clip(c.content)
+    first = next(clip.frames(number), None)
+    if first is None:
+        raise UserError(f"{clip.name} has no frame {number}")
+    return clip, config.parse(c, Pixels(first, clip.name))
 
 
 def _check_given_once():

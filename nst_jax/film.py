@@ -16,14 +16,9 @@ the same command with the same --workdir goes on after them.
 
 import shlex
 
-import numpy as np
 from absl import flags
 
-from nst_jax import cli, config
-from nst_jax.config.experiment import Experiment, Pixels
-from nst_jax.errors import UserError
-from nst_jax.pictures import clips
-from nst_jax.pictures.clips import Clip
+from nst_jax import cli
 from nst_jax.runs.interrupts import Interrupts
 
 cli.define_config("Config file, e.g. configs/film.py.")
@@ -36,7 +31,7 @@ _DRY_RUN = flags.DEFINE_boolean("dry_run", False, "Only print frames, size, memo
 def main(*pictures: str):
     """Flags -> experiment and clip -> film; prints the film's path."""
     given, name = cli.given_config(*pictures, standard="film")
-    clip, experiment = read_clip(given)
+    clip, experiment = cli.given_clip(given)
     interrupts = Interrupts()
     from nst_jax.runs import films  # import JAX
 
@@ -45,23 +40,6 @@ def main(*pictures: str):
         return
     command = shlex.join(["python", "-m", "nst_jax.film", *cli.typed()])
     cli.answer(films.run(experiment, clip, name, _WORKDIR.value, interrupts, command=command))
-
-
-def read_clip(c: config.Config) -> tuple[Clip, Experiment]:
-    """The clip of a config, and the experiment, whose content is its first frame.
-
-    Raises:
-      UserError: a mistake in the config, or a clip that cannot be read.
-    """
-    if not c.content:
-        raise UserError("name a clip with --config.content, or a folder of numbered pictures")
-    standin = Pixels(np.zeros((64, 64, 3), np.uint8), c.content)
-    number = config.parse(c, standin).film.first  # mistakes are said before the clip is read
-    clip = clips.open_clip(c.content)
-    first = next(clip.frames(number), None)
-    if first is None:
-        raise UserError(f"{clip.name} has no frame {number}")
-    return clip, config.parse(c, Pixels(first, clip.name))
 
 
 if __name__ == "__main__":

@@ -248,6 +248,7 @@ BAD_VALUES = {
     "tile": [100, 64, -2, 1],
     "split": [-2],
     "film.steps": [0, 10**8],
+    "film.learning_rate": [0.0, -1.0],
     "film.temporal_weight": [-1.0, float("nan")],
     "film.passes": [0, 101],
     "film.fps": [-1.0, 1001.0],

@@ -295,7 +295,7 @@ class Film:
 
     Attributes:
       first, last: the frames to paint, counted from 1; `last` is None for the clip's last.
-      steps: of a frame that starts from the frame before.
+      steps, learning_rate: of a frame that starts from the frame before.
       temporal_weight: of the difference from the warped frames before.
       long_term: so many frames back, ascending.
       passes: over the whole film.
@@ -307,6 +307,7 @@ class Film:
     first: int
     last: int | None
     steps: int
+    learning_rate: float
     temporal_weight: float
     long_term: tuple[int, ...]
     passes: int

@@ -361,6 +361,7 @@ def _film(take: Take) -> Film:
         first=first,
         last=last,
         steps=take("film.steps"),
+        learning_rate=take("film.learning_rate"),
         temporal_weight=take("film.temporal_weight"),
         long_term=long_term,
         passes=take("film.passes"),

@@ -225,6 +225,7 @@ RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "metrics": _needs("dm_pix", "metrics"),
     "tensorboard": _needs("tensorboardX", "tensorboard"),
     "film.steps": (lambda v: 1 <= v <= 10**7, "1 to 10 million"),
+    "film.learning_rate": (_positive, "above 0"),
     "film.temporal_weight": (_not_negative, "0 or more"),
     "film.passes": (lambda v: 1 <= v <= 100, "1 to 100"),
     "film.fps": (lambda v: 0 <= v <= 1000, "0 to 1000"),

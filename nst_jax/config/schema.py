@@ -118,11 +118,14 @@ def default() -> Config:
     # pattern of numbered pictures, and config.steps is for frames with nothing before them.
     c.film = ConfigDict()
     c.film.frames = ""  # "first:last", counted from 1; "" for all
-    c.film.steps = 40  # optimiser steps of a frame that starts from the frame before
-    c.film.temporal_weight = 3e7  # of the difference from the warped frames before
+    c.film.steps = 20  # optimiser steps of a frame that starts from the frame before
+    # adam, sgd: of such a frame; a larger one would paint over what it starts from.
+    c.film.learning_rate = 0.01
+    c.film.temporal_weight = 1e7  # of the difference from the warped frames before
     c.film.long_term = "1, 2, 4"  # so many frames back: what comes out again keeps its strokes
     c.film.passes = 1  # over the whole film, forth and back in turns
-    c.film.hold_brightness = True  # the mean brightness changes from frame to frame as the source's
+    # Let the mean brightness change from frame to frame as the source's; the style has its own.
+    c.film.hold_brightness = False
     c.film.fps = 0.0  # frames a second; 0: the clip's, and 25 of pictures
     # File name of the film: .webm (VP9), .mp4 (H.264 with sound where ffmpeg is installed, else
     # MPEG-4), .avi (Motion JPEG) or .mkv (VP9).

@@ -58,20 +58,23 @@ def flow(now: Picture, other: Picture) -> Flow:
     return search.calc(*gray, None)[:height, :width]
 
 
-def warp(other: np.ndarray, flow: Flow) -> np.ndarray:
-    """What a frame shows where the flow points to: other(p + flow(p)), bilinearly.
+def warp(other: np.ndarray, flow: Flow, *, sharply: bool = False) -> np.ndarray:
+    """What a frame shows where the flow points to: other(p + flow(p)).
 
     Beyond the edges they are replicated.
 
     Args:
       other: [h, w] or [h, w, c] float32.
       flow: to it.
+      sharply: interpolate by Lanczos' filter over 8 x 8 pixels, which keeps detail and may leave
+        the range of the values; otherwise bilinearly.
     """
     cv2 = opencv()
     height, width = flow.shape[:2]
     ys, xs = np.mgrid[:height, :width].astype(np.float32)
     places = xs + flow[..., 0], ys + flow[..., 1]
-    return cv2.remap(other, *places, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    how = cv2.INTER_LANCZOS4 if sharply else cv2.INTER_LINEAR
+    return cv2.remap(other, *places, how, borderMode=cv2.BORDER_REPLICATE)
 
 
 def reliable(there: Flow, back: Flow) -> Bool[np.ndarray, "h w"]:

@@ -129,16 +129,15 @@ def paint_frame(
     warped, found = carried_over(source, known)
     if not found.any():  # the first frame, or the first of a scene
         known = []
-    last = experiment.scales[-1]
-    steps = experiment.film.steps if known or own is not None else last.steps
+    goes_on = bool(known) or own is not None
     if own is None:
         start = np.where(found[..., None], warped, _fresh_start(film, pictures, bool(known)))
     else:
         start = np.where(found[..., None], (warped + own) / 2, own)
     temporal = Temporal(jnp.asarray(warped), jnp.asarray(found, jnp.float32))
     problem = _problem(film, pictures, temporal)
-    painting, terms = _optimized(film, problem, start, steps)
-    if experiment.film.holds_brightness and (known or own is not None):
+    painting, terms = _optimized(film, problem, start, goes_on)
+    if experiment.film.holds_brightness and goes_on:
         wanted = float(own.mean()) if own is not None else _brightness(source, known[0])
         painting = held(painting, wanted)
         terms = _terms(film, problem, painting)
@@ -185,7 +184,8 @@ def carried_over(source: Picture, known: Sequence[Frame]) -> tuple[Picture, np.n
         if reliable.mean() < MIN_FOUND_SHARE:
             continue
         new = reliable & ~found
-        warped[new] = flow.warp(other.painting, there)[new]
+        # Bilinearly, strokes would be blurred a little more in every frame.
+        warped[new] = np.clip(flow.warp(other.painting, there, sharply=True)[new], 0, 1)
         found |= new
     return warped, found
 
@@ -218,17 +218,28 @@ def _room(film: Film) -> int:
 
 
 def _optimized(
-    film: Film, problem: Problem, start: Picture, steps: int
+    film: Film, problem: Problem, start: Picture, goes_on: bool
 ) -> tuple[Picture, dict[str, float]]:
-    """A frame's painting after some steps, and its terms."""
-    static, rates = film.experiment.optimizer.static, stack([film.experiment.optimizer.rates])
+    """A frame's painting, and its terms.
+
+    Args:
+      film: what all frames have in common.
+      problem: of the frame.
+      start: where the pixels start.
+      goes_on: whether that is from other frames.
+    """
+    optimizer, settings = film.experiment.optimizer, film.experiment.film
+    static, rates = optimizer.static, optimizer.rates
+    steps = settings.steps if goes_on else film.experiment.scales[-1].steps
+    if goes_on:
+        rates = rates._replace(learning_rate=settings.learning_rate)
     state = initial_state(static, jnp.asarray(start, jnp.float32)[None])
     *_, last = optimize(
         static,
         state,
         film.network,
         stack([problem]),
-        rates,
+        stack([rates]),
         until=steps,
         room=_room(film),
         is_shown=lambda step: False,
