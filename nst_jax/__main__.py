@@ -3,6 +3,7 @@
   nst-jax paint me.jpg painting.jpg -o out.png   paint a photograph in the style of a painting
   nst-jax run --config starry                    one experiment, described by a config
   nst-jax sweep --config ablations/style_weight  many experiments, and a page about them
+  nst-jax film clip.mp4 painting.jpg             a film, without flicker
   nst-jax watch runs/NAME                        follow a run or a sweep in a browser
   nst-jax configs                                the shipped configs
   nst-jax fetch                                  fetch the networks now, to work offline later
@@ -17,7 +18,7 @@ import sys
 from nst_jax import cli, config
 from nst_jax.errors import UserError
 
-DOORS = ("paint", "run", "sweep", "watch", "fetch")
+DOORS = ("paint", "run", "sweep", "film", "watch", "fetch")
 ANSWERS = {
     "configs": lambda: "\n".join(config.names()),
     **dict.fromkeys(("--help", "-h", "help"), lambda: str(__doc__).strip()),

@@ -88,7 +88,7 @@ def scene(count: int, height: int, width: int, seed: int) -> Scene:
 
 
 def main(name: str):
-    """Writes the clip."""
+    """Writes the clip; prints its path."""
     path = Path(name)
     if path.suffix.lower() not in FILM_CODECS:
         raise UserError(f"{name} must end in {', '.join(FILM_CODECS)}")
@@ -98,6 +98,7 @@ def main(name: str):
         for one, frame in zip(paths, made.frames, strict=True):
             images.write(one, frame)
         clips.write(path, paths, clips.PICTURES_PER_SECOND)
+    cli.answer(path)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,12 @@ from nst_jax.pictures import images
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("quickly_compiled")]
 
 README = (ROOT / "README.md").read_text()
-INSTALL = {"pip install -e .", 'pip install -e ".[test]"', 'pip install -e ".[metrics]"'}
+INSTALL = {
+    "pip install -e .",
+    'pip install -e ".[film]"',
+    'pip install -e ".[test]"',
+    'pip install -e ".[metrics]"',
+}
 COMMANDS = [
     line for block in re.findall(r"```bash\n(.*?)```", README, re.S) for line in block.splitlines()
 ]

@@ -5,6 +5,7 @@ It needs OpenCV, of the extra `film`. Sound, and H.264, need ffmpeg on the syste
 
 import contextlib
 import glob
+import os
 import re
 import shutil
 import subprocess
@@ -162,7 +163,8 @@ def write(path: Path, frames: Iterable[Path], fps: float):
                 if writer is None:
                     height, width, _ = pixels.shape
                     codec = cv2.VideoWriter_fourcc(*FILM_CODECS[path.suffix.lower()])
-                    writer = cv2.VideoWriter(str(temporary), codec, fps, (width, height))
+                    with _silent():  # it complains of the tags that WebM does not need
+                        writer = cv2.VideoWriter(str(temporary), codec, fps, (width, height))
                     if not writer.isOpened():
                         raise UserError(
                             f"this OpenCV cannot write {path.name}; choose another suffix with "
@@ -174,6 +176,19 @@ def write(path: Path, frames: Iterable[Path], fps: float):
                 writer.release()
         if not temporary.is_file() or not temporary.stat().st_size:
             raise UnwritableError(f"cannot write {path}: the disk may be full")
+
+
+@contextlib.contextmanager
+def _silent() -> Iterator[None]:
+    """Sends what C writes to standard error nowhere."""
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
 
 
 def has_ffmpeg() -> bool:

@@ -90,9 +90,13 @@ function onBroken(event) {
 
 // Name -> what it is called, how one value is written, how a column of them.
 const FIELDS = {
-  steps: ["Steps", number, columnNumber],
+  steps: [data.kind === "film" ? "Frames" : "Steps", number, columnNumber],
   seconds: ["Time", duration, columnDuration],
-  steps_per_second: ["Steps per second", number, columnNumber],
+  steps_per_second: [
+    data.kind === "film" ? "Frames per second" : "Steps per second",
+    number,
+    columnNumber,
+  ],
   peak_memory_bytes: ["Peak memory", bytes, columnBytes],
 };
 
