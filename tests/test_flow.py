@@ -125,3 +125,37 @@ def test_what_is_no_film_and_what_ends_early_is_said(tmp_path, scene):
         for frame in frames:
             found.append(frame)
     assert 3 < len(found) < 24
+
+
+@pytest.fixture
+def ffmpeg(tmp_path, monkeypatch):
+    """Puts a shell script in ffmpeg's place."""
+
+    def installed(script: str):
+        folder = tmp_path / "bin"
+        folder.mkdir()
+        (folder / "ffmpeg").write_text(f"#!/bin/sh\n{script}\n")
+        (folder / "ffmpeg").chmod(0o755)
+        monkeypatch.setenv("PATH", str(folder), prepend=":")
+
+    return installed
+
+
+def test_ffmpeg_gets_the_frames_and_the_sound(ffmpeg, tmp_path):
+    ffmpeg(f'echo "$PWD $@" > {tmp_path}/seen; for last; do :; done; echo new > "${{last#file:}}"')
+    film = tmp_path / "film.mp4"
+    film.write_text("old")
+    assert clips.finish(film, tmp_path, 25.0, ("clip.mp4", 0.4, 2.4)) == ""
+    assert film.read_text() == "new\n"
+    seen = (tmp_path / "seen").read_text()
+    assert seen.startswith(f"{tmp_path} -v error -y -framerate 25.0 -i %06d.png -ss 0.4 -t 2.0 -i ")
+    assert "libx264" in seen
+    assert "-map 1:a?" in seen
+
+
+def test_where_ffmpeg_fails_the_film_stays(ffmpeg, tmp_path):
+    ffmpeg("echo first >&2; echo no such codec >&2; exit 1")
+    film = tmp_path / "film.webm"
+    film.write_text("old")
+    assert clips.finish(film, tmp_path, 25.0, None) == "no such codec"
+    assert film.read_text() == "old"

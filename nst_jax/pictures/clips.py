@@ -196,30 +196,43 @@ def has_ffmpeg() -> bool:
     return shutil.which("ffmpeg") is not None
 
 
-def finish(path: Path, frames: Path, fps: float, source: str, start: float) -> str:
-    """Writes a film anew by the system's ffmpeg: .mp4 as H.264, and with the source's sound.
+def finish(path: Path, frames: Path, fps: float, sound: tuple[str, float, float] | None) -> str:
+    """Writes a film anew by the system's ffmpeg: .mp4 as H.264, and with sound.
 
     Args:
       path: the film, from `write`; replaced atomically.
-      frames: its numbered pictures, as a pattern of ffmpeg's.
+      frames: the folder of its numbered pictures.
       fps: frames a second.
-      source: the clip whose sound it gets, or a film without any.
-      start: of the painted frames in the source, in seconds.
+      sound: a film whose sound it gets, if that has any, and from where to where, in seconds.
 
     Returns:
       What ffmpeg said if it failed, in one line; "" if not.
     """
-    h264 = path.suffix.lower() == ".mp4"
-    video = ["-framerate", str(fps), "-i", str(frames)] if h264 else ["-i", str(path)]
-    coding = ["-c:v", "copy"]
-    if h264:  # players want 4:2:0, which needs even sides
-        coding = ["-c:v", "libx264", "-crf", "16", "-pix_fmt", "yuv420p"]
-        coding += ["-vf", "pad=ceil(iw/2)*2:ceil(ih/2)*2", "-movflags", "+faststart"]
+    is_h264 = path.suffix.lower() == ".mp4"
+    inputs = ["-framerate", str(fps), "-i", "%06d.png"] if is_h264 else ["-i", _url(path)]
+    coding = ["-map", "0:v", "-c:v", "copy"]
+    if is_h264:  # players want 4:2:0, which needs even sides
+        coding = ["-map", "0:v", "-c:v", "libx264", "-crf", "16", "-pix_fmt", "yuv420p"]
+        coding += ["-vf", "crop=trunc(iw/2)*2:trunc(ih/2)*2", "-movflags", "+faststart"]
+    if sound is not None:
+        source, start, end = sound
+        inputs += ["-ss", str(start), "-t", str(end - start), "-i", _url(Path(source))]
+        coding += ["-map", "1:a?"]
     with files.replacing(path) as temporary:
-        command = ["ffmpeg", "-v", "error", "-y", *video, "-ss", str(start), "-i", source]
-        command += ["-map", "0:v", "-map", "1:a?", *coding, "-shortest", str(temporary)]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            ["ffmpeg", "-v", "error", "-y", *inputs, *coding, _url(temporary)],
+            cwd=frames,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
         if done.returncode:
             shutil.copyfile(path, temporary)
             return (done.stderr.strip().splitlines() or ["it failed"])[-1]
     return ""
+
+
+def _url(path: Path) -> str:
+    """A path as ffmpeg takes it, whatever characters are in it."""
+    return f"file:{path.absolute()}"

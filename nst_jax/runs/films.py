@@ -370,7 +370,7 @@ def _finish(film: Film, clip: Clip, folder: Folder, steps: int) -> dict[str, flo
     for name in names:
         clips.write(path / name, paintings, fps)
     clips.write(path / f"source{REPORT_SUFFIX}", map(folder.source, numbers), fps)
-    _add_sound(clip, path / settings.output, paintings[0].parent, fps, settings.first)
+    _add_sound(clip, path / settings.output, paintings, settings)
     rows, ratios = [], []
     before: Frame | None = None
     for number, painting in zip(numbers, paintings, strict=True):
@@ -397,16 +397,17 @@ def _last_totals(path: Path, count: int) -> list[float]:
     return [row["total"] for row in record.read_rows(path)][-count:]
 
 
-def _add_sound(clip: Clip, film: Path, paintings: Path, fps: float, first: int):
+def _add_sound(clip: Clip, film: Path, paintings: list[Path], settings: FilmSettings):
     """Gives the film the clip's sound and H.264, where the system has ffmpeg; else says so."""
     is_mp4 = film.suffix.lower() == ".mp4"
-    source, *others = clip.files
-    if others and not is_mp4:
+    source, fps, sound = clip.files[0], settings.fps or clip.fps, None
+    if source == clip.name and fps == clip.fps:  # a film, at its own speed
+        start = (settings.first - 1) / fps
+        sound = source, start, start + len(paintings) / fps
+    elif not is_mp4:
         return
     if not clips.has_ffmpeg():
-        lacks = "is MPEG-4 and without sound" if is_mp4 else "is without sound"
-        say(f"{film.name} {lacks}; both H.264 and sound need ffmpeg on this system")
-        return
-    trouble = clips.finish(film, paintings / "%06d.png", fps, source, (first - 1) / clip.fps)
-    if trouble:
+        lacks = "is MPEG-4, and without sound" if is_mp4 else "is without sound"
+        say(f"{film.name} {lacks}; H.264 and sound need ffmpeg on this system")
+    elif trouble := clips.finish(film, paintings[0].parent, fps, sound):
         say(f"{film.name} is without sound: ffmpeg says {trouble}")
