@@ -40,11 +40,13 @@ def server(workdir):
         thread.join()
 
 
-def ask(server, path, method="GET", host=None):
+def ask(server, path, method="GET", host=None, part=""):
     connection = http.client.HTTPConnection("127.0.0.1", server.server_address[1], timeout=20)
     connection.putrequest(method, path, skip_host=host is not None)
     if host is not None:
         connection.putheader("Host", host)
+    if part:
+        connection.putheader("Range", part)
     connection.endheaders()
     response = connection.getresponse()
     return response, response.read()
@@ -62,6 +64,21 @@ def test_the_page_and_its_data_grow(server, workdir):
         file.write('{"step": 2, "seconds": 1.0, "total": 2.0}\n')
     (cell,) = json.loads(ask(server, "/data.json")[1])["cells"]
     assert cell["terms"] == {"total": 2.0}
+
+
+def test_a_browser_may_ask_for_a_part_of_a_film(server, workdir):
+    film = bytes(range(100))
+    (workdir / "film.webm").write_bytes(film)
+    response, body = ask(server, "/files/film.webm")
+    assert (response.status, response.headers["Content-Type"]) == (200, "video/webm")
+    assert response.headers["Accept-Ranges"] == "bytes"
+    for part, first, last in (("bytes=10-19", 10, 19), ("bytes=90-", 90, 99), ("bytes=-5", 95, 99)):
+        response, body = ask(server, "/files/film.webm", part=part)
+        assert (response.status, body) == (206, film[first : last + 1])
+        assert response.headers["Content-Range"] == f"bytes {first}-{last}/100"
+    for part in ("bytes=100-", "bytes=5-4", "pages=1-2", "bytes=1-2,4-5", "bytes=-", "bytes=-0"):
+        response, body = ask(server, "/files/film.webm", part=part)
+        assert (response.status, body) == (200, film)
 
 
 def test_pictures_of_the_run_and_its_inputs(server, workdir):

@@ -66,7 +66,14 @@ class Handler(http.server.BaseHTTPRequestHandler):
         except UserError as error:
             status = http.HTTPStatus.INTERNAL_SERVER_ERROR
             kind, body = "text/plain; charset=utf-8", f"{error}\n".encode()
+        whole = len(body)
+        place = _range(self.headers.get("Range", ""), whole) if status == 200 else None
+        if place is not None:  # without it, browsers do not jump within a film
+            status, body = http.HTTPStatus.PARTIAL_CONTENT, body[place.start : place.stop]
         self.send_response(status)
+        if place is not None:
+            self.send_header("Content-Range", f"bytes {place.start}-{place.stop - 1}/{whole}")
+        self.send_header("Accept-Ranges", "bytes")
         self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(body)))
         self.send_header("Cache-Control", "no-store")
@@ -178,6 +185,22 @@ class Server(http.server.ThreadingHTTPServer):
         """
         name = urllib.parse.urlsplit(f"//{host}").hostname or ""
         return self.open_to_all or _is_loopback(name)
+
+
+def _range(asked: str, length: int) -> range | None:
+    """The bytes that a Range header asks for; None for all of them.
+
+    >>> _range("bytes=2-4", 10), _range("bytes=7-", 10), _range("bytes=-3", 10), _range("", 10)
+    (range(2, 5), range(7, 10), range(7, 10), None)
+    """
+    found = re.fullmatch(r"bytes=(\d{0,15})-(\d{0,15})", asked)
+    if not found or not any(found.groups()):
+        return None
+    first, last = found.groups()
+    if not first:
+        return range(max(0, length - int(last)), length) if int(last) else None
+    end = min(int(last) + 1, length) if last else length
+    return range(int(first), end) if int(first) < end else None
 
 
 def _is_loopback(name: str) -> bool:

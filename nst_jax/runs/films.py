@@ -103,7 +103,6 @@ def run(
     cache = Cache()
     used = networks.load_weights(experiment.network, cache)
     film = frames.prepared(experiment, cache)
-    failures.check_memory(experiment, film.pictures.shape)
     path, began = workdir.open_run(folder, name)
     with workdir.lock(path):
         environment = _environment(experiment, clip, used, cache)

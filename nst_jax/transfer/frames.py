@@ -22,7 +22,7 @@ from nst_jax.optimize.loop import optimize
 from nst_jax.optimize.step import chunk, initial_state, stack
 from nst_jax.pictures import color, flow, images
 from nst_jax.pictures.images import Picture
-from nst_jax.transfer import networks, prepare
+from nst_jax.transfer import failures, networks, prepare
 from nst_jax.transfer.cache import Cache
 from nst_jax.transfer.paint import Job, paint
 from nst_jax.transfer.prepare import Pictures
@@ -85,9 +85,10 @@ def prepared(experiment: Experiment, cache: Cache) -> Film:
       cache: keeps what is read.
 
     Raises:
-      UserError: a picture or the weights cannot be used.
+      UserError: a picture or the weights cannot be used, or the device has too little memory.
     """
     pictures = prepare.load(experiment, cache)
+    failures.check_memory(experiment, pictures.shape)
     network = networks.load_network(experiment, pictures, cache)
     problem = problem_of(experiment, pictures, network)
     knobs = problem.knobs._replace(temporal=experiment.film.temporal_weight)
