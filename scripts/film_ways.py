@@ -6,8 +6,8 @@
 "warp error" is the flicker of the paintings relative to that of the source's frames
 (docs/film.md), "loss" the mean objective of the frames without its temporal term, "drift" the
 largest change of their brightness relative to the source's, "flow" the share of the time that
-optical flow and warping take. Frames by themselves take config.steps or config.film.steps, all
-others the latter, and the first of them config.steps.
+optical flow and warping take. Every way takes config.film.steps a frame, and config.steps for the
+first; "at length alone" takes config.steps for all.
 
 2 CPU cores, 60 frames of 256x109 pixels, 20 steps: some 3 minutes a way.
 """
@@ -16,6 +16,7 @@ import copy
 import itertools
 import time
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 from absl import flags
@@ -24,17 +25,20 @@ from nst_jax import cli
 from nst_jax.config import grammar
 from nst_jax.errors import UserError
 
+if TYPE_CHECKING:
+    from nst_jax.transfer.frames import Film
+
 cli.define_config("Config file of a film, e.g. configs/film.py.")
 _WAYS = flags.DEFINE_string("ways", "", "Ways, by the start of their names; all if empty.")
 
-# Way -> config keys; "alone" paints every frame by itself.
+# Way -> config keys; those with "alone" paint every frame by itself.
 WAYS: dict[str, dict[str, object]] = {
     "alone": {},
-    "alone, as many steps": {},
+    "at length alone": {},
     "warped start": {"film.temporal_weight": 0.0, "film.long_term": "1"},
     "temporal": {"film.long_term": "1"},
     "long-term": {},
-    "long-term, 2 passes": {"film.passes": 2},
+    "two passes": {"film.passes": 2},
 }
 
 
@@ -52,7 +56,7 @@ def main():
             continue
         own = copy.deepcopy(given)
         own.update_from_flattened_dict(values)
-        if way == "alone, as many steps":
+        if way == "alone":
             own.steps = own.film.steps
         clip, experiment = cli.given_clip(own)
         if not clip.length:
@@ -65,11 +69,11 @@ def main():
                 frames.fitted(film, frame)
                 for frame in itertools.islice(clip.frames(settings.first), count)
             ]
-            alone = way.startswith("alone")
+            alone = way.endswith("alone")
             print(f"{way:<22}{measured(film, sources, alone)}", flush=True)
 
 
-def measured(film, sources: Sequence[np.ndarray], alone: bool) -> str:
+def measured(film: "Film", sources: Sequence[np.ndarray], alone: bool) -> str:
     """The cells of a way."""
     from nst_jax.transfer import frames
     from nst_jax.transfer.frames import Frame
