@@ -32,13 +32,16 @@ cli.define_config("Config file of a film, e.g. configs/film.py.")
 _WAYS = flags.DEFINE_string("ways", "", "Ways, by the start of their names; all if empty.")
 
 # Way -> config keys; those with "alone" paint every frame by itself.
+FREE = {"film.hold_brightness": False}
 WAYS: dict[str, dict[str, object]] = {
     "alone": {},
     "at length alone": {},
-    "warped start": {"film.temporal_weight": 0.0, "film.long_term": "1"},
-    "temporal": {"film.long_term": "1"},
-    "long-term": {},
-    "two passes": {"film.passes": 2},
+    "warped start": FREE | {"film.temporal_weight": 0.0, "film.long_term": "1"},
+    "temporal": FREE | {"film.long_term": "1"},
+    "long-term": FREE,
+    "two passes": FREE | {"film.passes": 2},
+    "held brightness": {},
+    "held in two passes": {"film.passes": 2},
 }
 
 

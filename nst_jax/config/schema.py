@@ -124,8 +124,8 @@ def default() -> Config:
     c.film.temporal_weight = 1e7  # of the difference from the warped frames before
     c.film.long_term = "1, 2, 4"  # so many frames back: what comes out again keeps its strokes
     c.film.passes = 1  # over the whole film, forth and back in turns
-    # Let the mean brightness change from frame to frame as the source's; the style has its own.
-    c.film.hold_brightness = False
+    # The mean brightness changes from frame to frame as the source's, not towards the style's.
+    c.film.hold_brightness = True
     c.film.fps = 0.0  # frames a second; 0: the clip's, and 25 of pictures
     # File name of the film: .webm (VP9), .mp4 (H.264 with sound where ffmpeg is installed, else
     # MPEG-4), .avi (Motion JPEG) or .mkv (VP9).
