@@ -12,7 +12,7 @@
 
 besides config.json, environment.json, result.json and report.html, as of a still picture
 (`nst_jax.runs.record`). A frame is there when its picture and its line are. Killed and resumed, a
-film is the same to the byte, because every frame starts from the files of those before it.
+film has the same frames to the byte, because each starts from the files of those before it.
 """
 
 import contextlib
