@@ -21,4 +21,7 @@ def get_config(arg: str = "") -> config.Config:
     c.image_size = 256
     c.optimizer.name = "lbfgs"
     c.steps = 100
-    return config.smoke(c) if options.smoke else c
+    if options.smoke:
+        c.film.steps = 2
+        return config.smoke(c)
+    return c

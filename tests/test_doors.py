@@ -51,7 +51,7 @@ def test_without_arguments_it_says_what_there_is():
         (("run", "a.jpg"), "give two pictures"),
         (("watch",), "name the folder of a sweep or a run once"),
         (("watch", "a", "--workdir=b"), "name the folder of a sweep or a run once"),
-        (("run", "--config", "stary"), "Shipped are content_reconstruction, gatys, starry"),
+        (("run", "--config", "stary"), "Shipped are content_reconstruction, film, gatys, starry"),
         (("run", "--config.help=optimiser"), "the groups are color"),
     ],
 )

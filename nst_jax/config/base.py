@@ -47,7 +47,6 @@ def smoke(c: Config) -> Config:
     c.steps = 4
     c.log_every = 2
     c.save_every = 2
-    c.film.steps = 2
     c.convolution = "direct"  # compiles sooner
     if c.pyramid.min_size:
         c.pyramid.min_size, c.pyramid.first_steps, c.pyramid.steps = 40, 2, 2
