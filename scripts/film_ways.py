@@ -32,7 +32,7 @@ cli.define_config("Config file of a film, e.g. configs/film.py.")
 _WAYS = flags.DEFINE_string("ways", "", "Ways, by the start of their names; all if empty.")
 
 # Way -> config keys; those with "alone" paint every frame by itself.
-FREE = {"film.hold_brightness": False}
+FREE: dict[str, object] = {"film.hold_brightness": False}
 WAYS: dict[str, dict[str, object]] = {
     "alone": {},
     "at length alone": {},
