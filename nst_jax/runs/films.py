@@ -380,7 +380,7 @@ def _finish(film: Film, clip: Clip, folder: Folder, steps: int) -> dict[str, flo
         before = now
     with files.replacing(path / "flicker.jsonl") as temporary:
         lines = [
-            json.dumps({"frame": number, "painting": own, "source": source})
+            json.dumps({"frame": number, "painting": _known(own), "source": _known(source)})
             for number, (own, source) in enumerate(rows, 2)
         ]
         temporary.write_text("".join(f"{line}\n" for line in lines))
@@ -389,6 +389,11 @@ def _finish(film: Film, clip: Clip, folder: Folder, steps: int) -> dict[str, flo
         "brightness_drift": float(np.max(np.abs(np.array(ratios) / ratios[0] - 1))),
         "loss": float(np.mean(_last_totals(path, count))),
     }
+
+
+def _known(value: float) -> float | None:
+    """A number as JSON has it; None for NaN, where nothing is reliable."""
+    return value if np.isfinite(value) else None
 
 
 def _last_totals(path: Path, count: int) -> list[float]:
