@@ -11,7 +11,7 @@ path is printed. --config.help=film lists the keys of a film. It needs the extra
 
 Exit codes: 0 painted; 1 the loss is not finite, or the device failed; 2 a mistake in a flag, config
 or file; 130 interrupted (Ctrl-C), 143 asked to end (SIGTERM). Frames that are painted are kept, and
-the same command with the same --workdir goes on after them.
+the same command with the same --workdir resumes after them.
 """
 
 import shlex

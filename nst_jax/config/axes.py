@@ -26,7 +26,7 @@ from nst_jax.config.experiment import Experiment
 from nst_jax.config.parsing import parse_values
 from nst_jax.config.schema import Config, flat
 from nst_jax.errors import UserError
-from nst_jax.pictures.kinds import PICTURE_SUFFIXES
+from nst_jax.pictures.kinds import picture_files
 
 MAX_CELLS = 10_000
 _MAX_NAME_LETTERS = 80  # of a cell's folder
@@ -92,11 +92,7 @@ def pictures(key: str, pattern: str) -> Axis | None:
         is_folder = path.is_dir()
     if grammar.is_file(pattern) or not (is_folder or glob.has_magic(pattern)):
         return None
-    if is_folder:
-        names = [str(p) for p in path.iterdir() if p.suffix.lower() in PICTURE_SUFFIXES]
-    else:
-        names = glob.glob(str(path))  # noqa: PTH207 (Path.glob refuses absolute patterns)
-    names = sorted(filter(grammar.is_file, names))
+    names = sorted(picture_files(path))
     if not names:
         raise UserError(f"config.{key}: there are no pictures in {pattern}")
     return each(key, *(grammar.quoted(name) if key == "style" else name for name in names))

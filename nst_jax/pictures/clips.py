@@ -20,7 +20,7 @@ from nst_jax.errors import UnwritableError, UserError
 from nst_jax.pictures import images
 from nst_jax.pictures.flow import opencv
 from nst_jax.pictures.images import Picture
-from nst_jax.pictures.kinds import PICTURE_SUFFIXES
+from nst_jax.pictures.kinds import picture_files
 from nst_jax.pictures.writers import FILM_CODECS
 
 PICTURES_PER_SECOND = 25.0  # of numbered pictures
@@ -82,11 +82,7 @@ def _number(path: str) -> tuple[list[int], str]:
 
 
 def _open_pictures(name: str, path: Path) -> Clip:
-    if path.is_dir():
-        found = [str(p) for p in path.iterdir() if p.suffix.lower() in PICTURE_SUFFIXES]
-    else:
-        found = glob.glob(str(path))  # noqa: PTH207 (Path.glob refuses absolute patterns)
-    found = sorted((own for own in found if Path(own).is_file()), key=_number)
+    found = sorted(picture_files(path), key=_number)
     if not found:
         raise UserError(f"there are no pictures in {name}")
     return Clip(

@@ -1,5 +1,6 @@
 """What a file is by its first bytes, where Pillow alone does not know it."""
 
+import glob
 import importlib
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +15,15 @@ PICTURE_SUFFIXES = (
 _INSTALL = 'pip install "nst_jax[formats]", or export it as JPEG or PNG'
 _RAWS = (b"FUJIFILMCCD-RAW", b"IIRO", b"IIRS", b"MMOR", b"IIU\0", b"FOVb")
 _JPEG_XL = (b"\xff\x0a", b"\0\0\0\x0cJXL \r\n\x87\n")
+
+
+def picture_files(pattern: Path) -> list[str]:
+    """The files of a folder whose names end like a picture's, or those that a pattern names."""
+    if pattern.is_dir():
+        found = (str(p) for p in pattern.iterdir() if p.suffix.lower() in PICTURE_SUFFIXES)
+    else:
+        found = glob.iglob(str(pattern))  # noqa: PTH207 (Path.glob refuses absolute patterns)
+    return [name for name in found if Path(name).is_file()]
 
 
 class Kind(NamedTuple):

@@ -107,7 +107,11 @@ def run(
     with workdir.lock(path):
         environment = _environment(experiment, clip, used, cache)
         if began:
-            _check_begun(path, experiment, environment)
+            before = workdir.read_json(path / "config.json")
+            record.check_begun(path, before, experiment.raw, environment)
+            if _is_finished(path, experiment):
+                say("it is finished already")
+                return path / experiment.film.output
         try:
             files.write_json(path / "environment.json", environment)
             files.write_json(path / "config.json", dict(experiment.raw))
@@ -135,7 +139,7 @@ def outlook(experiment: Experiment, clip: Clip) -> str:
     steps = experiment.weighed(experiment.steps)
     seconds = one * (1 + (count * settings.passes - 1) * settings.steps / steps)
     return (
-        f"{plural(count)} of {shape[1]}x{shape[0]} pixels, {settings.passes} "
+        f"{_plural(count)} of {shape[1]}x{shape[0]} pixels, {settings.passes} "
         f"pass{'es' * (settings.passes > 1)}, memory {asked.bytes / 1e9:.2g} GB besides weights, "
         f"about {duration(seconds)} on {jax.local_devices()[0].device_kind}, without compilation"
     )
@@ -145,28 +149,6 @@ def _environment(experiment: Experiment, clip: Clip, used: Weights, cache: Cache
     environment = record.environment(experiment, used, cache)
     pictures = {name: record.digest(name, cache) for name in clip.files}
     return environment | {"pictures": environment["pictures"] | pictures}
-
-
-def _check_begun(path: Path, experiment: Experiment, environment: dict[str, Any]):
-    """Checks that the film which began in a folder is this one.
-
-    Raises:
-      UserError: it had another config, another clip, other pictures or other weights.
-    """
-    then = workdir.read_json(path / "environment.json")
-    workdir.check_same(
-        path,
-        {
-            "config": workdir.read_json(path / "config.json"),
-            "pictures": then.get("pictures"),
-            "weights": then.get("weights"),
-        },
-        {
-            "config": experiment.raw,
-            "pictures": environment["pictures"],
-            "weights": environment["weights"],
-        },
-    )
 
 
 def _paint(
@@ -179,7 +161,7 @@ def _paint(
     record.rewind(path, done + 1)
     say(f"writing to {path}; Ctrl-C keeps the frames so far, and --workdir resumes")
     if done:
-        say(f"resuming after {plural(done)}")
+        say(f"resuming after {_plural(done)}")
     entry, measured = record.last_entry(path), {}
     progress = _Progress(film.experiment.film, clip, done, _seconds(path))
     try:
@@ -199,8 +181,15 @@ def _paint(
     return painting
 
 
-def plural(count: int) -> str:
-    """So many frames."""
+def _is_finished(path: Path, experiment: Experiment) -> bool:
+    """Whether a folder holds a whole film."""
+    result = path / "result.json"
+    there = result.is_file() and (path / experiment.film.output).is_file()
+    return there and workdir.read_json(result).get("status") == "done"
+
+
+def _plural(count: int) -> str:
+    """The number and its noun: 1 frame, 2 frames."""
     return f"{count} frame{'s' * (count != 1)}"
 
 
@@ -210,7 +199,7 @@ def _explained(
     """What to raise for an error, with what is kept; and the message for result.json."""
     kept = ""
     if entry is not None:
-        kept = f"; {plural(entry.step)} are kept, and --workdir={folder.path} resumes"
+        kept = f"; {_plural(entry.step)} are kept, and --workdir={folder.path} resumes"
     if isinstance(error, KeyboardInterrupt):
         return StoppedError(f"interrupted{kept}", interrupts.code), INTERRUPTED
     if isinstance(error, NonFiniteLossError):
@@ -241,7 +230,7 @@ def _write_result(
 
 
 def _seconds(path: Path) -> float:
-    """That the frames so far took."""
+    """How long the frames so far took."""
     rows = [*record.read_rows(path)]
     return float(rows[-1].get("seconds", 0.0)) if rows else 0.0
 
@@ -302,7 +291,7 @@ def _painted_frame(
       step: of the frame, counted on over all passes.
       count: of all frames, or of those so far.
     """
-    behind = 1 if turn % 2 else -1  # of a pass backwards, the frames that follow are done already
+    behind = 1 if turn % 2 else -1  # in a pass backwards, the frames that follow are done already
     others = [number - behind * back for back in film.experiment.film.long_term]
     known = [
         Frame(_read(folder.source(other)), _read(folder.painting(other, turn)))
@@ -320,13 +309,13 @@ def _read(path: Path) -> Picture:
 
 
 class _Progress:
-    """Says now and then how far the film is.
+    """Logs how far the film is, every few seconds.
 
     Args:
       settings: of the film.
       clip: it is painted from.
       done: steps that are there already.
-      before: seconds that they took.
+      before: how long they took, in seconds.
     """
 
     def __init__(self, settings: FilmSettings, clip: Clip, done: int, before: float):

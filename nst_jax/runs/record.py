@@ -93,6 +93,27 @@ def environment(experiment: Experiment, used: Weights, cache: Cache) -> dict[str
     }
 
 
+def check_begun(folder: Path, before: dict[str, Any], now: Any, environment: dict[str, Any]):
+    """Checks that what began in a folder is what is asked for now.
+
+    Args:
+      folder: the work directory.
+      before: its config.
+      now: the config now.
+      environment: from `environment`, now.
+
+    Raises:
+      UserError: it had another config, other pictures or other weights.
+    """
+    then = workdir.read_json(folder / "environment.json")
+    same = "pictures", "weights"
+    workdir.check_same(
+        folder,
+        {"config": before, **{name: then.get(name) for name in same}},
+        {"config": now, **{name: environment[name] for name in same}},
+    )
+
+
 def digest(path: str, cache: Cache) -> str:
     """The checksum of a file as a user names it; "missing" if it cannot be read."""
     state = file_state(path)

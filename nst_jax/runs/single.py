@@ -226,13 +226,8 @@ def _check_begun(member: Member, used: Weights, extended: int, cache: Cache):
     before = workdir.read_json(path / "config.json")
     if before.get("steps") == experiment.raw["steps"] - extended:
         before["steps"] = experiment.raw["steps"]
-    then = workdir.read_json(path / "environment.json")
-    now = record.environment(experiment, used, cache)
-    workdir.check_same(
-        path,
-        {"config": before, "pictures": then.get("pictures"), "weights": then.get("weights")},
-        {"config": experiment.raw, "pictures": now["pictures"], "weights": now["weights"]},
-    )
+    environment = record.environment(experiment, used, cache)
+    record.check_begun(path, before, experiment.raw, environment)
 
 
 def _resumed(member: Member) -> Found | None:

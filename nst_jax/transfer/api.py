@@ -140,7 +140,7 @@ def stylize_film(
     style: PictureLike | Sequence[PictureLike | tuple[PictureLike, float | int]],
     **settings: Any,
 ) -> Iterator[Float[np.ndarray, "_ _ 3"]]:
-    """Paints the frames of a film as they come, each so that it goes on from those before it.
+    """Paints the frames of a film as they come, each as a continuation of those before it.
 
     Needs the extra `film`. The command `python -m nst_jax.film` reads and writes films, goes over
     them several times, and resumes.

@@ -1,4 +1,4 @@
-"""The frames of a film, each painted so that it goes on from those before it.
+"""The frames of a film, each painted as a continuation of those before it.
 
 A frame starts from the paintings before it, warped by the optical flow between the frames, and is
 held to them by the temporal loss where the flow can be trusted. All frames run one compiled
@@ -127,33 +127,31 @@ def paint_frame(
     if experiment.inputs.color.mode == "luminance":
         known = [Frame(one.source, color.gray(one.painting, space)) for one in known]
         own = None if own is None else color.gray(own, space)
-    warped, found = carried_over(source, known)
-    if not found.any():  # the first frame, or the first of a scene
-        known = []
-    goes_on = bool(known) or own is not None
+    warped, found, nearest = carried_over(source, known)
+    continues = nearest is not None or own is not None  # otherwise a scene begins
     if own is None:
-        start = np.where(found[..., None], warped, _fresh_start(film, pictures, bool(known)))
+        start = np.where(found[..., None], warped, _fresh_start(film, pictures, continues))
     else:
         start = np.where(found[..., None], (warped + own) / 2, own)
     temporal = Temporal(jnp.asarray(warped), jnp.asarray(found, jnp.float32))
     problem = _problem(film, pictures, temporal)
-    painting, terms = _optimized(film, problem, start, goes_on)
-    if experiment.film.holds_brightness and goes_on:
-        wanted = float(own.mean()) if own is not None else _brightness(source, known[0])
-        painting = held(painting, wanted)
+    painting, terms = _optimized(film, problem, start, continues)
+    wanted = own.mean() if own is not None else nearest and _brightness(source, nearest)
+    if experiment.film.holds_brightness and wanted is not None:
+        painting = held(painting, float(wanted))
         terms = _terms(film, problem, painting)
     shown = prepare.final_colours(painting, pictures, space)
     return Painted(rounded(shown), terms, float(found.mean()))
 
 
-def _fresh_start(film: Film, pictures: Pictures, begun: bool) -> Picture:
+def _fresh_start(film: Film, pictures: Pictures, continues: bool) -> Picture:
     """The picture in which a frame starts where nothing is known.
 
     Where nothing is known at all, that is the start of a still picture, or what its smaller scales
     lead to; where some of it is, the content.
     """
     experiment = film.experiment
-    if begun and pictures.content is not None:
+    if continues and pictures.content is not None:
         return pictures.content
     if len(experiment.scales) == 1:
         start = start_image(experiment.inputs.start, experiment.seed, pictures, film.network.mean)
@@ -167,7 +165,9 @@ def _fresh_start(film: Film, pictures: Pictures, begun: bool) -> Picture:
     return np.clip(np.asarray(enlarged), 0, 1)
 
 
-def carried_over(source: Picture, known: Sequence[Frame]) -> tuple[Picture, np.ndarray]:
+def carried_over(
+    source: Picture, known: Sequence[Frame]
+) -> tuple[Picture, np.ndarray, Frame | None]:
     """Paintings of other frames, warped to a frame, and where they are known.
 
     Args:
@@ -176,19 +176,21 @@ def carried_over(source: Picture, known: Sequence[Frame]) -> tuple[Picture, np.n
         another scene are left out.
 
     Returns:
-      [h, w, 3], and [h, w] bool; 0 and False where no frame has the pixel.
+      [h, w, 3], and [h, w] bool; 0 and False where no frame has the pixel. And the first of the
+      frames that is of the same scene, if there is one.
     """
-    warped, found = np.zeros_like(source), np.zeros(source.shape[:2], bool)
+    warped, found, nearest = np.zeros_like(source), np.zeros(source.shape[:2], bool), None
     for other in known:
         there, back = flow.flow(source, other.source), flow.flow(other.source, source)
         reliable = flow.reliable(there, back)
         if reliable.mean() < MIN_FOUND_SHARE:
             continue
+        nearest = nearest or other
         new = reliable & ~found
         # Bilinearly, strokes would be blurred a little more in every frame.
         warped[new] = np.clip(flow.warp(other.painting, there, sharply=True)[new], 0, 1)
         found |= new
-    return warped, found
+    return warped, found, nearest
 
 
 def _problem(film: Film, pictures: Pictures, temporal: Temporal) -> Problem:
@@ -219,7 +221,7 @@ def _room(film: Film) -> int:
 
 
 def _optimized(
-    film: Film, problem: Problem, start: Picture, goes_on: bool
+    film: Film, problem: Problem, start: Picture, continues: bool
 ) -> tuple[Picture, dict[str, float]]:
     """A frame's painting, and its terms.
 
@@ -227,12 +229,12 @@ def _optimized(
       film: what all frames have in common.
       problem: of the frame.
       start: where the pixels start.
-      goes_on: whether that is from other frames.
+      continues: whether that comes from other frames.
     """
     optimizer, settings = film.experiment.optimizer, film.experiment.film
     static, rates = optimizer.static, optimizer.rates
-    steps = settings.steps if goes_on else film.experiment.scales[-1].steps
-    if goes_on:
+    steps = settings.steps if continues else film.experiment.scales[-1].steps
+    if continues:
         rates = rates._replace(learning_rate=settings.learning_rate)
     state = initial_state(static, jnp.asarray(start, jnp.float32)[None])
     *_, last = optimize(
