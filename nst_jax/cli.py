@@ -6,7 +6,7 @@ import re
 import sys
 from collections.abc import Callable, Collection
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 from absl import app, flags, logging
@@ -15,8 +15,9 @@ from ml_collections import ConfigDict, config_flags
 from nst_jax import config, files
 from nst_jax.config.experiment import Experiment, Pixels
 from nst_jax.errors import StoppedError, UserError, no_device, one_line
-from nst_jax.pictures import clips
-from nst_jax.pictures.clips import Clip
+
+if TYPE_CHECKING:
+    from nst_jax.pictures.clips import Clip
 
 SIGNALLED = 128  # exit codes above it say which signal ended the command
 
@@ -174,12 +175,14 @@ def given_config(*pictures: str, standard: str = "starry") -> tuple[config.Confi
     return given, Path(file).stem
 
 
-def given_clip(c: config.Config) -> tuple[Clip, Experiment]:
+def given_clip(c: config.Config) -> tuple["Clip", Experiment]:
     """The clip that a config names, and the experiment, whose content is its first frame.
 
     Raises:
       UserError: a mistake in the config, or a clip that cannot be read.
     """
+    from nst_jax.pictures import clips  # only films need it
+
     if not c.content:
         raise UserError("name a clip with --config.content, or a folder of numbered pictures")
     standin = Pixels(np.zeros((64, 64, 3), np.uint8), c.content)
