@@ -26,6 +26,7 @@ from nst_jax.transfer.problem import problem_of
 from nst_jax.transfer.starts import start_image
 
 SAME_CODE = {"gram_mse", "gram_johnson", "gram_keras", "w2_crowsonkb"}  # with another number
+SAME_CODE |= {"gram_normalized", "cross_covariance", "cmd", "nnst"}  # or only another distance
 SAME_CODE |= {"mmd_polynomial", "average_rescaled", "l2_rescaled", "replicate_first", "max_ceil"}
 CHOICES = {
     "style_losses": tuple(name for name in STYLE if name not in SAME_CODE),
@@ -101,7 +102,7 @@ def configured(files, *row: str, **more) -> config.Config:
         for part in ("content", "style"):
             masks = (f"{side}={files}/{part}-{side}.png" for side in ("left", "right"))
             c.guides[part] = ", ".join(masks)
-    if chosen.get("style_losses") == "cross_gram":
+    if chosen.get("style_losses") in rules.PAIRED_LOSSES:
         c.style_layers = "relu1_1, relu2_1"
     c.update_from_flattened_dict(chosen | more)
     return c
@@ -145,10 +146,10 @@ def test_any_two_choices_paint_together(row, files, vgg19, quickly_compiled):
     assert all(np.isfinite(value) for value in terms.values()), terms
     assert terms["style"] > 0
     regions = ("/left", "/right") if c.guides.content else ("",)
-    tap = "relu1_1" if c.style_losses == "cross_gram" else "relu2_1"  # the first of the pair
+    tap = "relu1_1" if STYLE[c.style_losses].neighbours == 2 else "relu2_1"  # the first of the pair
     expected = {f"style/{c.style_losses}/{tap}{region}" for region in regions}
     assert {name for name in terms if name.startswith("style/")} == expected
-    painting = prepare.final_colours(image, pictures, experiment.inputs.color.space)
+    painting = prepare.finished(image, pictures, experiment.inputs.color)
     for result in (np.asarray(image), painting):
         assert result.shape == (64, 56, 3)
         assert 0 <= result.min() < result.max() <= 1

@@ -7,10 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from PIL import Image
-from scipy import linalg
+from scipy import linalg, special, stats
 from scipy.spatial import distance
 
-from nst_jax.losses import samples, style
+from nst_jax.losses import context, grams, samples, wasserstein
 from nst_jax.losses.content import CONTENT
 from nst_jax.losses.context import Context
 from nst_jax.losses.smoothness import SMOOTHNESS, whole
@@ -21,10 +21,16 @@ pytestmark = pytest.mark.usefixtures("quickly_compiled")
 KEY = jax.random.key(20150826)
 SIDES = 6, 8  # of most features here; few shapes, few compilations
 PIXELS = 192.0  # of the picture that such features are said to be of
-POINTS = {"mmd_gaussian", "sliced", "remd", "mrf"}  # keep their style's activations as they are
+POINTS = {
+    "mmd_gaussian",
+    "sliced",
+    "remd",
+    "nnst",
+    "mrf",
+}  # keep their style's activations as they are
 # Those whose code is that of another, with another factor, are left out.
 KINDS = [name for name in STYLE if name not in ("gram_mse", "gram_johnson", "gram_keras")]
-PLACED = {"mrf", "cross_gram"}  # see which activations are neighbours
+PLACED = {"mrf", "cross_gram", "cross_covariance"}  # see which activations are neighbours
 DISTANCES = [name for name in CONTENT if name != "amplify"]
 
 
@@ -179,14 +185,14 @@ def test_where_the_content_weight_is_zero_content_is_free(name, rng):
 
 def test_gram_by_hand():
     features = jnp.array([[[1.0, 2.0], [3.0, 0.0]]])  # two positions, two channels
-    np.testing.assert_allclose(style.gram(features, Context()), np.array([[1 + 9, 2], [2, 4]]) / 2)
-    guided = style.gram(features, Context(jnp.array([[0.25, 0.75]])))
+    np.testing.assert_allclose(grams.gram(features, Context()), np.array([[1 + 9, 2], [2, 4]]) / 2)
+    guided = grams.gram(features, Context(jnp.array([[0.25, 0.75]])))
     np.testing.assert_allclose(guided, [[0.25 + 6.75, 0.5], [0.5, 1.0]])
 
 
 def test_gram_of_one_hot_channels_is_diagonal():
     features = jax.nn.one_hot(jnp.array([[0, 1, 2], [0, 0, 1]]), 3)
-    np.testing.assert_allclose(style.gram(features, Context()), np.diag([3, 2, 1]) / 6)
+    np.testing.assert_allclose(grams.gram(features, Context()), np.diag([3, 2, 1]) / 6)
 
 
 @pytest.mark.slow
@@ -274,7 +280,28 @@ def numpy_remd(a, s):
     return max(costs.min(0).mean(), costs.min(1).mean())
 
 
+def numpy_cmd(a, s):
+    """With SciPy's moments, and with norms that are rounded at 0."""
+    squashed = [special.expit(x / 57.6) for x in (a, s)]
+    differences = [np.subtract(*(x.mean(0) for x in squashed))]
+    for order in (2, 3, 4, 5):
+        differences.append(np.subtract(*(stats.moment(x, order) for x in squashed)))
+    return sum(np.sqrt((x**2).sum() + 1e-10) - 1e-5 for x in differences)
+
+
+def numpy_normalized_gram(a, s):
+    own, target = a.T @ a / len(a), s.T @ s / len(s)
+    return ((own - target) ** 2).sum() / ((own**2).sum() + (target**2).sum())
+
+
+def numpy_nearest(a, s):
+    return distance.cdist(a - a.mean(0), s - s.mean(0), "cosine").min(1).mean()
+
+
 NUMPY = {
+    "gram_normalized": numpy_normalized_gram,
+    "cmd": numpy_cmd,
+    "nnst": numpy_nearest,
     "gram": lambda a, s: ((a.T @ a / len(a) - s.T @ s / len(s)) ** 2).sum() / (4 * 5**2),
     "mean_variance": numpy_mean_variance,
     "mmd_linear": lambda a, s: mmd(np.dot, a, s) / a.shape[1],
@@ -292,7 +319,8 @@ NUMPY = {
 def test_style_agrees_with_numpy(name, shape, rng):
     """Pictures of one size, and of two. No activation is all zero: it has no cosine."""
     features, target = (np.abs(rng.normal(size=(*s, 5))) for s in (SIDES, shape))
-    features, target = np.float32(features + 0.2), np.float32(1.5 * target)
+    size = 60 if name == "cmd" else 1  # where its sigmoid bends
+    features, target = np.float32(size * (features + 0.2)), np.float32(size * 1.5 * target)
     value, _ = measured(name, features, described(name, target))
     expected = NUMPY[name](rows_of(features), rows_of(target))
     assert expected > 1e-3
@@ -308,7 +336,7 @@ GRAMS = {
 }
 
 
-@pytest.mark.parametrize("name", style.GRAM_FACTORS)
+@pytest.mark.parametrize("name", grams.GRAM_FACTORS)
 def test_gram_factors_are_those_of_the_papers(name, rng):
     features, target = activations(rng), activations(rng)
     a, s = rows_of(features), rows_of(target)
@@ -328,10 +356,38 @@ def test_cross_gram_enlarges_like_pillow(sides, rng):
     enlarged = np.stack([np.asarray(channel) for channel in channels], -1)
     expected = rows_of(fine).T @ rows_of(enlarged) / (height * width)
     pair = jnp.asarray(fine), jnp.asarray(coarse)
-    found = style.cross_gram(pair, Context())
+    found = grams.cross_gram(pair, Context())
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
-    off = style.cross_gram_distance(found, found + 0.5, Context())
+    off = grams.cross_gram_distance(found, found + 0.5, Context())
     assert off == pytest.approx(4 * 3 * 0.25 / (4 * 4 * 3), rel=1e-4)
+
+
+def test_cross_covariance_agrees_with_numpy(rng):
+    """Two layers of one size, between which nothing is enlarged."""
+    (fine, coarse), (other, another) = (
+        (activations(rng, channels=4), activations(rng, channels=3)) for _ in range(2)
+    )
+
+    def covariance(a, b):
+        return np.cov(rows_of(a).T, rows_of(b).T, bias=True)[:4, 4:]
+
+    difference = covariance(fine, coarse) - covariance(other, another)
+    own = grams.cross_moments((jnp.asarray(fine), jnp.asarray(coarse)), Context())
+    target = grams.cross_moments((jnp.asarray(other), jnp.asarray(another)), Context())
+    found = grams.cross_covariance_distance(own, target, Context())
+    assert found == pytest.approx((difference**2).sum() / (4 * 4 * 3), rel=1e-4)
+
+
+def test_a_normalized_gram_loss_is_1_at_most_and_does_not_see_how_strong_a_style_is(rng):
+    features, target = activations(rng), activations(rng)
+    value, _ = measured("gram_normalized", features, described("gram_normalized", target))
+    stronger, _ = measured(
+        "gram_normalized", 9 * features, described("gram_normalized", 9 * target)
+    )
+    assert 0 < value < 1
+    assert stronger == pytest.approx(float(value), rel=1e-4)
+    nothing, _ = measured("gram_normalized", 0 * features, described("gram_normalized", target))
+    assert nothing == pytest.approx(1, rel=1e-4)
 
 
 @pytest.mark.parametrize("count", [1024, 300, 57])
@@ -398,7 +454,7 @@ def test_root_trace_agrees_with_scipy(steps, rng):
     root = linalg.sqrtm(matrix)
 
     def threefold(m):
-        return 3 * style.root_trace(m, steps)
+        return 3 * wasserstein.root_trace(m, steps)
 
     value, grad = jax.value_and_grad(threefold)(jnp.asarray(matrix, jnp.float32))
     assert float(value) == pytest.approx(3 * np.trace(root), rel=1e-4)
@@ -551,7 +607,7 @@ def test_two_halves_mixed_are_the_whole(name, rng):
 def test_mixed_histograms_are_between():
     """Mixing means quantiles are averaged: halfway between all 0 and all 1 is all 1/2."""
     black, white = (described("histogram", jnp.full((4, 4, 2), v)) for v in (0.0, 1.0))
-    half = style.average([black, white], [jnp.float32(0.5)] * 2)
+    half = context.average([black, white], [jnp.float32(0.5)] * 2)
     np.testing.assert_allclose(half, 0.5)
 
 

@@ -11,7 +11,7 @@ from conftest import STYLE_TAPS, network_of
 from nst_jax import config
 from nst_jax.config.rules import HIGHER_IS_BETTER
 from nst_jax.errors import UserError
-from nst_jax.losses.style import Spread
+from nst_jax.losses.wasserstein import Spread
 from nst_jax.network import fetch, weights
 from nst_jax.network.state import features
 from nst_jax.transfer import metrics
@@ -40,13 +40,13 @@ def rough(picture, amount=0.3):
 CACHE = Cache()
 
 
-def measured(painting, content=None, styles=(), shares=None, arch="vgg19", chroma=None):
+def measured(painting, content=None, styles=(), shares=None, arch="vgg19", photo=None):
     c = config.default()
     c.arch, c.init.noise = arch, 1.0  # so that a run may do without content
     c.content = "" if content is None else "content.png"
     shares = shares or [1] * len(styles)
     c.style = ", ".join(f"style{k}.png:{share}" for k, share in enumerate(shares))
-    pictures = Pictures(painting.shape[:2], content, tuple(styles), chroma=chroma)
+    pictures = Pictures(painting.shape[:2], content, tuple(styles), photo=photo)
     return metrics.measure(config.parse(c), painting, pictures, CACHE)
 
 
@@ -258,7 +258,7 @@ def test_metrics_that_need_larger_pictures_are_left_out(side, style_side, left):
 @pytest.mark.slow
 def test_content_is_the_photograph_in_its_colours():
     a, gray = waves(48, 64, 0), np.repeat(waves(48, 64, 0)[..., :1], 3, -1)
-    assert measured(a, gray, chroma=a) == measured(a, a)
+    assert measured(a, gray, photo=a) == measured(a, a)
 
 
 @pytest.mark.slow

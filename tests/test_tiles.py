@@ -7,6 +7,7 @@ import pytest
 from conftest import network_of, problem_for
 
 from nst_jax import config
+from nst_jax.config import rules
 from nst_jax.errors import UserError
 from nst_jax.losses.arguments import GuideWeights, Knobs, ObjectiveStatic
 from nst_jax.losses.content import CONTENT
@@ -20,8 +21,9 @@ from nst_jax.transfer import estimate, failures
 
 TAPS = ("relu1_1", "conv2_2", "relu3_1")
 SHALLOW = ("relu2_1",)
-# These differ from others by a factor only; and the one that sees two layers.
-LEFT_OUT = ("mse", "half_sum", "sum", "gram_mse", "gram_johnson", "w2_crowsonkb", "cross_gram")
+# These differ from others by a factor only, or see two layers.
+LEFT_OUT = ("mse", "half_sum", "sum", "gram_mse", "gram_johnson", "gram_normalized", "w2_crowsonkb")
+LEFT_OUT += rules.PAIRED_LOSSES
 UNGUIDED = ("squared", "self_similarity", "gram", "gram_keras", "mean_variance", "w2", "mrf")
 ROUNDED = ("w2", "w2_crowsonkb")  # in tiles their covariance comes from moments
 
@@ -119,12 +121,10 @@ def test_every_loss_is_the_same_in_tiles(guided, vgg19, picture, rng, quickly_co
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("normalize_gradients", [False, True])
-def test_two_layers_at_once_and_normalized_gradients(
-    normalize_gradients, vgg19, picture, quickly_compiled
-):
+@pytest.mark.parametrize("loss", [*rules.PAIRED_LOSSES, "normalized"])
+def test_two_layers_at_once_and_normalized_gradients(loss, vgg19, picture, quickly_compiled):
     """Sides that the layers do not divide: what is enlarged depends on where a tile lies."""
-    taps, loss = ("relu1_2", "relu2_1", "relu3_1"), "cross_gram"
+    taps, normalize_gradients = ("relu1_2", "relu2_1", "relu3_1"), loss == "normalized"
     if normalize_gradients:
         taps, loss = ("relu1_2", "relu2_1"), "gram"
     network = network_of(vgg19, taps, pooling="average")

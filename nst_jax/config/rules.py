@@ -28,8 +28,11 @@ STYLE_LOSSES = {
     "gram_mse": "relu1_1:25, relu2_1:0.25, relu3_1:0.075, relu4_1:0.00075, relu5_1:0.25",
     "gram_johnson": "relu1_1:1e5, relu2_1:4000, relu3_1:5000, relu4_1:200, relu5_1:65000",
     "gram_keras": "relu1_1:0.22, relu2_1:0.009, relu3_1:0.011, relu4_1:0.00046, relu5_1:2.6",
+    "gram_normalized": "relu1_1:3e8, relu2_1:8e8, relu3_1:3e8, relu4_1:9e8, relu5_1:5e7",
     "cross_gram": "relu1_1:6, relu2_1:0.3, relu3_1:0.02, relu4_1:0.03, relu5_1",
+    "cross_covariance": "relu1_1:1.5, relu2_1:0.2, relu3_1:0.015, relu4_1:0.07, relu5_1",
     "mean_variance": "relu1_1:14000, relu2_1:2300, relu3_1:1300, relu4_1:220, relu5_1:1000",
+    "cmd": "relu1_1:4e6, relu2_1:2e6, relu3_1:1.2e6, relu4_1:2.4e6, relu5_1:2.3e6",
     "mmd_linear": "relu1_1:26000, relu2_1:3500, relu3_1:2300, relu4_1:350, relu5_1:3600",
     "mmd_polynomial": "relu1_1:100, relu2_1:1, relu3_1:0.3, relu4_1:0.003, relu5_1:1",
     "mmd_gaussian": "relu1_1:2e7, relu2_1:1e8, relu3_1:3e8, relu4_1:5e8, relu5_1:1.5e8",
@@ -38,10 +41,11 @@ STYLE_LOSSES = {
     "sliced": "relu1_1:1e4, relu2_1:1200, relu3_1:800, relu4_1:130, relu5_1:900",
     "histogram": "relu1_1:3400, relu2_1:460, relu3_1:480, relu4_1:140, relu5_1:840",
     "remd": "relu1_1:5e6, relu2_1:6e6, relu3_1:1e7, relu4_1:4e7, relu5_1:1.2e7",
+    "nnst": "relu1_1:2e6, relu2_1:2e6, relu3_1:5e6, relu4_1:2.5e7, relu5_1:1.2e7",
     "mrf": "relu3_1:50, relu4_1:13",
 }
 LOSSES = {"content": CONTENT_LOSSES, "style": STYLE_LOSSES}
-PAIRED_LOSSES = ("cross_gram",)  # compare each layer with the next one
+PAIRED_LOSSES = ("cross_gram", "cross_covariance")  # compare each layer with the next one
 TV_LOSSES = ("squared", "absolute", "nine_point", "power")
 POOLINGS = ("max", "max_ceil", "average", "l2", "average_rescaled", "l2_rescaled")
 PADDINGS = ("zero", "reflect", "replicate", "circular", "replicate_first")
@@ -196,6 +200,7 @@ RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "guides.propagation": _one_of(*PROPAGATIONS),
     "color.mode": _one_of(*COLOR_MODES),
     "color.space": _one_of("yuv", "yiq", "lab"),
+    "color.photorealism": (lambda v: 0 <= v <= 1, "0 to 1"),
     "optimizer.name": _one_of(*OPTIMIZERS),
     "parameterization": _one_of(*PARAMETERIZATIONS),
     "optimizer.learning_rate": (_positive, "above 0"),
@@ -269,8 +274,9 @@ CONFLICTS: dict[str, tuple[Callable[[Experiment], Any], str]] = {
     ),
     "tile": (
         lambda e: e.network.tile > 0 and untileable(e),
-        "cannot be with both config.normalize_gradients and the style loss cross_gram, which "
-        "together need the whole picture at once; leave it at -1, or leave one of those out",
+        "cannot be with both config.normalize_gradients and a style loss of two layers "
+        f"({', '.join(PAIRED_LOSSES)}), which together need the whole picture at once; leave it at "
+        "-1, or leave one of those out",
     ),
     "split": (
         lambda e: (
@@ -278,8 +284,9 @@ CONFLICTS: dict[str, tuple[Callable[[Experiment], Any], str]] = {
             and (untileable(e) or e.interpolate or e.raw["parameterization"] == "fourier")
         ),
         "divides one picture among devices, but config.interpolate, "
-        "config.parameterization=fourier, and config.normalize_gradients together with the style "
-        "loss cross_gram need it whole; leave it at 0, or leave those out",
+        "config.parameterization=fourier, and config.normalize_gradients together with a style "
+        f"loss of two layers ({', '.join(PAIRED_LOSSES)}) need it whole; leave it at 0, or leave "
+        "those out",
     ),
     "convolution": (
         lambda e: e.network.convolution == "winograd" and e.network.precision == "bfloat16",
@@ -334,6 +341,10 @@ CONFLICTS: dict[str, tuple[Callable[[Experiment], Any], str]] = {
     "color.mode": (
         lambda e: e.inputs.color.mode != "style" and e.inputs.content is None,
         "takes the colours of config.content, which is empty; name a picture",
+    ),
+    "color.photorealism": (
+        lambda e: e.inputs.color.photorealism and e.inputs.content is None,
+        "takes the detail of config.content, which is empty; name a picture",
     ),
     "guides.content_weight": (
         lambda e: e.inputs.content_weight and e.inputs.content is None,

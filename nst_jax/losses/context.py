@@ -172,6 +172,18 @@ def correlation(
     return total / len(a) if weights is None else total
 
 
+def average(targets: list[Any], shares: list[Array]) -> Any:
+    """Weighted sum of pytrees, leaf by leaf: sum_s share_s target_s."""
+
+    def weighted_sum(*values: Array) -> Array:
+        total = shares[0] * values[0]
+        for share, value in zip(shares[1:], values[1:], strict=True):
+            total = total + share * value
+        return total
+
+    return jax.tree.map(weighted_sum, *targets)
+
+
 @jax.custom_vjp
 def second_moment(
     vectors: Float[Array, "n c"], weights: Float[Array, "h w"] | None

@@ -224,6 +224,25 @@ def remd_distance(
     return jnp.maximum(cost.min(1).mean(), cost.min(0).mean())
 
 
+def nearest_neighbour_distance(
+    sample: Float[Array, "k c"], target: Points, context: Context
+) -> Float[Array, ""]:
+    """Distance from the nearest style vectors: mean_i min_j C_ij, dimensionless, 0 to 2.
+
+    C_ij = 1 - cos(a_i - mean a, s_j - mean s).
+
+    References:
+      Kolkin et al. 2022, "Neural Neighbor Style Transfer" (https://arxiv.org/abs/2203.13215),
+      section 3.4: the last phase, "feature splitting".
+
+    Departs from the paper: it draws 1024 positions of each picture at most, where they take a grid
+    of 64 by 64, and does not add rotated copies of the style picture.
+    """
+    s = draw(target, MAX_PAIRED_POINTS, context.key)
+    cosines = unit(sample - sample.mean(0)) @ unit(s - s.mean(0)).T
+    return jnp.mean(1 - cosines.max(1))
+
+
 def patches(features: Features, context: Context) -> Points:
     """All 3x3 patches, one around each position, as vectors of 9 n_C; edges are replicated."""
     height, width, _ = features.shape

@@ -25,7 +25,7 @@ from nst_jax.config.experiment import Experiment
 from nst_jax.errors import UserError
 from nst_jax.losses.arguments import ByTap, Image
 from nst_jax.losses.context import Context
-from nst_jax.losses.style import Spread, spread
+from nst_jax.losses.wasserstein import Spread, spread
 from nst_jax.network import architecture, fetch, weights
 from nst_jax.network.state import NetworkState, features, split
 from nst_jax.network.vgg import VGG
@@ -228,7 +228,7 @@ def measure(
     Raises:
       UserError: dm-pix is not installed, or weights cannot be found, fetched or used.
     """
-    content = pictures.content if pictures.chroma is None else pictures.chroma
+    content = pictures.content if pictures.photo is None else pictures.photo
 
     def applicable(table: dict[str, Any], others: Sequence[Picture]) -> tuple[str, ...]:
         shortest = min(min(picture.shape[:2]) for picture in (painting, *others))
