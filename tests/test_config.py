@@ -276,6 +276,7 @@ BAD_VALUES = {
     "guides.propagation": ["outside"],
     "color.mode": ["gray", ""],
     "color.space": ["rgb"],
+    "color.photorealism": [-0.1, 1.5],
     "optimizer.name": ["adagrad", ""],
     "parameterization": ["wavelets", ""],
     "optimizer.learning_rate": [0.0, -1.0],
@@ -368,6 +369,10 @@ CONFLICTS = {
     "guides.content": ({"guides.content": "sky=a.png"}, "config.guides.style"),
     "guides.weights": ({"guides.weights": "sky:2"}, "config.guides.content"),
     "color.guided": ({"color.guided": True, "color.mode": "pca"}, "config.guides"),
+    "color.photorealism": (
+        {"color.photorealism": 0.5, "content": "", "init.picture": "gray"},
+        "config.content",
+    ),
     "color.mode": (
         {"color.mode": "luminance", "content": "", "init.picture": "gray"},
         "config.content",

@@ -90,7 +90,8 @@ def test_every_key_is_explained():
 
 def test_a_group_is_explained_alone():
     lines = [line for line in config.described("color").splitlines() if line[0] != " "]
-    assert [line.split()[0] for line in lines] == ["color.mode", "color.space", "color.guided"]
+    names = ["color.mode", "color.space", "color.guided", "color.photorealism"]
+    assert [line.split()[0] for line in lines] == names
     assert config.described("optimizer.b1").startswith("optimizer.b1 = 0.9\n")
     assert config.described("optim").startswith("optimizer.name = ")
     with pytest.raises(UserError, match="no key begins with 'colr'"):

@@ -25,6 +25,7 @@ TOGETHER = [
     {"init.picture": "gray", "init.noise": 0.5},
     {"color.mode": "luminance", "color.space": "lab"},
     {"color.mode": "histogram"},
+    {"color.photorealism": 0.5},
     {"output": "other.tif", "bits": 16, "save_every": 3, "metrics": True},
     {"checkpoint_every": 1.0},
     {"blend": "losses", "guides.propagation": "inside"},
@@ -195,7 +196,7 @@ GROUPS = {
     "contents_by_styles": [2, 2],
     "initialisation": [12],
     "layers": [9],
-    "losses": [1] * 15,
+    "losses": [1] * 19,
     "optimizers": [4, 1, 1, 1],
     "style_weight": [12],
 }

@@ -80,7 +80,7 @@ def test_everything_of_the_output_has_its_size_at_each_scale(masks, picture, tmp
         (pictures, (40, 64), (64, 48)),
         (prepare.at_scale(pictures, experiment.scales[0]), (20, 32), (32, 24)),
     ):
-        for one in (found.content, found.start, found.chroma):
+        for one in (found.content, found.start, found.photo):
             assert one.shape == (*shape, 3)
         assert found.content_weight.shape == shape
         assert {name: mask.shape for name, mask in found.regions.items()} == {
@@ -202,17 +202,17 @@ def test_luminance_paints_in_gray(picture):
     np.testing.assert_allclose(pictures.content[..., 0], content @ LUMA, atol=1e-3)
     assert pictures.styles[0].mean() == pytest.approx((content @ LUMA).mean(), abs=5e-3)
     assert pictures.styles[0].std() == pytest.approx((content @ LUMA).std(), abs=5e-3)
-    np.testing.assert_allclose(pictures.chroma, content, atol=1e-6)
+    np.testing.assert_allclose(pictures.photo, content, atol=1e-6)
 
 
 def test_recombine_leaves_the_pictures_as_they_are(picture):
     content, style = picture(48, 64), picture(64, 48)
     plain = pictures_of(configured(), content, [style])
     pictures = pictures_of(configured(**{"color.mode": "recombine"}), content, [style])
-    assert plain.chroma is None
+    assert plain.photo is None
     np.testing.assert_array_equal(pictures.content, plain.content)
     np.testing.assert_array_equal(pictures.styles[0], plain.styles[0])
-    np.testing.assert_array_equal(pictures.chroma, plain.content)
+    np.testing.assert_array_equal(pictures.photo, plain.content)
 
 
 @pytest.mark.parametrize("mode", ["luminance", "recombine"])
@@ -221,10 +221,10 @@ def test_finished_has_its_own_luminance_and_the_contents_chroma(mode, several, p
     """R - Y and B - Y are U and V but for factors. Near gray, so that nothing is cut off."""
     c = configured(**{"color.mode": mode})
     content = np.float32(0.4 + 0.2 * picture(48, 64))
-    pictures = pictures_of(c, content, [picture(48, 64)])
+    experiment, pictures = prepared(c, content, [picture(48, 64)])
     paintings = np.stack([np.float32(0.4 + 0.2 * picture(48, 64)) for _ in range(2)])
     paintings = paintings if several else paintings[0]
-    found = prepare.final_colours(paintings, pictures, "yuv")
+    found = prepare.finished(paintings, pictures, experiment.inputs.color)
     assert found.shape == paintings.shape
     np.testing.assert_allclose(found @ LUMA, paintings @ LUMA, atol=2e-3)
     for channel in (0, 2):
@@ -236,8 +236,18 @@ def test_finished_has_its_own_luminance_and_the_contents_chroma(mode, several, p
 def test_finished_is_the_painting_itself_where_colours_are_the_styles(picture):
     c = configured()
     painting = picture(48, 64)
-    pictures = pictures_of(c, picture(48, 64), [picture(48, 64)])
-    np.testing.assert_array_equal(prepare.final_colours(painting, pictures, "yuv"), painting)
+    experiment, pictures = prepared(c, picture(48, 64), [picture(48, 64)])
+    found = prepare.finished(painting, pictures, experiment.inputs.color)
+    np.testing.assert_array_equal(found, painting)
+
+
+def test_finished_has_as_much_detail_of_the_photograph_as_is_asked(picture):
+    c = configured(**{"color.photorealism": 1.0})
+    painting, content = (np.float32(0.4 + 0.2 * picture(48, 64)) for _ in range(2))
+    experiment, pictures = prepared(c, content, [picture(48, 64)])
+    found = prepare.finished(painting, pictures, experiment.inputs.color)
+    expected = content + painting.mean((0, 1)) - content.mean((0, 1))
+    np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
 @pytest.mark.parametrize("mode", rules.RECOLOURINGS)
@@ -248,7 +258,7 @@ def test_recoloured_styles_have_the_contents_mean_colour(mode, picture):
     wanted = content.mean((0, 1))
     np.testing.assert_allclose(pictures.styles[0].mean((0, 1)), wanted, atol=2e-3)
     np.testing.assert_array_equal(pictures.content, content)
-    assert pictures.chroma is None
+    assert pictures.photo is None
 
 
 def test_guided_recolouring_goes_region_by_region(masks, picture):

@@ -109,11 +109,13 @@ class Color:
       mode: a key of `rules.COLOR_MODES`.
       space: "yuv", "yiq" or "lab"; where luminance and chroma are told apart.
       guided: recolour the style region by region.
+      photorealism: how much detail of the photograph the finished painting gets, 0 to 1.
     """
 
     mode: str
     space: str
     guided: bool
+    photorealism: float
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -295,7 +297,7 @@ class Film:
 
     Attributes:
       first, last: the frames to paint, counted from 1; `last` is None for the clip's last.
-      steps, learning_rate: of a frame that starts from the frame before.
+      steps, learning_rate: at every scale, of a frame that starts from the frame before.
       temporal_weight: of the difference from the warped frames before.
       long_term: so many frames back, ascending.
       passes: over the whole film.

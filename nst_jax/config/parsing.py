@@ -207,7 +207,10 @@ def _inputs(
         guides=_guides(take, len(shares)),
         content_weight=take("guides.content_weight"),
         color=Color(
-            mode=take("color.mode"), space=take("color.space"), guided=take("color.guided")
+            mode=take("color.mode"),
+            space=take("color.space"),
+            guided=take("color.guided"),
+            photorealism=take("color.photorealism"),
         ),
         sizing=sizing,
     )

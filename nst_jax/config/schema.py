@@ -90,6 +90,9 @@ def default() -> Config:
     c.color.mode = "style"  # a key of rules.COLOR_MODES
     c.color.space = "yuv"  # of "luminance" and "recombine": "yuv", "yiq" or "lab"
     c.color.guided = False  # recolour the style region by region
+    # 0 to 1: give the finished painting the photograph's edges and textures; 0.5 keeps those of up
+    # to 1/64 of the longer side. The painting's light and colours stay.
+    c.color.photorealism = 0.0
 
     c.optimizer = ConfigDict()
     c.optimizer.name = "adam"  # "adam", "sgd" or "lbfgs"
@@ -118,7 +121,7 @@ def default() -> Config:
     # pattern of numbered pictures, and config.steps is for frames with nothing before them.
     c.film = ConfigDict()
     c.film.frames = ""  # "first:last", counted from 1; "" for all
-    c.film.steps = 20  # optimiser steps of a frame that starts from the frame before
+    c.film.steps = 20  # optimiser steps, at every scale, of a frame that continues
     # adam, sgd: of such a frame; a larger one would paint over what it starts from.
     c.film.learning_rate = 0.01
     c.film.temporal_weight = 1e7  # of the difference from the warped frames before

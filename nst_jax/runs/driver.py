@@ -22,7 +22,7 @@ from nst_jax.runs.record import Entry
 from nst_jax.transfer import estimate, metrics
 from nst_jax.transfer.cache import Cache
 from nst_jax.transfer.paint import Job, paint
-from nst_jax.transfer.prepare import final_colours
+from nst_jax.transfer.prepare import finished
 from nst_jax.transfer.problem import own_terms
 
 
@@ -188,5 +188,5 @@ def measured(member: Member, entry: Entry, cache: Cache) -> Mapping[str, float]:
     experiment, pictures = member.job
     if not experiment.output.metrics:
         return {}
-    painting = final_colours(entry.images, pictures, experiment.inputs.color.space)[0]
+    painting = finished(entry.images, pictures, experiment.inputs.color)[0]
     return metrics.measure(experiment, painting, pictures, cache)

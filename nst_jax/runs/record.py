@@ -40,7 +40,7 @@ from nst_jax.pictures.images import Picture, Plane
 from nst_jax.runs import workdir
 from nst_jax.transfer.cache import Cache, file_state
 from nst_jax.transfer.paint import Job
-from nst_jax.transfer.prepare import final_colours
+from nst_jax.transfer.prepare import finished
 
 try:
     import resource
@@ -157,7 +157,7 @@ def record(folder: Path, job: Job, entry: Entry, seconds: float) -> Path:
     """
     experiment = job.experiment
     append_metrics(folder, entry, seconds)
-    paintings = final_colours(entry.images, job.pictures, experiment.inputs.color.space)
+    paintings = finished(entry.images, job.pictures, experiment.inputs.color)
     alpha = None
     if experiment.output.keep_alpha:
         assert isinstance(experiment.inputs.content, str), "config.parse asks for a file"

@@ -252,7 +252,7 @@ def _explained(
 
 
 def _stage(experiment: Experiment, pictures: prepare.Pictures, progress: Progress) -> Stage:
-    paintings = prepare.final_colours(progress.images, pictures, experiment.inputs.color.space)
+    paintings = prepare.finished(progress.images, pictures, experiment.inputs.color)
     paintings = np.array(paintings)  # JAX's own buffer cannot be written to
     several = bool(experiment.interpolate)
     terms = {

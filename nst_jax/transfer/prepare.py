@@ -11,7 +11,7 @@ from nst_jax.config.experiment import Color, Experiment, Guide, Pixels, Scale, S
 from nst_jax.config.grammar import quoted
 from nst_jax.errors import UserError
 from nst_jax.network import architecture
-from nst_jax.pictures import color, images, masks
+from nst_jax.pictures import color, detail, images, masks
 from nst_jax.pictures.images import Picture
 from nst_jax.pictures.masks import Mask
 from nst_jax.pictures.sizes import LONGER_SIDE, Sizing
@@ -26,7 +26,8 @@ class Pictures(NamedTuple):
       content: [h, w, 3], of the output's size; None for texture synthesis.
       styles: [h, w, 3] each, of any sizes; () for a reconstruction.
       start: [h, w, 3] the picture that a start of the kind "file" reads; None otherwise.
-      chroma: [h, w, 3] the picture whose chroma the painting gets at the end; None if none.
+      photo: [h, w, 3] the content picture in colour, where the finished painting takes chroma or
+        detail from it; None where it does not.
       regions: region -> [h, w], of the output; {} without guides.
       style_regions: the same for every style picture.
       content_weight: [h, w], how much the content counts where; None for 1 everywhere.
@@ -37,7 +38,7 @@ class Pictures(NamedTuple):
     content: Picture | None
     styles: tuple[Picture, ...]
     start: Picture | None = None
-    chroma: Picture | None = None
+    photo: Picture | None = None
     regions: Mapping[str, Mask] = {}
     style_regions: tuple[Mapping[str, Mask], ...] = ()
     content_weight: Mask | None = None
@@ -170,20 +171,25 @@ def _by_region(guide: Guide) -> dict[str, str] | str:
 
 def with_content(pictures: Pictures, content: Picture, wanted: Color) -> Pictures:
     """The pictures with another content picture, as the colour mode wants it; styles stay."""
-    chroma = content if wanted.mode in ("luminance", "recombine") else None
+    photo = content if _needs_photo(wanted) else None
     if wanted.mode == "luminance":
         content = color.gray(content, wanted.space)
-    return pictures._replace(content=content, chroma=chroma)
+    return pictures._replace(content=content, photo=photo)
+
+
+def _needs_photo(wanted: Color) -> bool:
+    """Whether the finished painting takes something from the photograph."""
+    return wanted.mode in ("luminance", "recombine") or wanted.photorealism > 0
 
 
 def _recolour(wanted: Color, pictures: Pictures) -> Pictures:
     """The pictures as the colour mode wants them before painting."""
     content, mode = pictures.content, wanted.mode
+    if _needs_photo(wanted):
+        pictures = pictures._replace(photo=content)
     if mode == "style":
         return pictures
     assert content is not None, "config.parse asks for it"
-    if mode in ("luminance", "recombine"):
-        pictures = pictures._replace(chroma=content)
     if mode == "luminance":
         gray = color.gray(content, wanted.space)
         styles = tuple(
@@ -235,7 +241,7 @@ def at_scale(pictures: Pictures, scale: Scale) -> Pictures:
         resized(pictures.content),
         styles,
         start=resized(pictures.start),
-        chroma=resized(pictures.chroma),
+        photo=resized(pictures.photo),
         regions=resized_masks(pictures.regions, shape),
         style_regions=tuple(
             resized_masks(regions, style.shape[:2])
@@ -246,18 +252,22 @@ def at_scale(pictures: Pictures, scale: Scale) -> Pictures:
     )
 
 
-def final_colours(paintings: Any, pictures: Pictures, space: str) -> Float[np.ndarray, "*n h w 3"]:
-    """Paintings as they are shown: with the photograph's chroma where the colour mode asks for it.
+def finished(paintings: Any, pictures: Pictures, wanted: Color) -> Float[np.ndarray, "*n h w 3"]:
+    """Paintings as they are shown: with the photograph's chroma and detail, where those are asked.
 
     Args:
       paintings: [..., h, w, 3], on the host or the device, at any scale.
       pictures: at the size of the last scale.
-      space: `Color.space`.
+      wanted: the colour mode, and how much detail.
     """
     paintings = np.asarray(paintings)
-    if pictures.chroma is None:
+    if pictures.photo is None:
         return paintings
-    chroma = images.resize(pictures.chroma, paintings.shape[-3:-1], pictures.sizing.resample)
-    several = paintings.reshape(-1, *chroma.shape)
-    recombined = [color.recombine(one, chroma, space) for one in several]
-    return np.stack(recombined).reshape(paintings.shape)
+    photo = images.resize(pictures.photo, paintings.shape[-3:-1], pictures.sizing.resample)
+
+    def one(painting: Picture) -> Picture:
+        if wanted.mode in ("luminance", "recombine"):
+            painting = color.recombine(painting, photo, wanted.space)
+        return detail.keep_detail(painting, photo, wanted.photorealism)
+
+    return np.stack([*map(one, paintings.reshape(-1, *photo.shape))]).reshape(paintings.shape)
