@@ -42,6 +42,7 @@ WAYS: dict[str, dict[str, object]] = {
     "two passes": FREE | {"film.passes": 2},
     "held brightness": {},
     "held in two passes": {"film.passes": 2},
+    "coarse to fine": {"pyramid.min_size": 128},
 }
 
 

@@ -18,7 +18,7 @@ from nst_jax.losses.objective import breakdown, objective, temporal_distance
 from nst_jax.optimize.step import chunk
 from nst_jax.pictures import clips, images
 from nst_jax.runs import films
-from nst_jax.transfer import frames
+from nst_jax.transfer import frames, prepare
 from nst_jax.transfer.cache import Cache
 from nst_jax.transfer.frames import Frame
 
@@ -76,19 +76,25 @@ def test_the_temporal_loss_is_a_term_of_the_objective(vgg19, pixels):
     assert more == pytest.approx(7 * float(temporal_distance(image, target)), rel=1e-3)
 
 
-def test_a_film_of_one_frame_is_a_still_picture(scene):
+PYRAMID = {"pyramid.min_size": 32, "pyramid.factor": 2.0, "pyramid.first_steps": 3}
+
+
+@pytest.mark.parametrize("settings", [{}, PYRAMID, {"optimizer.name": "lbfgs"} | PYRAMID], ids=len)
+def test_a_film_of_one_frame_is_a_still_picture(settings, scene):
     first = scene.frames[0]
-    own = frames.paint_frame(film := film_of(first), frames.fitted(film, first))
-    still = {key: value for key, value in QUICK.items() if not key.startswith("film.")}
+    own = frames.paint_frame(film := film_of(first, **settings), frames.fitted(film, first))
+    quick = QUICK | settings
+    still = {key: value for key, value in quick.items() if not key.startswith("film.")}
     style = still.pop("style")
     expected = stylize(frames.fitted(film, first), style, **still)
     np.testing.assert_array_equal(own.painting, frames.rounded(expected))
     assert own.known == 0
 
 
-def test_all_frames_run_one_program(scene):
+@pytest.mark.parametrize("settings", [{}, PYRAMID], ids=["one size", "two sizes"])
+def test_all_frames_run_one_program(settings, scene):
     """The first frame, one that goes on, one with other numbers before it, and a pass back."""
-    film = film_of(scene.frames[0])
+    film = film_of(scene.frames[0], **settings)
     sources = [frames.fitted(film, frame) for frame in scene.frames]
     first = frames.paint_frame(film, sources[0])
     known = Frame(sources[0], first.painting)
@@ -128,6 +134,28 @@ def test_a_clip_that_stands_still_stays_the_same_picture(scene):
         now = frames.paint_frame(film, source, [Frame(source, before)]).painting
         assert np.sqrt(np.mean(np.square(now - before))) < 0.02
         before = now
+
+
+def test_coarse_to_fine_keeps_what_is_known_and_helps_what_is_not(scene):
+    """Where nothing else pulls, known pixels stay; of the others, the small size is the start."""
+    source = scene.frames[0]
+    free = {"film.temporal_weight": 0.0, "film.hold_brightness": False, "optimizer.name": "sgd"}
+    film = film_of(source, **(PYRAMID | free | {"film.learning_rate": 1e-30}))
+    source = frames.fitted(film, source)
+    known = np.full_like(source, 0.5)
+    found = np.zeros(source.shape[:2], bool)
+    found[:, :32] = True
+    start = np.where(found[..., None], known, source)
+    sized = [prepare.at_scale(film.pictures, scale) for scale in film.experiment.scales]
+    problems = [
+        frames._problem(film, problem, one, start, found)
+        for problem, one in zip(film.problems, sized, strict=True)
+    ]
+    painting, _ = frames._continued(film, start, sized, problems)
+    np.testing.assert_allclose(painting[:, :28], 0.5, atol=1e-3)
+    small = images.resize(start, sized[0].shape, "lanczos")
+    expected = jax.image.resize(small, source.shape, "cubic")
+    np.testing.assert_allclose(painting[:, 40:], expected[:, 40:], atol=1e-3)
 
 
 def test_another_scene_begins_anew(scene):

@@ -136,8 +136,9 @@ def outlook(experiment: Experiment, clip: Clip) -> str:
     count = clip.frames_from(settings.first, settings.last)
     asked, network = estimate.work(experiment, shape), experiment.network
     one = asked.operations / plan.measure_speed(network.precision, network.convolution)
-    steps = experiment.weighed(experiment.steps)
-    seconds = one * (1 + (count * settings.passes - 1) * settings.steps / steps)
+    sizes = sum((scale.size / experiment.size) ** 2 for scale in experiment.scales)
+    share = settings.steps * sizes / experiment.weighed(experiment.steps)  # of the first frame's
+    seconds = one * (1 + (count * settings.passes - 1) * share)
     return (
         f"{_plural(count)} of {shape[1]}x{shape[0]} pixels, {settings.passes} "
         f"pass{'es' * (settings.passes > 1)}, memory {asked.bytes / 1e9:.2g} GB besides weights, "

@@ -2,11 +2,10 @@
 
 A frame starts from the paintings before it, warped by the optical flow between the frames, and is
 held to them by the temporal loss where the flow can be trusted. All frames run one compiled
-program, and the style's targets are computed once.
+program for each scale, and the style's targets are computed once.
 """
 
-import dataclasses
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -15,16 +14,16 @@ import numpy as np
 
 from nst_jax.config.experiment import Experiment
 from nst_jax.errors import UserError
-from nst_jax.losses.arguments import Knobs, Problem, Temporal
+from nst_jax.losses.arguments import Problem, Temporal
 from nst_jax.losses.targets import compute_targets
 from nst_jax.network.state import NetworkState
-from nst_jax.optimize.loop import optimize
-from nst_jax.optimize.step import chunk, initial_state, stack
-from nst_jax.pictures import color, flow, images
+from nst_jax.optimize.loop import Progress, optimize
+from nst_jax.optimize.options import Rates
+from nst_jax.optimize.step import State, chunk, enlarge, initial_state, stack
+from nst_jax.pictures import color, flow, images, masks
 from nst_jax.pictures.images import Picture
 from nst_jax.transfer import failures, networks, prepare
 from nst_jax.transfer.cache import Cache
-from nst_jax.transfer.paint import Job, paint
 from nst_jax.transfer.prepare import Pictures
 from nst_jax.transfer.problem import problem_of
 from nst_jax.transfer.starts import start_image
@@ -42,13 +41,13 @@ class Film(NamedTuple):
       experiment: whose content is the first frame.
       pictures: of the first frame, at the last scale.
       network: the network.
-      problem: of the first frame, with the style's targets.
+      problems: of the first frame at every scale, with the style's targets.
     """
 
     experiment: Experiment
     pictures: Pictures
     network: NetworkState
-    problem: Problem
+    problems: tuple[Problem, ...]
 
 
 class Frame(NamedTuple):
@@ -90,9 +89,12 @@ def prepared(experiment: Experiment, cache: Cache) -> Film:
     pictures = prepare.load(experiment, cache)
     failures.check_memory(experiment, pictures.shape)
     network = networks.load_network(experiment, pictures, cache)
-    problem = problem_of(experiment, pictures, network)
-    knobs = problem.knobs._replace(temporal=experiment.film.temporal_weight)
-    return Film(experiment, pictures, network, problem._replace(knobs=knobs))
+    problems = []
+    for scale in experiment.scales:
+        problem = problem_of(experiment, prepare.at_scale(pictures, scale), network)
+        knobs = problem.knobs._replace(temporal=experiment.film.temporal_weight)
+        problems.append(problem._replace(knobs=knobs))
+    return Film(experiment, pictures, network, tuple(problems))
 
 
 def fitted(film: Film, frame: Picture) -> Picture:
@@ -109,7 +111,7 @@ def rounded(picture: Picture) -> Picture:
 def paint_frame(
     film: Film, source: Picture, known: Sequence[Frame] = (), own: Picture | None = None
 ) -> Painted:
-    """Paints a frame.
+    """Paints a frame, coarse to fine where the film has several scales.
 
     Args:
       film: what all frames have in common.
@@ -128,41 +130,28 @@ def paint_frame(
         known = [Frame(one.source, color.gray(one.painting, space)) for one in known]
         own = None if own is None else color.gray(own, space)
     warped, found, nearest = carried_over(source, known)
-    continues = nearest is not None or own is not None  # otherwise a scene begins
-    if own is None:
-        start = np.where(found[..., None], warped, _fresh_start(film, pictures, continues))
-    else:
+    start = None  # a scene begins
+    if own is not None:
         start = np.where(found[..., None], (warped + own) / 2, own)
-    temporal = Temporal(jnp.asarray(warped), jnp.asarray(found, jnp.float32))
-    problem = _problem(film, pictures, temporal)
-    painting, terms = _optimized(film, problem, start, continues)
+    elif nearest is not None and pictures.content is not None:
+        start = np.where(found[..., None], warped, pictures.content)
+    if start is not None:
+        pictures = pictures._replace(styles=(), style_regions=())  # they are not resized in vain
+    sized = [prepare.at_scale(pictures, scale) for scale in experiment.scales]
+    problems = [
+        _problem(film, problem, one, warped, found)
+        for problem, one in zip(film.problems, sized, strict=True)
+    ]
+    if start is None:
+        painting, terms = _begun(film, sized, problems)
+    else:
+        painting, terms = _continued(film, start, sized, problems)
     wanted = own.mean() if own is not None else nearest and _brightness(source, nearest)
     if experiment.film.holds_brightness and wanted is not None:
         painting = held(painting, float(wanted))
-        terms = _terms(film, problem, painting)
-    shown = prepare.final_colours(painting, pictures, space)
+        terms = _terms(film, problems[-1], painting)
+    shown = prepare.finished(painting, pictures, experiment.inputs.color)
     return Painted(rounded(shown), terms, float(found.mean()))
-
-
-def _fresh_start(film: Film, pictures: Pictures, continues: bool) -> Picture:
-    """The picture in which a frame starts where nothing is known.
-
-    Where nothing is known at all, that is the start of a still picture, or what its smaller scales
-    lead to; where some of it is, the content.
-    """
-    experiment = film.experiment
-    if continues and pictures.content is not None:
-        return pictures.content
-    if len(experiment.scales) == 1:
-        start = start_image(experiment.inputs.start, experiment.seed, pictures, film.network.mean)
-        return np.asarray(start)
-    smaller = dataclasses.replace(experiment, scales=experiment.scales[:-1])
-    small = None
-    for progress in paint([Job(smaller, pictures)], film.network):
-        small = progress.images
-    assert small is not None, "a painting has a start"
-    enlarged = jax.image.resize(small[0], (*pictures.shape, 3), "cubic")
-    return np.clip(np.asarray(enlarged), 0, 1)
 
 
 def carried_over(
@@ -193,61 +182,113 @@ def carried_over(
     return warped, found, nearest
 
 
-def _problem(film: Film, pictures: Pictures, temporal: Temporal) -> Problem:
-    """The problem of a frame: its own content targets, the film's style targets."""
-    problem, experiment = film.problem, film.experiment
-    knobs: Knobs = problem.knobs._replace(style={}, smoothness={})
+def _problem(
+    film: Film, first: Problem, pictures: Pictures, warped: Picture, found: np.ndarray
+) -> Problem:
+    """The problem of a frame at one scale.
+
+    Args:
+      film: what all frames have in common.
+      first: the problem of the first frame at the scale, whose style targets are the film's.
+      pictures: of the frame, at the scale.
+      warped, found: see `carried_over`.
+    """
     content = {}
-    if knobs.content and pictures.content is not None:
-        with jax.default_matmul_precision(experiment.network.precision):
+    if first.knobs.content and pictures.content is not None:
+        with jax.default_matmul_precision(film.experiment.network.precision):
             content = compute_targets(
                 film.network,
                 jnp.asarray(pictures.content),
                 (),
-                knobs,
+                first.knobs._replace(style={}, smoothness={}),
                 jnp.zeros(0),
                 (),
-                problem.key,
-                static=problem.static,
+                first.key,
+                static=first.static,
             ).content
-    targets = problem.targets._replace(content=content, temporal=temporal)
-    return problem._replace(targets=targets)
+    temporal = Temporal(
+        jnp.asarray(images.resize(warped, pictures.shape, pictures.sizing.resample)),
+        jnp.asarray(masks.resize(found.astype(np.float32), pictures.shape)),
+    )
+    return first._replace(targets=first.targets._replace(content=content, temporal=temporal))
 
 
-def _room(film: Film) -> int:
-    """The most steps of a dispatch, the same for all frames, so that they share a program."""
-    experiment = film.experiment
-    return min(experiment.output.log_every, experiment.film.steps, experiment.scales[-1].steps)
-
-
-def _optimized(
-    film: Film, problem: Problem, start: Picture, continues: bool
+def _begun(
+    film: Film, sized: Sequence[Pictures], problems: Sequence[Problem]
 ) -> tuple[Picture, dict[str, float]]:
-    """A frame's painting, and its terms.
+    """The first painting of a scene, as of a still picture, and its terms."""
+    experiment, state, last = film.experiment, None, None
+    static, rates = experiment.optimizer.static, experiment.optimizer.rates
+    for number, pictures in enumerate(sized):
+        if state is None:
+            start = start_image(
+                experiment.inputs.start, experiment.seed, pictures, film.network.mean
+            )
+            state = initial_state(static, start[None])
+        else:
+            state = enlarge(static, state, pictures.shape)
+        steps = experiment.scales[number].steps
+        state, last = _optimized(film, number, state, problems[number], rates, steps)
+    assert last is not None, "there is a scale"
+    return np.asarray(last.images[0]), _floats(last.terms)
+
+
+def _continued(
+    film: Film, start: Picture, sized: Sequence[Pictures], problems: Sequence[Problem]
+) -> tuple[Picture, dict[str, float]]:
+    """The painting of a frame that continues a scene, and its terms.
+
+    Where pixels are not known, a scale starts from what the one before it made of them, enlarged.
+    The others keep the strokes that are carried over.
 
     Args:
       film: what all frames have in common.
-      problem: of the frame.
-      start: where the pixels start.
-      continues: whether that comes from other frames.
+      start: [h, w, 3] where the pixels start, at the last scale.
+      sized, problems: of the frame, at every scale.
     """
-    optimizer, settings = film.experiment.optimizer, film.experiment.film
-    static, rates = optimizer.static, optimizer.rates
-    steps = settings.steps if continues else film.experiment.scales[-1].steps
-    if continues:
-        rates = rates._replace(learning_rate=settings.learning_rate)
-    state = initial_state(static, jnp.asarray(start, jnp.float32)[None])
-    *_, last = optimize(
-        static,
+    experiment, settings, last = film.experiment, film.experiment.film, None
+    static, rates = experiment.optimizer.static, experiment.optimizer.rates
+    rates = rates._replace(learning_rate=settings.learning_rate)
+    for number, (pictures, problem) in enumerate(zip(sized, problems, strict=True)):
+        own = images.resize(start, pictures.shape, pictures.sizing.resample)
+        assert problem.targets.temporal is not None
+        unknown = 1 - problem.targets.temporal.weights[..., None]
+        if last is not None:
+            coarse = jax.image.resize(last.images[0], own.shape, "cubic")
+            own = jnp.clip(own + unknown * (coarse - own), 0, 1)
+        state = initial_state(static, jnp.asarray(own)[None])
+        _, last = _optimized(film, number, state, problem, rates, settings.steps)
+    assert last is not None, "there is a scale"
+    return np.asarray(last.images[0]), _floats(last.terms)
+
+
+def _room(film: Film, number: int) -> int:
+    """The most steps of a dispatch at a scale, for all frames, so that they share a program."""
+    experiment = film.experiment
+    steps = experiment.scales[number].steps
+    return min(experiment.output.log_every, experiment.film.steps, steps)
+
+
+def _optimized(
+    film: Film, number: int, state: State, problem: Problem, rates: Rates, until: int
+) -> tuple[State, Progress]:
+    """The last state at a scale, and its picture and terms."""
+    steps: Generator[Progress, None, State] = optimize(
+        film.experiment.optimizer.static,
         state,
         film.network,
         stack([problem]),
         stack([rates]),
-        until=steps,
-        room=_room(film),
+        until=until,
+        room=_room(film, number),
         is_shown=lambda step: False,
     )
-    return np.asarray(last.images[0]), _floats(last.terms)
+    progress = next(steps)
+    while True:
+        try:
+            progress = next(steps)
+        except StopIteration as finished:
+            return finished.value, progress
 
 
 def _terms(film: Film, problem: Problem, picture: Picture) -> dict[str, float]:
@@ -256,7 +297,8 @@ def _terms(film: Film, problem: Problem, picture: Picture) -> dict[str, float]:
     state = initial_state(static, jnp.asarray(picture)[None])
     given = jax.device_put((stack([problem]), rates))
     count, shown = jax.device_put((np.int32(0), np.bool(True)))
-    _, terms, _ = chunk(static, _room(film), count, state, film.network, *given, shown=shown)
+    room = _room(film, len(film.problems) - 1)
+    _, terms, _ = chunk(static, room, count, state, film.network, *given, shown=shown)
     return _floats(terms)
 
 
@@ -329,6 +371,7 @@ def check(experiment: Experiment):
         "interpolate": experiment.interpolate,
         "split": experiment.network.split not in (0, 1),
         "normalize_network": "content" in experiment.network.normalize,
+        "color.photorealism": inputs.color.photorealism,
         "keep_alpha": output.keep_alpha,
         "animation": output.animation,
         "metrics": output.metrics,
