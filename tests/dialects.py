@@ -132,6 +132,50 @@ def neural_style(image, content, style, weights):
     )
 
 
+def spst(image, content, style, weights):
+    """bgalerne/scaling_painting_style_transfer, spst.py with vgg_by_blocks.py, at any one scale."""
+    g, s = (forward(picture, weights, RELUS) for picture in (image, style))
+    moments = 0.0
+    for tap in RELUS:
+        own, other = positions(g[tap]), positions(s[tap])
+        moments += 1e4 * (mse(own.mean(0), other.mean(0)) + mse(own.std(0), other.std(0)))
+    terms = gatys2016(image, content, style, weights)
+    return terms | weighted(style=terms["style"] + moments)
+
+
+def matting(image, photo, epsilon):
+    """V^T L V / windows, for the matting Laplacian L of Levin et al. 2008, window by window."""
+    total, count = 0.0, 0
+    image, photo = np.float64(image), np.float64(photo)
+    for y in range(image.shape[0] - 2):
+        for x in range(image.shape[1] - 2):
+            colours, values = (p[y : y + 3, x : x + 3].reshape(9, 3) for p in (photo, image))
+            centred = colours - colours.mean(0)
+            inverse = np.linalg.inv(centred.T @ centred / 9 + epsilon / 9 * np.eye(3))
+            laplacian = np.eye(9) - (1 + centred @ inverse @ centred.T) / 9
+            total += np.trace(values.T @ laplacian @ values)
+            count += 1
+    return total / count
+
+
+def deep_photo(image, content, style, weights):
+    """luanfujun/deep-photo-styletransfer, deepmatting_seg.lua, at 700 x 466, with one region.
+
+    Sums over the pixels of that size are means here, times as many. Its TVLoss is half the squared
+    differences of pixels of 0 to 256; its Laplacian's epsilon is 1e-7, and 1e-5 here.
+    """
+    pixels = 700 * 466
+    terms = neural_style(image, content, style, weights)
+    down, right = steps(image)
+    squares = (down**2).mean() + (right**2).mean()
+    return weighted(
+        content=terms["content"],
+        style=terms["style"],
+        tv=1e-3 / 2 * 256**2 * 3 * pixels * squares,
+        matting=1e4 * pixels * matting(image, content, 1e-5),
+    )
+
+
 def newton_schulz(matrix, iterations=12):
     """The square root as crowsonkb takes it: so many iterations, converged or not."""
     norm = np.sqrt((matrix**2).sum())

@@ -26,7 +26,13 @@ from nst_jax.transfer.problem import problem_of
 from nst_jax.transfer.starts import start_image
 
 SAME_CODE = {"gram_mse", "gram_johnson", "gram_keras", "w2_crowsonkb"}  # with another number
-SAME_CODE |= {"gram_normalized", "cross_covariance", "cmd", "nnst"}  # or only another distance
+SAME_CODE |= {
+    "gram_normalized",
+    "cross_covariance",
+    "cmd",
+    "nnst",
+    "shifted_gram",
+}  # or only another distance
 SAME_CODE |= {"mmd_polynomial", "average_rescaled", "l2_rescaled", "replicate_first", "max_ceil"}
 CHOICES = {
     "style_losses": tuple(name for name in STYLE if name not in SAME_CODE),

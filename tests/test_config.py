@@ -277,6 +277,8 @@ BAD_VALUES = {
     "color.mode": ["gray", ""],
     "color.space": ["rgb"],
     "color.photorealism": [-0.1, 1.5],
+    "matting_weight": [-1.0],
+    "spectrum_weight": [-1.0],
     "optimizer.name": ["adagrad", ""],
     "parameterization": ["wavelets", ""],
     "optimizer.learning_rate": [0.0, -1.0],
@@ -369,6 +371,11 @@ CONFLICTS = {
     "guides.content": ({"guides.content": "sky=a.png"}, "config.guides.style"),
     "guides.weights": ({"guides.weights": "sky:2"}, "config.guides.content"),
     "color.guided": ({"color.guided": True, "color.mode": "pca"}, "config.guides"),
+    "matting_weight": (
+        {"matting_weight": 1.0, "content": "", "init.picture": "gray"},
+        "config.content",
+    ),
+    "spectrum_weight": ({"spectrum_weight": 1.0}, "config.content"),
     "color.photorealism": (
         {"color.photorealism": 0.5, "content": "", "init.picture": "gray"},
         "config.content",

@@ -30,7 +30,12 @@ POINTS = {
 }  # keep their style's activations as they are
 # Those whose code is that of another, with another factor, are left out.
 KINDS = [name for name in STYLE if name not in ("gram_mse", "gram_johnson", "gram_keras")]
-PLACED = {"mrf", "cross_gram", "cross_covariance"}  # see which activations are neighbours
+PLACED = {
+    "mrf",
+    "cross_gram",
+    "cross_covariance",
+    "shifted_gram",
+}  # see which activations are neighbours
 DISTANCES = [name for name in CONTENT if name != "amplify"]
 
 
@@ -376,6 +381,26 @@ def test_cross_covariance_agrees_with_numpy(rng):
     target = grams.cross_moments((jnp.asarray(other), jnp.asarray(another)), Context())
     found = grams.cross_covariance_distance(own, target, Context())
     assert found == pytest.approx((difference**2).sum() / (4 * 4 * 3), rel=1e-4)
+
+
+def test_shifted_grams_agree_with_loops(rng):
+    """A picture of 5 x 3 has shifts of 1, 2 and 4 down, and of 1 and 2 to the right."""
+    features, other = (np.float64(activations(rng, 5, 3)) for _ in range(2))
+
+    def products(a, down, right):
+        pairs = [
+            np.outer(a[y, x], a[y + down, x + right])
+            for y in range(5 - down)
+            for x in range(3 - right)
+        ]
+        return np.mean(pairs, 0)
+
+    shifts = [(1, 0), (2, 0), (4, 0), (0, 1), (0, 2)]
+    differences = [products(features, *s) - products(other, *s) for s in shifts]
+    expected = np.mean([(x**2).sum() for x in differences]) / (4 * 5**2)
+    target = described("shifted_gram", np.float32(other))
+    value, _ = measured("shifted_gram", np.float32(features), target)
+    assert value == pytest.approx(expected, rel=1e-4)
 
 
 def test_a_normalized_gram_loss_is_1_at_most_and_does_not_see_how_strong_a_style_is(rng):

@@ -75,6 +75,8 @@ APART = [
     {"weights": "other.h5"},
     {"parameterization": "fourier"},
     {"rematerialize": True},
+    {"matting_weight": 1e8},
+    {"spectrum_weight": 1e3, "content": "", "init.noise": 1.0},
     {"tile": 96},
     {"split": 2},
     {"pyramid.min_size": 32, "pyramid.factor": 2.0, "pyramid.first_steps": 1, "pyramid.steps": 1},
@@ -196,7 +198,7 @@ GROUPS = {
     "contents_by_styles": [2, 2],
     "initialisation": [12],
     "layers": [9],
-    "losses": [1] * 19,
+    "losses": [1] * 20,
     "optimizers": [4, 1, 1, 1],
     "style_weight": [12],
 }

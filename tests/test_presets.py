@@ -18,7 +18,7 @@ PRESETS = sorted(path.stem for path in (ROOT / "configs" / "presets").glob("*.py
 
 
 def test_there_is_a_dialect_for_every_preset():
-    assert len(PRESETS) == 9
+    assert len(PRESETS) == 11
     assert all(callable(getattr(dialects, name)) for name in PRESETS)
 
 
@@ -51,6 +51,7 @@ def test_weighted_terms_equal_the_programs(name, vgg19, pixels):
 # Side, size and filter of each program's pictures, from its text: what loads a picture.
 SIZES = {
     "crowsonkb": ("long", 512, "bicubic"),  # size_to_fit(image.size, 512); Image.BICUBIC
+    "deep_photo": ("long", 700, "bilinear"),  # its examples; image.scale(.., 'bilinear')
     "founding": ("long", 512, "lanczos"),  # names none
     "gatys2016": ("short", 512, "bilinear"),  # transforms.Scale(512), of torchvision
     "gatys2017": ("area", 1024, "bilinear"),  # pyramid_reduce(.., sqrt(size / hr_img_size**2))
@@ -58,6 +59,7 @@ SIZES = {
     "neural_style": ("long", 512, "bilinear"),  # 512 / max(image.size); transforms.Resize
     "pastiche": ("area", 500, "bilinear"),  # size_pixels = 500 ** 2; Image.BILINEAR
     "pytorch_tutorial": ("short", 512, "bilinear"),  # transforms.Resize(512)
+    "spst": ("short", 2048, "bicubic"),  # any; min(wco, hco), Image.resize's default filter
     "tensorflow_tutorial": ("long", 512, "bilinear"),  # max_dim = 512; tf.image.resize
 }
 

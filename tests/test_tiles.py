@@ -23,7 +23,7 @@ TAPS = ("relu1_1", "conv2_2", "relu3_1")
 SHALLOW = ("relu2_1",)
 # These differ from others by a factor only, or see two layers.
 LEFT_OUT = ("mse", "half_sum", "sum", "gram_mse", "gram_johnson", "gram_normalized", "w2_crowsonkb")
-LEFT_OUT += rules.PAIRED_LOSSES
+LEFT_OUT += rules.PAIRED_LOSSES + rules.WHOLE_LOSSES
 UNGUIDED = ("squared", "self_similarity", "gram", "gram_keras", "mean_variance", "w2", "mrf")
 ROUNDED = ("w2", "w2_crowsonkb")  # in tiles their covariance comes from moments
 

@@ -206,6 +206,7 @@ class Objective:
       content, style: losses, summed; () where the experiment has no such picture.
       tv_loss: a key of `losses.smoothness.SMOOTHNESS`.
       alpha, beta, tv_weight: weights of content, style and total variation, >= 0.
+      matting_weight, spectrum_weight: of losses of the pixels themselves, >= 0; 0 for none.
       blend: several style pictures: mix their statistics ("targets") or "losses".
       normalize_gradients: scale the gradient of every layer to L1 norm 1, before its lambda.
       region_weights: region -> weight, >= 0; a region that is absent weighs 1.
@@ -217,6 +218,8 @@ class Objective:
     alpha: float
     beta: float
     tv_weight: float
+    matting_weight: float
+    spectrum_weight: float
     blend: str
     normalize_gradients: bool
     region_weights: Mapping[str, float]

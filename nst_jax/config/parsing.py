@@ -273,6 +273,8 @@ def _objective(take: Take, arch: str, inputs: Inputs) -> Objective:
         alpha=take("alpha"),
         beta=take("beta"),
         tv_weight=take("tv_weight"),
+        matting_weight=take("matting_weight"),
+        spectrum_weight=take("spectrum_weight"),
         blend=take("blend"),
         normalize_gradients=take("normalize_gradients"),
         region_weights=region_weights,

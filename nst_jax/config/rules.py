@@ -29,6 +29,7 @@ STYLE_LOSSES = {
     "gram_johnson": "relu1_1:1e5, relu2_1:4000, relu3_1:5000, relu4_1:200, relu5_1:65000",
     "gram_keras": "relu1_1:0.22, relu2_1:0.009, relu3_1:0.011, relu4_1:0.00046, relu5_1:2.6",
     "gram_normalized": "relu1_1:3e8, relu2_1:8e8, relu3_1:3e8, relu4_1:9e8, relu5_1:5e7",
+    "shifted_gram": "relu1_1:100, relu2_1:1, relu3_1:0.3, relu4_1:0.003, relu5_1:1",
     "cross_gram": "relu1_1:6, relu2_1:0.3, relu3_1:0.02, relu4_1:0.03, relu5_1",
     "cross_covariance": "relu1_1:1.5, relu2_1:0.2, relu3_1:0.015, relu4_1:0.07, relu5_1",
     "mean_variance": "relu1_1:14000, relu2_1:2300, relu3_1:1300, relu4_1:220, relu5_1:1000",
@@ -46,6 +47,7 @@ STYLE_LOSSES = {
 }
 LOSSES = {"content": CONTENT_LOSSES, "style": STYLE_LOSSES}
 PAIRED_LOSSES = ("cross_gram", "cross_covariance")  # compare each layer with the next one
+WHOLE_LOSSES = ("shifted_gram",)  # see positions of a layer that are far from each other
 TV_LOSSES = ("squared", "absolute", "nine_point", "power")
 POOLINGS = ("max", "max_ceil", "average", "l2", "average_rescaled", "l2_rescaled")
 PADDINGS = ("zero", "reflect", "replicate", "circular", "replicate_first")
@@ -197,6 +199,8 @@ RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "alpha": (_not_negative, "0 or more"),
     "beta": (_not_negative, "0 or more"),
     "tv_weight": (_not_negative, "0 or more"),
+    "matting_weight": (_not_negative, "0 or more"),
+    "spectrum_weight": (_not_negative, "0 or more"),
     "guides.propagation": _one_of(*PROPAGATIONS),
     "color.mode": _one_of(*COLOR_MODES),
     "color.space": _one_of("yuv", "yiq", "lab"),
@@ -274,17 +278,24 @@ CONFLICTS: dict[str, tuple[Callable[[Experiment], Any], str]] = {
     ),
     "tile": (
         lambda e: e.network.tile > 0 and untileable(e),
-        "cannot be with both config.normalize_gradients and a style loss of two layers "
-        f"({', '.join(PAIRED_LOSSES)}), which together need the whole picture at once; leave it at "
-        "-1, or leave one of those out",
+        f"cannot be with the style losses {', '.join(WHOLE_LOSSES)}, or with both "
+        f"config.normalize_gradients and a style loss of two layers ({', '.join(PAIRED_LOSSES)}), "
+        "which need the whole picture at once; leave it at -1, or leave those out",
     ),
     "split": (
         lambda e: (
             is_split(e)
-            and (untileable(e) or e.interpolate or e.raw["parameterization"] == "fourier")
+            and (
+                untileable(e)
+                or e.interpolate
+                or e.raw["parameterization"] == "fourier"
+                or e.objective.matting_weight
+                or e.objective.spectrum_weight
+            )
         ),
         "divides one picture among devices, but config.interpolate, "
-        "config.parameterization=fourier, and config.normalize_gradients together with a style "
+        "config.parameterization=fourier, config.matting_weight, config.spectrum_weight, the style "
+        f"losses {', '.join(WHOLE_LOSSES)}, and config.normalize_gradients together with a style "
         f"loss of two layers ({', '.join(PAIRED_LOSSES)}) need it whole; leave it at 0, or leave "
         "those out",
     ),
@@ -346,6 +357,22 @@ CONFLICTS: dict[str, tuple[Callable[[Experiment], Any], str]] = {
         lambda e: e.inputs.color.photorealism and e.inputs.content is None,
         "takes the detail of config.content, which is empty; name a picture",
     ),
+    "matting_weight": (
+        lambda e: e.objective.matting_weight and e.inputs.content is None,
+        "keeps the edges of config.content, which is empty; name a picture",
+    ),
+    "spectrum_weight": (
+        lambda e: (
+            e.objective.spectrum_weight
+            and not (
+                e.inputs.content is None
+                and len(e.inputs.styles) == 1
+                and all(scale.size == scale.style_size for scale in e.scales)
+            )
+        ),
+        "keeps the periods of a texture: it needs one config.style, as large as the output, and "
+        "config.content empty",
+    ),
     "guides.content_weight": (
         lambda e: e.inputs.content_weight and e.inputs.content is None,
         "weighs config.content, which is empty; name a picture",
@@ -360,7 +387,8 @@ def is_split(e: Experiment) -> bool:
 
 def untileable(e: Experiment) -> bool:
     """Whether the objective cannot be computed tile by tile."""
-    return e.objective.normalize_gradients and is_paired(e)
+    whole = any(term.name in WHOLE_LOSSES for term in e.objective.style)
+    return whole or (e.objective.normalize_gradients and is_paired(e))
 
 
 def is_paired(e: Experiment) -> bool:

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 from jax.sharding import PartitionSpec as P
-from jaxtyping import Float
+from jaxtyping import Complex, Float
 
 from nst_jax.losses.style import STYLE
 from nst_jax.network import architecture, tiling
@@ -41,11 +41,15 @@ class Targets(NamedTuple):
       style: loss -> tap -> region -> pairs (share, target). The region is "" without guides. There
         are several pairs only where the losses of several style pictures are blended.
       temporal: of a frame of a film; None for a still picture.
+      matting: [9, h - 2, w - 2, 3] the photograph's `matting.colour_basis`; None without that loss.
+      spectrum: [h, w // 2 + 1, 3] the texture's `spectrum.spectrum`; None without that loss.
     """
 
     content: dict[str, dict[str, Any]]
     style: dict[str, dict[str, dict[str, tuple[tuple[Array, Any], ...]]]]
     temporal: Temporal | None = None
+    matting: Float[Array, "9 h2 w2 3"] | None = None
+    spectrum: Complex[Array, "h w2 3"] | None = None
 
 
 class Knobs(NamedTuple):
@@ -57,6 +61,7 @@ class Knobs(NamedTuple):
       smoothness: total variation -> weight, >= 0.
       regions: region -> weight, >= 0.
       temporal: weight of the difference from the warped frames before, >= 0; unused without them.
+      matting, spectrum: weights of those losses, >= 0; unused without their targets.
     """
 
     alpha: float
@@ -66,6 +71,8 @@ class Knobs(NamedTuple):
     smoothness: dict[str, float]
     regions: dict[str, float]
     temporal: float = 0.0
+    matting: float = 0.0
+    spectrum: float = 0.0
 
 
 class GuideWeights(NamedTuple):

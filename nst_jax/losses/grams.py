@@ -84,6 +84,70 @@ def normalized_gram_distance(
     return jnp.sum(jnp.square(own - target)) / (bound + 1e-12)
 
 
+SHIFTS = (1, 2, 4, 8, 16, 32)  # positions, to the right and down
+
+
+class ShiftedGrams(NamedTuple):
+    """Gram matrices between positions and others at a distance.
+
+    Attributes:
+      grams: [n, c, c], one for each shift.
+      known: [n], 1 where the layer, or its region, is large enough for the shift, else 0.
+    """
+
+    grams: Float[Array, "n c c"]
+    known: Float[Array, " n"]
+
+
+def shifted_grams(features: Features, context: Context) -> ShiftedGrams:
+    """Products at a distance: G_d = sum_i w_i w_(i+d) a_i a_(i+d)^T / sum_i w_i w_(i+d).
+
+    The sums are over positions i that have another at i + d, which is one of `SHIFTS` to the right
+    or down.
+    """
+    height, width, channels = features.shape
+    found = []
+    for axis, side in enumerate((height, width)):
+        for shift in SHIFTS:
+            if shift >= side:
+                found.append((jnp.zeros((channels, channels)), 0.0))
+                continue
+            parts = [slice(0, side - shift), slice(shift, side)]
+            one, other = (features[(slice(None),) * axis + (part,)] for part in parts)
+            weights, known = None, 1.0
+            if context.weights is not None:
+                w = [context.weights[(slice(None),) * axis + (part,)] for part in parts]
+                weights = w[0] * w[1]
+                total = jnp.sum(weights)
+                known = jnp.where(total > 0, 1.0, 0.0)
+                weights = weights / jnp.maximum(total, 1e-30)
+            found.append((correlation(rows(one), rows(other), weights), known))
+    grams, known = zip(*found, strict=True)
+    return ShiftedGrams(jnp.stack(grams), jnp.stack([jnp.float32(one) for one in known]))
+
+
+def shifted_gram_distance(
+    own: ShiftedGrams, target: ShiftedGrams, context: Context
+) -> Float[Array, ""]:
+    """Shifted Gram loss: mean over shifts of sum (G_S - G_G)^2 / (4 n_C^2).
+
+    Which features occur at some distance from which others, so periods up to 32 positions of a
+    layer are kept: 512 pixels at relu5_1, where an activation sees 132. In fourth-power activation
+    units, as `gram`.
+
+    References:
+      Berger & Memisevic 2017, "Incorporating Long-Range Consistency in CNN-Based Texture
+      Generation" (https://arxiv.org/abs/1606.01286), section 3.
+
+    Departs from the paper: all layers have the same shifts, where theirs are chosen for each.
+    """
+    del context
+    known = own.known * target.known
+    squares = jnp.sum(jnp.square(own.grams - target.grams), (1, 2))
+    channels = own.grams.shape[-1]
+    return jnp.sum(known * squares) / (jnp.maximum(jnp.sum(known), 1) * 4 * channels**2)
+
+
 Pair = tuple[Float[Array, "h w c"], Float[Array, "h2 w2 d"]]
 
 

@@ -1,6 +1,7 @@
 """The objective J = alpha J_content + beta J_style + sum_k w_k TV_k, and its single terms.
 
-A frame of a film has a term more, its weighted difference from the warped frames before it.
+`OF_PIXELS` adds weighted terms of the pixels themselves, such as a frame's difference from those of
+the film before it.
 
 J_content is a sum over content losses and layers, each with its lambda; J_style a sum over style
 losses, layers and regions. Gatys et al. 2015 (https://arxiv.org/abs/1508.06576), equations 5 and 7.
@@ -32,7 +33,9 @@ from nst_jax.losses.arguments import (
 )
 from nst_jax.losses.content import CONTENT, ContentLoss
 from nst_jax.losses.context import Context
+from nst_jax.losses.matting import matting_distance
 from nst_jax.losses.smoothness import SMOOTHNESS, Pixels
+from nst_jax.losses.spectrum import spectrum_distance
 from nst_jax.losses.style import STYLE, StyleLoss
 from nst_jax.network import tiles, tiling
 from nst_jax.network.state import NetworkState
@@ -224,11 +227,19 @@ def temporal_distance(image: Image, target: Temporal) -> Scalar:
     return jnp.mean(target.weights[..., None] * jnp.square(image - target.picture))
 
 
+# Name in `Targets` and `Knobs` -> (picture, target) -> loss of the whole picture's pixels.
+OF_PIXELS: dict[str, Callable[[Image, Any], Scalar]] = {
+    "temporal": temporal_distance,
+    "matting": matting_distance,
+    "spectrum": spectrum_distance,
+}
+
+
 def breakdown(image: Image, network: NetworkState, problem: Problem) -> dict[str, Scalar]:
     """Every term by name, with J as "total".
 
-    "content", "style" and "tv" are J_content, J_style and TV, before alpha, beta and tv_weight. Of
-    a frame of a film "temporal" is its temporal loss before its weight.
+    "content", "style" and "tv" are J_content, J_style and TV, before alpha, beta and tv_weight.
+    Those of `OF_PIXELS` are there where they have a target, before their weights.
     "style/gram/relu1_1" and the like are single layers before their lambda, with the name of the
     region at the end where there are guides. So terms of runs with other weights can be compared.
     """
@@ -245,9 +256,11 @@ def breakdown(image: Image, network: NetworkState, problem: Problem) -> dict[str
         variation = distances.variations[name]
         terms["tv"] = terms["tv"] + variation
         total = total + weight * variation
-    if problem.targets.temporal is not None:
-        terms["temporal"] = temporal_distance(image, problem.targets.temporal)
-        total = total + knobs.temporal * terms["temporal"]
+    for name, distance in OF_PIXELS.items():
+        target = getattr(problem.targets, name)
+        if target is not None:
+            terms[name] = distance(image, target)
+            total = total + getattr(knobs, name) * terms[name]
     return {"total": total} | terms | layers
 
 

@@ -93,6 +93,9 @@ STYLE: dict[str, StyleLoss] = {
         for name, factor in grams.GRAM_FACTORS.items()
     },
     "gram_normalized": _of_statistics(grams.gram, grams.normalized_gram_distance),
+    "shifted_gram": _of_statistics(grams.shifted_grams, grams.shifted_gram_distance)._replace(
+        adds=False
+    ),
     "cross_gram": _of_statistics(grams.cross_gram, grams.cross_gram_distance)._replace(
         neighbours=2
     ),

@@ -21,6 +21,7 @@ UNKNOWN_DEVICE_BYTES = 8 << 30
 STATE_PICTURES = 6  # float32 pictures that a step keeps besides the optimiser's
 REMATERIALIZED_SHARE = 0.5  # of the activations' memory
 TILES = (2048, 1024, 512, 256)  # sides in pixels, of which one is chosen
+MATTING_PICTURES = 31  # 108 bytes a pixel of colours, and 260 of a step
 TILED_PICTURES = 5  # that a step in tiles keeps besides, the first section's output among them
 
 
@@ -117,6 +118,8 @@ def memory(experiment: Experiment, shape: tuple[int, int], tile: int) -> int:
     pictures = STATE_PICTURES + 2
     if static.name == "lbfgs":
         pictures = STATE_PICTURES + 2 * pairs_of(static.memory, math.prod(shape))
+    if experiment.objective.matting_weight:
+        pictures += MATTING_PICTURES
     height, width = math.ceil(shape[0] / devices(experiment)), shape[1]
     seen = height * width * 1.1
     if is_tiled:

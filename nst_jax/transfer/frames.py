@@ -371,6 +371,7 @@ def check(experiment: Experiment):
         "interpolate": experiment.interpolate,
         "split": experiment.network.split not in (0, 1),
         "normalize_network": "content" in experiment.network.normalize,
+        "matting_weight": experiment.objective.matting_weight,
         "color.photorealism": inputs.color.photorealism,
         "keep_alpha": output.keep_alpha,
         "animation": output.animation,

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -10,6 +11,8 @@ import numpy as np
 from nst_jax.config.experiment import Experiment, Inputs, LossTerm, Network, Objective, Scale
 from nst_jax.errors import UserError
 from nst_jax.losses.arguments import NO_GUIDES, ByTap, GuideWeights, Knobs, ObjectiveStatic, Problem
+from nst_jax.losses.matting import colour_basis
+from nst_jax.losses.spectrum import spectrum
 from nst_jax.losses.style import STYLE
 from nst_jax.losses.targets import compute_targets
 from nst_jax.network.receptive import propagate
@@ -36,6 +39,7 @@ class Static:
       style_losses: names, with the layers of losses between neighbouring layers; those of others
         are no part of it.
       tv_loss: name.
+      of_pixels: names of the losses of pixels that there are.
       blend: how several styles are mixed; "" for one.
       regions: names of the output's regions, and of every style picture's.
       has_content_weight: whether a map weighs the content.
@@ -51,6 +55,7 @@ class Static:
     content_losses: tuple[str, ...]
     style_losses: tuple[tuple[str, tuple[str, ...]], ...]
     tv_loss: str
+    of_pixels: tuple[str, ...]
     blend: str
     regions: tuple[tuple[str, ...], ...]
     has_content_weight: bool
@@ -73,6 +78,9 @@ def static_of(experiment: Experiment, pictures: Pictures) -> Static:
             for term in sorted(objective.style, key=lambda term: term.name)
         ),
         tv_loss=objective.tv_loss,
+        of_pixels=tuple(
+            name for name in ("matting", "spectrum") if getattr(objective, f"{name}_weight")
+        ),
         blend=objective.blend if len(pictures.styles) > 1 else "",
         regions=tuple(
             tuple(sorted(regions)) for regions in (pictures.regions, *pictures.style_regions)
@@ -142,6 +150,8 @@ def knobs_of(objective: Objective, regions: Sequence[str] = ()) -> Knobs:
         style={term.name: dict(term.layers) for term in objective.style},
         smoothness={objective.tv_loss: objective.tv_weight},
         regions={name: objective.region_weights.get(name, 1.0) for name in regions or [""]},
+        matting=objective.matting_weight,
+        spectrum=objective.spectrum_weight,
     )
 
 
@@ -231,4 +241,16 @@ def problem_of(
             experiment.objective.blend,
             static,
         )
+    targets = targets._replace(**_of_pixels(experiment.objective, pictures))
     return Problem(targets, knobs, guides, key, static)
+
+
+def _of_pixels(objective: Objective, pictures: Pictures) -> dict[str, Any]:
+    """The targets of `OF_PIXELS`, where their losses are asked for."""
+    targets = {}
+    if objective.matting_weight and pictures.content is not None:
+        targets["matting"] = jnp.asarray(colour_basis(pictures.content))
+    if objective.spectrum_weight:
+        (texture,) = pictures.styles
+        targets["spectrum"] = spectrum(jnp.asarray(texture))
+    return targets
