@@ -157,6 +157,9 @@ FAMILIES: dict[str, Family] = {
         }
     ),
     "color": _varied({name: {"color": {"mode": name}} for name in rules.COLOR_MODES}),
+    "photorealism": _varied(
+        {f"{share:g}": {"color": {"photorealism": share}} for share in (0.0, 0.2, 0.35, 0.5, 0.8)}
+    ),
     "style_scale": _named("style_scale", [0.25, 0.5, 1.0, 2.0, 4.0]),
     "pyramid": _varied(
         {

@@ -54,6 +54,7 @@ ROWS: dict[str, dict[str, Any]] = {
         "style": f"{STYLE}:2, {config.sample_photograph()}",
         "blend": "losses",
     },
+    "matting_weight=1e8": {"matting_weight": 1e8},
     "normalize_gradients": {"normalize_gradients": True},
     "optimizer.average=0.9": {"optimizer": {"average": 0.9}},
     "optimizer.name=sgd": {"optimizer": {"name": "sgd"}},

@@ -29,7 +29,7 @@ STYLE_LOSSES = {
     "gram_johnson": "relu1_1:1e5, relu2_1:4000, relu3_1:5000, relu4_1:200, relu5_1:65000",
     "gram_keras": "relu1_1:0.22, relu2_1:0.009, relu3_1:0.011, relu4_1:0.00046, relu5_1:2.6",
     "gram_normalized": "relu1_1:3e8, relu2_1:8e8, relu3_1:3e8, relu4_1:9e8, relu5_1:5e7",
-    "shifted_gram": "relu1_1:100, relu2_1:1, relu3_1:0.3, relu4_1:0.003, relu5_1:1",
+    "shifted_gram": "relu3_1:0.3, relu4_1:0.003",
     "cross_gram": "relu1_1:6, relu2_1:0.3, relu3_1:0.02, relu4_1:0.03, relu5_1",
     "cross_covariance": "relu1_1:1.5, relu2_1:0.2, relu3_1:0.015, relu4_1:0.07, relu5_1",
     "mean_variance": "relu1_1:14000, relu2_1:2300, relu3_1:1300, relu4_1:220, relu5_1:1000",

@@ -38,7 +38,7 @@ def spectrum_distance(image: Image, target: Spectrum) -> Float[Array, ""]:
     # |F - P|^2 with the best phase is |F|^2 + |T|^2 - 2 |sum_c F_c conj(T_c)|, by Parseval.
     common = jnp.abs(jnp.sum(own * jnp.conj(target), -1) + 1e-12)
     squares = jnp.sum(jnp.square(jnp.abs(own)) + jnp.square(jnp.abs(target)), -1)
-    return jnp.sum(_twice(width) * (squares - 2 * common)) / (3 * (height * width) ** 2)
+    return jnp.sum(_twice(width) * (squares - 2 * common)) / (3.0 * (height * width) ** 2)
 
 
 def _twice(width: int) -> Float[Array, " w2"]:

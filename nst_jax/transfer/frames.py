@@ -130,19 +130,18 @@ def paint_frame(
         known = [Frame(one.source, color.gray(one.painting, space)) for one in known]
         own = None if own is None else color.gray(own, space)
     warped, found, nearest = carried_over(source, known)
-    start = None  # a scene begins
-    if own is not None:
-        start = np.where(found[..., None], (warped + own) / 2, own)
-    elif nearest is not None and pictures.content is not None:
-        start = np.where(found[..., None], warped, pictures.content)
-    if start is not None:
+    assert pictures.content is not None, "a film has content"
+    before = np.where(found[..., None], warped, pictures.content if own is None else own)
+    start = before if own is None else (before + own) / 2
+    begins = nearest is None and own is None  # a scene
+    if not begins:
         pictures = pictures._replace(styles=(), style_regions=())  # they are not resized in vain
     sized = [prepare.at_scale(pictures, scale) for scale in experiment.scales]
     problems = [
-        _problem(film, problem, one, warped, found)
+        _problem(film, problem, one, before, found)
         for problem, one in zip(film.problems, sized, strict=True)
     ]
-    if start is None:
+    if begins:
         painting, terms = _begun(film, sized, problems)
     else:
         painting, terms = _continued(film, start, sized, problems)
@@ -183,7 +182,7 @@ def carried_over(
 
 
 def _problem(
-    film: Film, first: Problem, pictures: Pictures, warped: Picture, found: np.ndarray
+    film: Film, first: Problem, pictures: Pictures, before: Picture, found: np.ndarray
 ) -> Problem:
     """The problem of a frame at one scale.
 
@@ -191,7 +190,9 @@ def _problem(
       film: what all frames have in common.
       first: the problem of the first frame at the scale, whose style targets are the film's.
       pictures: of the frame, at the scale.
-      warped, found: see `carried_over`.
+      before: [h, w, 3] what is carried over; where nothing is known, any picture that smaller sizes
+        may mix with it.
+      found: see `carried_over`.
     """
     content = {}
     if first.knobs.content and pictures.content is not None:
@@ -207,7 +208,7 @@ def _problem(
                 static=first.static,
             ).content
     temporal = Temporal(
-        jnp.asarray(images.resize(warped, pictures.shape, pictures.sizing.resample)),
+        jnp.asarray(images.resize(before, pictures.shape, pictures.sizing.resample)),
         jnp.asarray(masks.resize(found.astype(np.float32), pictures.shape)),
     )
     return first._replace(targets=first.targets._replace(content=content, temporal=temporal))
