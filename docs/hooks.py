@@ -28,6 +28,7 @@ SECTIONS = {
     "guides": "Regions",
     "color": "Colours",
     "optimizer": "Optimisation",
+    "film": "Films",
     "axes": "Sweeps",
     "log_every": "Log and output",
 }

@@ -1,6 +1,6 @@
 """Draws the pictures of docs/controls.md: what each control does, on one pair of pictures.
 
-pip install scikit-learn
+pip install scikit-learn scikit-image
 python scripts/controls.py --families pooling,padding
 python scripts/controls.py --style starry_night.jpg
 
@@ -124,6 +124,26 @@ def _padding(paint: Paint, _: Path) -> Cells:
     return cells
 
 
+def _periods(paint: Paint, _: Path) -> Cells:
+    """A regular texture, with what keeps its rows."""
+    try:
+        from skimage import data  # pyright: ignore
+    except ImportError:
+        raise UserError("this needs scikit-image's bricks; pip install scikit-image") from None
+    bricks = np.repeat(np.asarray(data.brick(), np.float32)[..., None] / 255, 3, -1)
+    cells: Cells = {"the texture": images.resize(bricks, (_SIZE.value, _SIZE.value))}
+    ways: dict[str, dict[str, Any]] = {
+        "gram": {},
+        "gram, shifted_gram": {"style_losses": "gram, shifted_gram"},
+        "spectrum_weight 1e7": {"spectrum_weight": 1e7},
+    }
+    ways["both"] = ways["gram, shifted_gram"] | ways["spectrum_weight 1e7"]
+    for name, keys in ways.items():
+        common: dict[str, Any] = {"content": None, "style": bricks, "init": {"noise": 1.0}}
+        cells[name] = paint(optimizer={"name": "lbfgs"}, steps=150, **common, **keys)
+    return cells
+
+
 def _presets(paint: Paint, _: Path) -> Cells:
     """Every preset, shrunk to the sheet's size and to `MAX_PRESET_STEPS` at each scale."""
     cells = {}
@@ -174,6 +194,7 @@ FAMILIES: dict[str, Family] = {
     ),
     "pooling": _named("pooling", rules.POOLINGS),
     "padding": _padding,
+    "periods": _periods,
     "guides": _guides,
     "blends": _blends,
     "presets": _presets,
