@@ -17,7 +17,9 @@ from nst_jax.transfer.problem import problem_of
 EVERY_LOSS = {
     "style_losses": ", ".join(rules.STYLE_LOSSES),
     "content_losses": ", ".join(rules.CONTENT_LOSSES),
+    "matting_weight": 1e8,
 }
+TILEABLE = ", ".join(name for name in rules.STYLE_LOSSES if name not in rules.WHOLE_LOSSES)
 # What differs from the defaults.
 PROGRAMS = [
     *({"optimizer.name": name} for name in rules.OPTIMIZERS),
@@ -29,7 +31,7 @@ PROGRAMS = [
     {"rematerialize": True},
     {"normalize_gradients": True, "tv_loss": "absolute"},
     EVERY_LOSS,
-    EVERY_LOSS | {"tile": 80},
+    EVERY_LOSS | {"tile": 80, "style_losses": TILEABLE},
     {"tile": 80, "precision": "bfloat16", "normalize_gradients": True},
 ]
 PLATFORMS = ("cuda", "tpu")

@@ -11,7 +11,8 @@ photograph is where it starts. It sums total variation and matting loss over the
 pixel pictures; here both are means, multiplied accordingly. It weighs regions by their area, here
 they count the same (guides.weights).
 
-2 CPU cores, GPU, TPU: not measured. Loss: not measured.
+2 CPU cores: about 40 minutes, estimated from the time of one step. GPU, TPU: not measured.
+Loss: 8.56e7 at the start with the sample pictures; the end is not measured.
 """
 
 from nst_jax import config

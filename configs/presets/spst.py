@@ -9,7 +9,8 @@ takes fewer steps at the larger scales: 600, 200 and 66. The program paints at t
 own size, whatever that is; here it is 2048. Its L-BFGS keeps 100 pairs at the first scale and 10 at
 the others; here it keeps 10 at all. Pixels are clipped to [0, 1] at every step; there they are not.
 
-2 CPU cores, GPU, TPU: not measured. Loss: not measured.
+2 CPU cores: about 170 minutes, 60 with "fast", estimated from the time of one step. GPU, TPU: not
+measured. Loss: 5.24e9 at the start of the first scale; the end is not measured.
 """
 
 from nst_jax import config
