@@ -35,6 +35,10 @@ LOOKS = {
         "whole pieces of the painting, such as its stars, where they fit",
         {"style_losses": "gram, mrf:0.5(relu3_1:50, relu4_1:13)"},
     ),
+    "photo": Look(
+        "still a photograph, in the light and colours of the painting",
+        {"color.photorealism": 0.5},
+    ),
 }
 
 # Knob -> what it does to a config.
