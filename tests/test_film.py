@@ -79,6 +79,7 @@ def test_the_temporal_loss_is_a_term_of_the_objective(vgg19, pixels):
 PYRAMID = {"pyramid.min_size": 32, "pyramid.factor": 2.0, "pyramid.first_steps": 3}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("settings", [{}, PYRAMID, {"optimizer.name": "lbfgs"} | PYRAMID], ids=len)
 def test_a_film_of_one_frame_is_a_still_picture(settings, scene):
     first = scene.frames[0]
@@ -106,6 +107,7 @@ def test_all_frames_run_one_program(settings, scene):
     assert chunk._cache_size() == programs
 
 
+@pytest.mark.slow
 def test_frames_follow_the_motion_and_the_brightness(scene):
     """Far better than frames by themselves, with which nothing holds them together."""
     film = film_of(scene.frames[0], **{"film.temporal_weight": 1e9, "steps": 12, "film.steps": 6})

@@ -513,6 +513,7 @@ def test_w2_stays_near_zero_at_a_style_of_few_directions(name, share, rng):
     assert abs(measured(name, features, target)[0]) <= share * elsewhere
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", KINDS)
 def test_style_is_finite_where_a_picture_is_flat_or_black(name, rng):
     flat = np.broadcast_to(np.float32(50 * rng.random(5)), (*SIDES, 5))
@@ -524,6 +525,7 @@ def test_style_is_finite_where_a_picture_is_flat_or_black(name, rng):
             assert np.isfinite(grad).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", KINDS)
 @pytest.mark.parametrize("level", [5.0, 500.0])
 def test_a_flat_style_of_many_channels_is_a_minimum_too(name, level, rng):
@@ -543,6 +545,7 @@ def test_a_flat_style_of_many_channels_is_a_minimum_too(name, level, rng):
     assert np.isfinite(slope).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", KINDS)
 def test_style_forgets_where_things_are_or_does_not(name, rng):
     features, other = activations(rng), activations(rng)
@@ -594,6 +597,7 @@ def test_a_guide_of_one_half_is_that_half_alone(name, rng):
     assert not grad[:, half + 3 :].any()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(STYLE.keys() - POINTS - PLACED - {"histogram"}))
 def test_a_position_of_weight_two_counts_like_two(name, rng):
     features, target = activations(rng), described(name, activations(rng))
@@ -619,6 +623,7 @@ def test_a_mixture_of_one_is_that_one(name, rng):
     assert mixed([one, other], 0.5, 0.5) != pytest.approx(alone, rel=1e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(STYLE.keys() - PLACED - {"histogram"}))
 def test_two_halves_mixed_are_the_whole(name, rng):
     """Statistics that are means, and several; the mean of two histograms is another thing."""
