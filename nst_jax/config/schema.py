@@ -77,10 +77,11 @@ def default() -> Config:
     c.beta = 0.02  # weight of style
     c.tv_weight = 1e6  # weight of total variation
     # Weight of the matting loss of Luan et al. 2017: every 3x3 window is an affine recolouring of
-    # the photograph's. 1e8 to 1e9 keep edges and textures photographic; 0: none.
+    # the photograph's. With the weights of presets/deep_photo.py, 1e9 and more keep edges straight;
+    # 0: none.
     c.matting_weight = 0.0
-    # Weight of the spectrum loss of Liu et al. 2016, for textures, which keeps their periods; 0:
-    # none.
+    # Weight of the spectrum loss of Liu et al. 2016, which keeps the periods of a texture, such as
+    # 1e7; 0: none.
     c.spectrum_weight = 0.0
     c.normalize_gradients = False  # scale every layer's gradient to L1 norm 1, before its lambda
 

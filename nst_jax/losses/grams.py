@@ -77,7 +77,7 @@ def normalized_gram_distance(
 
     References:
       Cheng et al. 2021, "Style-Aware Normalized Loss for Improving Arbitrary Style Transfer"
-      (https://arxiv.org/abs/2104.10064), section 4.
+      (https://arxiv.org/abs/2104.10064).
     """
     del context
     bound = jnp.sum(jnp.square(own)) + jnp.sum(jnp.square(target))
@@ -137,7 +137,7 @@ def shifted_gram_distance(
 
     References:
       Berger & Memisevic 2017, "Incorporating Long-Range Consistency in CNN-Based Texture
-      Generation" (https://arxiv.org/abs/1606.01286), section 3.
+      Generation" (https://arxiv.org/abs/1606.01286).
 
     Departs from the paper: all layers have the same shifts, where theirs are chosen for each.
     """
@@ -210,7 +210,7 @@ def cross_covariance_distance(
 
     References:
       Yeh et al. 2019, "Improving Style Transfer with Calibrated Metrics"
-      (https://arxiv.org/abs/1910.09447), section 3.
+      (https://arxiv.org/abs/1910.09447).
     """
     del context
 

@@ -1,4 +1,4 @@
-"""Photorealistic regularisation: in every small window, colours change as a whole, if at all."""
+"""Photorealistic regularisation: in every small window, all colours change in the same way."""
 
 import jax.numpy as jnp
 import numpy as np
@@ -44,9 +44,9 @@ def matting_distance(image: Image, basis: Basis) -> Float[Array, ""]:
 
     V_c [9] are the painting's values of the channel c in the window, and L is the matting Laplacian
     of the photograph there: what is left of V_c after the best affine function of the photograph's
-    colours, |V_c - mean|^2 - |Q^T (V_c - mean)|^2 with the orthonormal basis Q. So it is 0 if and
-    only if every window is an affine recolouring of the photograph's, which keeps its edges, and no
-    brush stroke can be.
+    colours, |V_c - mean|^2 - |Q^T (V_c - mean)|^2 with the orthonormal basis Q. It is 0 where every
+    window is an affine recolouring of the photograph's. That keeps the photograph's edges and rules
+    out strokes that it does not have.
 
     Args:
       image: the painting.

@@ -12,8 +12,8 @@ from nst_jax.losses.context import Context, Features, mean, rows, weighed
 from nst_jax.losses.grams import gram
 
 CMD_ORDER = 5
-# Activations of this network fed pixels of 0 to 255, in units of those of one fed pixels of
-# standard deviation 1, as PyTorch's networks are: 255 times the deviation of ImageNet's colours.
+# This network takes pixels from 0 to 255, PyTorch's takes them scaled to a deviation of 1. Its
+# activations are larger by about this factor: 255 times the deviation of ImageNet's colours.
 CMD_UNIT = 57.6
 
 
@@ -123,12 +123,11 @@ def central_moment_discrepancy(
     """Central moment discrepancy: |mu_S - mu_G| + sum_(k=2)^5 |c^k_S - c^k_G|, dimensionless.
 
     mu and c^k are the means and the central moments of order k of every channel, of squashed
-    activations (see `powers`). It is 0 only where all of them agree, such as the skewness, which
-    Gram matrices do not see.
+    activations (see `powers`). Gram matrices do not see the third to fifth, such as skewness.
 
     References:
       Kalischek, Wegner & Schindler 2021, "In the Light of Feature Distributions: Moment Matching
-      for Neural Style Transfer" (https://arxiv.org/abs/2103.07208), equation 8.
+      for Neural Style Transfer" (https://arxiv.org/abs/2103.07208).
 
     Departs from the paper: it takes rectified activations, and divides them by 57.6, so that those
     of this network are squashed as those of PyTorch's.

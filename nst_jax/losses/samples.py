@@ -232,8 +232,8 @@ def nearest_neighbour_distance(
     C_ij = 1 - cos(a_i - mean a, s_j - mean s).
 
     References:
-      Kolkin et al. 2022, "Neural Neighbor Style Transfer" (https://arxiv.org/abs/2203.13215),
-      section 3.4: the last phase, "feature splitting".
+      Kolkin et al. 2022, "Neural Neighbor Style Transfer" (https://arxiv.org/abs/2203.13215): the
+      last phase, "feature splitting".
 
     Departs from the paper: it draws 1024 positions of each picture at most, where they take a grid
     of 64 by 64, and does not add rotated copies of the style picture.

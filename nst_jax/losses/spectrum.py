@@ -10,7 +10,7 @@ Spectrum = Complex[Array, "h w2 3"]
 
 
 def spectrum(texture: Image) -> Spectrum:
-    """The Fourier transform of a texture's channels, with real symmetry."""
+    """The Fourier transform of a texture's channels: the half that determines a real picture's."""
     return jnp.fft.rfft2(texture, axes=(0, 1))
 
 
@@ -18,8 +18,8 @@ def spectrum_distance(image: Image, target: Spectrum) -> Float[Array, ""]:
     """Spectrum loss: mean |x - p(x)|^2, in squared pixel units.
 
     p(x) is the nearest picture to x whose Fourier transform is the target's times a phase at every
-    frequency, the same for all channels: the target's spectrum, with the phases of x. It sees
-    periods of any length, which Gram matrices do not beyond what one activation sees.
+    frequency, the same for all channels: the target's spectrum, with the phases of x. The loss sees
+    periods of any length; Gram matrices see none that is longer than what one activation sees.
 
     Args:
       image: the painting, of the texture's size.
@@ -27,9 +27,9 @@ def spectrum_distance(image: Image, target: Spectrum) -> Float[Array, ""]:
 
     References:
       Liu, Gousseau & Xia 2016, "Texture Synthesis Through Convolutional Neural Networks and
-      Spectrum Constraints" (https://arxiv.org/abs/1605.01141), section 3.
+      Spectrum Constraints" (https://arxiv.org/abs/1605.01141).
       Gonthier, Gousseau & Ladjal 2022, "High-Resolution Neural Texture Synthesis with Long-Range
-      Constraints" (https://arxiv.org/abs/2008.01808), section 4.
+      Constraints" (https://arxiv.org/abs/2008.01808).
 
     Departs from the papers: the mean over pixels and channels, where they sum.
     """

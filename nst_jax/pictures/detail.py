@@ -27,9 +27,9 @@ def keep_detail(painting: Picture, photo: Picture, share: float) -> Picture:
 
     References:
       Mechrez, Shechtman & Zelnik-Manor 2017, "Photorealistic Style Transfer with Screened Poisson
-      Equation" (https://arxiv.org/abs/1709.09828), equation 2.
+      Equation" (https://arxiv.org/abs/1709.09828).
 
-    Departs from the paper: its weight is in pixels, so that a larger picture would look otherwise.
+    Departs from the paper: L grows with the picture, so that a share looks the same at every size.
     """
     if share == 0:
         return painting

@@ -17,6 +17,8 @@ from nst_jax.pictures.masks import Mask
 from nst_jax.pictures.sizes import LONGER_SIDE, Sizing
 from nst_jax.transfer.cache import Cache, file_state
 
+KEEP_CHROMA = ("luminance", "recombine")  # colour modes whose paintings get the photograph's chroma
+
 
 class Pictures(NamedTuple):
     """The pictures of an experiment at one scale, float32 sRGB in [0, 1]; masks in [0, 1].
@@ -179,7 +181,7 @@ def with_content(pictures: Pictures, content: Picture, wanted: Color) -> Picture
 
 def _needs_photo(wanted: Color) -> bool:
     """Whether the finished painting takes something from the photograph."""
-    return wanted.mode in ("luminance", "recombine") or wanted.photorealism > 0
+    return wanted.mode in KEEP_CHROMA or wanted.photorealism > 0
 
 
 def _recolour(wanted: Color, pictures: Pictures) -> Pictures:
@@ -266,7 +268,7 @@ def finished(paintings: Any, pictures: Pictures, wanted: Color) -> Float[np.ndar
     photo = images.resize(pictures.photo, paintings.shape[-3:-1], pictures.sizing.resample)
 
     def one(painting: Picture) -> Picture:
-        if wanted.mode in ("luminance", "recombine"):
+        if wanted.mode in KEEP_CHROMA:
             painting = color.recombine(painting, photo, wanted.space)
         return detail.keep_detail(painting, photo, wanted.photorealism)
 
