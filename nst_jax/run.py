@@ -56,7 +56,9 @@ def main(*pictures: str):
         return
     shared = _processes()
     if shared and not rules.is_split(experiment):
-        raise UserError("processes share one picture with --config.split=-1, and a sweep without")
+        raise UserError(
+            "processes share one picture with --config.split=-1; a sweep's are --worker's"
+        )
     interrupts = Interrupts()
     from nst_jax.runs import processes, single  # import JAX
 

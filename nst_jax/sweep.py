@@ -9,7 +9,8 @@ The axes are the config's, or given with --axis; a folder or a pattern ("photos/
 or style is one, too. Any other key can be set with --config.KEY=VALUE. Experiments that differ only
 in numbers and pictures share their compiled programs and run in batches, spread over the machine's
 devices. The same command again resumes where it stopped, and paints what is missing or failed. With
---distributed, several processes share a sweep and its folder.
+--worker, any number of commands paint one sweep, on any machines that see its folder; each may come
+and go at any time.
 
 Exit codes: 0 all painted; 1 some failed (the report says why), or the device did; 2 a mistake in a
 flag, config or file; 130 interrupted, 143 asked to end.
@@ -41,7 +42,18 @@ _DRY_RUN = flags.DEFINE_boolean("dry_run", False, "Only print cells, programs, m
 _BATCH = flags.DEFINE_integer(
     "batch", 0, "Experiments at once on each device; 0: by its memory.", lower_bound=0
 )
-_processes = cli.define_processes("a sweep")
+_WORKER = flags.DEFINE_boolean(
+    "worker", False, "Share the sweep with other workers, which may come and go."
+)
+_PATIENCE = flags.DEFINE_float(
+    "patience",
+    60.0,
+    "Seconds without a sign of life after which a worker's cells go to others.",
+    lower_bound=1.0,
+)
+_DISTRIBUTED = flags.DEFINE_boolean(
+    "distributed", False, "A worker on a TPU pod, whose processes JAX must start together."
+)
 
 
 def main():
@@ -55,12 +67,15 @@ def main():
 
         cli.answer(plan.table(cells, Cache(), _BATCH.value))
         return
-    shared = _processes()
+    is_shared = _WORKER.value or _DISTRIBUTED.value
+    if is_shared and not _WORKDIR.value:
+        raise UserError("workers need the folder that they share; name it with --workdir")
     interrupts = Interrupts()
-    from nst_jax.runs import batches, processes  # import JAX
+    from nst_jax.runs import processes, sweeps  # import JAX
 
-    place = processes.share(*shared) if shared else None
-    page = batches.sweep(
+    if _DISTRIBUTED.value:
+        processes.start_together()
+    page = sweeps.sweep(
         cells,
         axes.of(given),
         name,
@@ -68,7 +83,8 @@ def main():
         interrupts,
         command_of=command_of,
         at_once=_BATCH.value,
-        place=place,
+        is_shared=is_shared,
+        patience=_PATIENCE.value,
     )
     cli.answer(page)
 

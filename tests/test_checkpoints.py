@@ -209,10 +209,10 @@ def test_a_checkpoint_is_due_after_a_time_and_takes_a_twentieth_at_most(monkeypa
 
 @pytest.mark.parametrize(
     ("first", "second", "both"),
-    [(None, None, False), (None, 1, False), (1, None, False), (1, 1, False), (0, 1, True)],
+    [(False, False, False), (False, True, False), (True, False, False), (True, True, True)],
 )
 def test_a_folder_is_one_commands_or_shared(first, second, both, tmp_path):
-    """`process` of two commands, and whether both may be at work."""
+    """Whether each of two commands shares, and whether both may be at work."""
     with workdir.lock(tmp_path, first), contextlib.ExitStack() as stack:
         if not both:
             stack.enter_context(pytest.raises(UserError, match="another command is at work"))

@@ -119,3 +119,26 @@ def test_what_cannot_be_split_is_said():
     c.split = 4096
     with pytest.raises(UserError, match=r"config.split=4096, but there (is|are) only"):
         paint.rows_mesh(config.parse(c))
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--processes=2", "--process=1"], "--coordinator"),
+        (["--coordinator=nowhere"], "HOST:PORT"),
+        (["--coordinator=127.0.0.1:1", "--processes=2", "--process=2"], "--process=2 of"),
+        (["--distributed", "--process=1"], "--coordinator"),
+        (["--distributed", "--workdir="], "name it with --workdir"),
+        (["--distributed", "--config.split=0"], "--config.split=-1"),
+    ],
+)
+@pytest.mark.slow
+def test_flags_of_processes_that_do_not_fit_are_one_line(words, said, tmp_path):
+    words = ["--config=starry", "--config.split=-1", f"--workdir={tmp_path / 'w'}", *words]
+    done = subprocess.run(
+        [sys.executable, "-m", "nst_jax.run", *words], capture_output=True, text=True
+    )
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert not (tmp_path / "w").exists()

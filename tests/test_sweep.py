@@ -162,7 +162,7 @@ def test_lost_cells_and_one_without_picture_leave_the_others_alone(whole, tmp_pa
     config.write_text(CONFIG.rpartition("    c.axes")[0] + CASES)
     _, err = command("--config", config, "--workdir", workdir, code=1)
     last = err.splitlines()[-1]
-    assert last.startswith("error: 3 of 5 cells failed, such as 3-case=no_picture: no picture now")
+    assert last.startswith("error: 3 of 5 cells failed, such as 1-case=lost_at_once: the loss is")
     rows = [json.loads(line) for line in (workdir / "results.jsonl").read_text().splitlines()]
     assert [row["status"] for row in rows] == ["done", "failed", "failed", "failed", "done"]
     assert [row["steps"] for row in rows] == [6, 0, 0, 0, 6]
@@ -212,7 +212,7 @@ def test_killed_at_any_moment_it_goes_on(tiny, whole, tmp_path):
         finished = {p: p.stat().st_mtime_ns for p in workdir.glob("cells/*/result.json")}
         assert len(finished) >= least
     _, said = command(*arguments)
-    assert f"resuming: {len(finished)} of 6 cells are done" in said
+    assert f"resuming: {len(finished)} of 6 cells are done, 1 under way" in said
     assert all(path.stat().st_mtime_ns == before for path, before in finished.items())
     assert not list(workdir.rglob(".*.*")), "a temporary file"
     assert_equal(workdir, whole, levels=1)
@@ -236,26 +236,52 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
-def test_processes_share_a_sweep_and_survive_each_other(tiny, whole, tmp_path):
-    """Of two, one is killed once it has a cell; the other ends; a third command does the rest."""
+def claimed(workdir):
+    """cell -> its claims, in order: the workers."""
+    found = {}
+    for path in sorted(workdir.glob("claims/*")):
+        found.setdefault(path.stem, []).append(path.read_text())
+    return found
+
+
+def test_a_second_command_is_refused_and_workers_share(tiny, tmp_path):
     workdir = tmp_path / "w"
-    address = f"127.0.0.1:{free_port()}"
-    both = [
-        start(
-            "--config", tiny, "--workdir", workdir, "--batch=1",
-            "--coordinator", address, "--processes=2", f"--process={k}",
+    process = start("--config", tiny, "--workdir", workdir, "--config.steps=9999")
+    while not (workdir / "claims").exists():
+        assert process.poll() is None
+        time.sleep(0.01)
+    for more in ((), ("--worker",)):
+        _, err = command(
+            "--config", tiny, "--workdir", workdir, "--config.steps=9999", *more, code=2
         )
-        for k in range(2)
-    ]  # fmt: skip
-    while not list(workdir.glob("cells/[135]-*/result.json")) and both[1].poll() is None:
-        time.sleep(0.005)
-    both[1].kill()
-    _, err = both[0].communicate(timeout=120)
-    both[1].communicate()
-    assert both[0].returncode == 0, err
-    assert [f"{k}-beta" in err for k in range(6)] == [True, False, True, False, True, False]
-    command("--config", tiny, "--workdir", workdir, "--batch=1")
-    assert_equal(workdir, whole, levels=1)
+        assert "another command is at work" in err
+    process.kill()
+    process.communicate()
+
+
+def test_workers_come_and_go(tiny, whole, tmp_path):
+    """Three workers: one is killed with a cell begun, one joins late, one sleeps for a while.
+
+    The one that sleeps longer than the others' patience finds its cell taken over, or done.
+    """
+    workdir = tmp_path / "w"
+    arguments = ("--config", tiny, "--workdir", workdir, "--batch=1", "--worker", "--patience=2")
+    workers = [start(*arguments) for _ in range(2)]
+    while len(list(workdir.glob("workers/*/*/metrics.jsonl"))) < 2:
+        assert all(worker.poll() is None for worker in workers)
+        time.sleep(0.002)
+    workers[0].kill()
+    workers[1].send_signal(signal.SIGSTOP)
+    _, err = command(*arguments)
+    workers[1].send_signal(signal.SIGCONT)
+    assert "resuming: " in err
+    _, err = workers[1].communicate(timeout=120)
+    workers[0].communicate()
+    assert workers[1].returncode == 0, err
+    assert_equal(workdir, whole)
+    assert {len(claims) for claims in claimed(workdir).values()} == {1, 2}
+    assert not list((workdir / "workers").iterdir())
+    assert (workdir / "report.html").exists()
 
 
 @pytest.mark.parametrize(
@@ -270,14 +296,9 @@ def test_processes_share_a_sweep_and_survive_each_other(tiny, whole, tmp_path):
         (["--axis", "alpha=" + ",".join(map(str, range(2000)))], "cells; a sweep has 10,000"),
         (["--workdir", "{0}"], "is not empty"),
         (["--axis", "seed=1, 2", "--axis", "seed=5"], "two axes are named 'seed'"),
-        (["--processes=2", "--process=1"], "--coordinator"),
-        (["--coordinator=nowhere", "--workdir", "{0}/w"], "HOST:PORT"),
-        (["--coordinator=127.0.0.1:1"], "name it with --workdir"),
-        (
-            ["--coordinator=127.0.0.1:1", "--processes=2", "--process=2", "--workdir", "{0}/w"],
-            "--process=2 of --processes=2",
-        ),
-        (["--distributed", "--process=1", "--workdir", "{0}/w"], "--coordinator"),
+        (["--worker"], "name it with --workdir"),
+        (["--distributed"], "name it with --workdir"),
+        (["--worker", "--patience=0", "--workdir", "{0}/w"], "patience"),
         (["--axis", "beta=1,,2"], "empty value"),
         (["--axis", "=1, 2"], "KEY=VALUE"),
         (["--axis", "optimizer={{'name': 'adam'}}, 2"], "sets the group config.optimizer"),

@@ -15,6 +15,7 @@ from PIL import Image as PillowImage
 from nst_jax import files
 from nst_jax.config import grammar, rules
 from nst_jax.errors import UserError
+from nst_jax.report import fleet
 
 MAX_CURVE_POINTS = 200
 INTERRUPTED = "interrupted"  # the message of a run that somebody stopped
@@ -69,7 +70,11 @@ def _outline(
     """(kind, name, axes, cells) of a folder; each cell is its own folder and what was planned."""
     if (workdir / "sweep.json").exists():
         plan = _plan(workdir / "sweep.json")
-        cells = [(workdir / "cells" / cell["name"], cell) for cell in plan["cells"]]
+        newest = fleet.claims(workdir)
+        cells = [
+            (fleet.place(workdir, cell["name"], newest.get(cell["name"], 0)), cell)
+            for cell in plan["cells"]
+        ]
         return "sweep", plan["name"], plan["axes"], cells
     if any((workdir / name).exists() for name in RUN_FILES):
         result = _json(workdir / "result.json")

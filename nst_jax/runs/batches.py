@@ -1,7 +1,6 @@
-"""A sweep: its cells painted in batches, each cell into a folder of its own."""
+"""Batches: cells of a sweep that share a program, painted together, each into its own folder."""
 
 import contextlib
-import itertools
 import math
 import sys
 from collections import deque
@@ -13,20 +12,17 @@ import jax
 import numpy as np
 from tqdm import tqdm
 
-from nst_jax import report
-from nst_jax.config.axes import Axis, Cell
+from nst_jax.config.axes import Cell
 from nst_jax.errors import StoppedError, UnwritableError, UserError, VersionError
 from nst_jax.network.weights import Weights
 from nst_jax.optimize.loop import NonFiniteLossError
-from nst_jax.runs import checkpoints, driver, plan, record, workdir
+from nst_jax.runs import checkpoints, driver, plan, record
 from nst_jax.runs.driver import Member, Standing
 from nst_jax.runs.interrupts import Interrupts
-from nst_jax.runs.log import say
-from nst_jax.transfer import failures, metrics, networks, prepare
+from nst_jax.transfer import failures, networks, prepare
 from nst_jax.transfer.cache import Cache
 from nst_jax.transfer.paint import Job, rows_mesh
 from nst_jax.transfer.problem import aligned
-from nst_jax.transfer.settings import own_settings
 
 
 class Tools(NamedTuple):
@@ -36,137 +32,13 @@ class Tools(NamedTuple):
       interrupts: signals; obeyed once there is a checkpoint.
       cache: keeps what cells have in common.
       bar: counts the steps of all cells.
+      check: called with the names of a batch's cells after every progress; see `Claims.check`.
     """
 
     interrupts: Interrupts
     cache: Cache
     bar: tqdm
-
-
-@own_settings()
-def sweep(
-    cells: Sequence[Cell],
-    axes: Sequence[Axis],
-    name: str,
-    folder: str,
-    interrupts: Interrupts,
-    *,
-    command_of: Callable[[Cell], str],
-    at_once: int = 0,
-    place: tuple[int, int] | None = None,
-) -> Path:
-    """Paints what is missing of a sweep.
-
-    Args:
-      cells, axes: of the sweep.
-      name: of the config.
-      folder: the work directory; "" for runs/NAME.
-      interrupts: signals; armed here, after JAX is imported.
-      command_of: cell -> what to type to paint it alone.
-      at_once: cells that each device computes at once; 0 for what suits it.
-      place: (number of this process, number of processes) that share the folder; None for one.
-
-    Returns:
-      Path of the report.
-
-    Raises:
-      UserError: the folder or the weights cannot be used.
-      StoppedError: interrupted, or cells failed; names one.
-    """
-    interrupts.arm()
-    jax.devices()  # a device that is not there is said before anything is written
-    cache = Cache()
-    for arch in {cell.experiment.network.arch for cell in cells if cell.experiment.output.metrics}:
-        experiments = (cell.experiment for cell in cells)
-        metrics.prepare(next(e for e in experiments if e.network.arch == arch), cache)
-    path = workdir.open_sweep(folder, name, described(cells, axes, name, command_of, cache))
-    process, processes = place or (0, 1)
-    mine = cells[process::processes]
-    try:
-        with workdir.lock(path, process if place else None):
-            failed = paint_missing(path / "cells", mine, interrupts, cache, at_once)
-    except KeyboardInterrupt:
-        with contextlib.suppress(UserError):  # the interrupt is what matters
-            report.write(path)
-        finished = (record.is_finished(path / "cells" / c.name, c.experiment) for c in cells)
-        raise StoppedError(
-            f"interrupted; {sum(finished)} of {len(cells)} cells are done, and the same command "
-            "resumes",
-            interrupts.code,
-        ) from None
-    page = report.write(path)
-    if failed:
-        first = next(iter(failed))
-        raise StoppedError(
-            f"{len(failed)} of {len(cells)} cells failed, such as {first}: {failed[first]}; "
-            f"see {page}",
-            1,
-        )
-    return page
-
-
-def described(
-    cells: Sequence[Cell],
-    axes: Sequence[Axis],
-    name: str,
-    command_of: Callable[[Cell], str],
-    cache: Cache,
-) -> dict[str, Any]:
-    """What sweep.json says: the axes, every cell, and the files that they depend on."""
-    pictures = sorted({path for cell in cells for path in cell.experiment.files})
-    wanted = [cell.experiment.network for cell in cells]
-    users = {f"{network.arch} {network.weights}".strip(): network for network in wanted}
-    return {
-        "name": name,
-        "axes": [
-            {"name": axis.name, "labels": [label for label, _ in axis.places]} for axis in axes
-        ],
-        "inputs": {
-            "picture": {path: record.digest(path, cache) for path in pictures},
-            "weights": {
-                source: networks.load_weights(users[source], cache).sha256 for source in users
-            },
-        },
-        "cells": [
-            {
-                "name": cell.name,
-                "labels": cell.labels,
-                "command": command_of(cell),
-                "config": cell.experiment.raw,
-            }
-            for cell in cells
-        ],
-    }
-
-
-def paint_missing(
-    folder: Path, cells: Sequence[Cell], interrupts: Interrupts, cache: Cache, at_once: int = 0
-) -> dict[str, str]:
-    """Paints the cells that are not finished.
-
-    Returns:
-      name of a cell that failed -> why.
-    """
-    started = begun(folder, cells)
-    resumed = {cell.name for cell in itertools.chain(*started)}
-    missing = [
-        cell
-        for cell in cells
-        if cell.name not in resumed and not record.is_finished(folder / cell.name, cell.experiment)
-    ]
-    if len(missing) < len(cells):
-        finished = len(cells) - len(missing) - len(resumed)
-        say(f"resuming: {finished} of {len(cells)} cells are done, {len(resumed)} under way")
-    programs, failed = plan.plan(missing, cache, at_once)
-    for cell in missing:
-        if cell.name in failed:
-            record.fail(folder / cell.name, cell.experiment, failed[cell.name])
-    queue = [*started]
-    for program in programs:
-        queue += plan.split_evenly(program.cells, program.batch)
-    steps = sum(cell.experiment.steps for cell in itertools.chain(*queue))
-    with tqdm(total=steps, unit="step", disable=not sys.stderr.isatty()) as bar:
-        return failed | paint_queue(folder, queue, Tools(interrupts, cache, bar))
+    check: Callable[[Sequence[str]], None] = lambda names: None
 
 
 def begun(folder: Path, cells: Sequence[Cell]) -> list[list[Cell]]:
@@ -201,6 +73,7 @@ def paint_queue(folder: Path, batches: Sequence[list[Cell]], tools: Tools) -> di
       UnwritableError: the folder is full or gone; no cell is to blame for that.
       VersionError: another version of the project wrote a checkpoint.
       StoppedError: the device failed.
+      OverruledError: others paint the batch now.
     """
     failed: dict[str, str] = {}
     queue = deque(batches)
@@ -272,6 +145,7 @@ def paint_batch(folder: Path, cells: Sequence[Cell], tools: Tools) -> dict[str, 
         nonlocal done
         bar.update((progress.step - done) * len(cells))
         done = progress.step
+        tools.check(names)
 
     driver.drive(
         members,

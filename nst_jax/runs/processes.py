@@ -1,4 +1,4 @@
-"""Several processes that share a sweep or a picture: which of how many this one is."""
+"""Several processes of one picture, or of a pod whose processes JAX must start together."""
 
 import re
 import socket
@@ -12,19 +12,18 @@ from nst_jax.errors import UserError
 MAX_WAIT_SECONDS = 300  # for process 0, as long as JAX itself would wait
 
 
-def share(coordinator: str, processes: int, process: int) -> tuple[int, int]:
-    """Finds the other processes of a sweep, and separates from them again.
+def start_together():
+    """Starts JAX together with the other processes of a pod, and separates from them again.
 
     Each computes on its own devices and needs none of the others, so that one that is lost does not
-    take others with it. Takes and raises what `join` does.
+    take others with it.
 
-    Returns:
-      (number of this process, number of processes).
+    Raises:
+      UserError: the others cannot be found.
     """
-    join(coordinator, processes, process)
-    place = jax.process_index(), jax.process_count()
+    join("", 0, 0)
+    jax.devices()
     jax.distributed.shutdown()
-    return place
 
 
 def join(coordinator: str, processes: int, process: int):

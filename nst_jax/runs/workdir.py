@@ -22,7 +22,7 @@ except ImportError:  # Windows has no such locks: two commands in one folder go 
     fcntl = None
 
 # What a command leaves that was killed before its run began, and what no user misses.
-LEFTOVERS = re.compile(r"\.lock(-\d+)?|\.[0-9a-f]{16}\.\w+|environment\.json|\.DS_Store")
+LEFTOVERS = re.compile(r"\.lock|\.[0-9a-f]{16}\.\w+|environment\.json|\.DS_Store")
 
 
 def open_run(workdir: str, name: str) -> tuple[Path, bool]:
@@ -71,38 +71,37 @@ def open_sweep(workdir: str, name: str, plan: dict[str, Any]) -> Path:
 
 
 @contextlib.contextmanager
-def lock(path: Path, process: int | None = None) -> Iterator[None]:
+def lock(path: Path, is_shared: bool = False, advice: str = "") -> Iterator[None]:
     """Locks a folder for this command. The system releases it however the command ends.
 
     Args:
       path: the folder.
-      process: number of this process among those that share the folder; None if it is alone.
+      is_shared: whether others may hold it that share it, too.
+      advice: what else to do if another command holds it.
 
     Raises:
       UserError: another command holds it.
     """
-    names = {".lock": process is not None}  # file -> whether several processes may hold it
-    if process is not None:
-        names[f".lock-{process}"] = False
-    with _writable(path), contextlib.ExitStack() as stack:
-        for name, is_shared in names.items():
-            _hold(path, stack.enter_context((path / name).open("a")), is_shared)
+    with _writable(path), (path / ".lock").open("a") as file:
+        if try_lock(file, is_shared) is False:
+            raise UserError(
+                f"another command is at work in --workdir {path}; wait until it ends, or name "
+                f"another folder{advice}"
+            )
         yield
 
 
-def _hold(path: Path, file: IO[str], is_shared: bool):
-    """Locks a file of a folder until it is closed."""
+def try_lock(file: IO[str], is_shared: bool = False) -> bool | None:
+    """Locks a file until it is closed, if nobody holds it; None where the system has no locks."""
     if not fcntl:
-        return
+        return None
     try:
         fcntl.flock(file, (fcntl.LOCK_SH if is_shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
     except BlockingIOError:
-        raise UserError(
-            f"another command is at work in --workdir {path}; wait until it ends, or name another "
-            "folder"
-        ) from None
+        return False
     except OSError:  # a file system without locks
-        pass
+        return None
+    return True
 
 
 def check_same(path: Path, before: dict[str, Any], now: dict[str, Any]):
