@@ -20,6 +20,7 @@ import itertools
 import re
 import shlex
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from absl import flags
@@ -27,7 +28,7 @@ from ml_collections import config_flags
 
 from nst_jax import cli, config
 from nst_jax.config import axes
-from nst_jax.config.axes import Cell
+from nst_jax.config.axes import Axis, Cell
 from nst_jax.errors import UserError
 from nst_jax.runs.interrupts import Interrupts
 
@@ -51,6 +52,16 @@ _PATIENCE = flags.DEFINE_float(
     "Seconds without a sign of life after which a worker's cells go to others.",
     lower_bound=1.0,
 )
+_PUBLISH = flags.DEFINE_string(
+    "publish", "", "Copy finished cells and the report to a store, as in gs://bucket/sweep."
+)
+_LAUNCH = flags.DEFINE_enum(
+    "launch", "", ["", "slurm", "local"], "Submit workers as jobs instead of painting."
+)
+_JOBS = flags.DEFINE_integer("jobs", 1, "How many workers to submit.", lower_bound=1)
+_LAUNCH_ARGS = flags.DEFINE_list(
+    "launch_args", [], "What each job asks for, as in gpus_per_node=1,partition=a,timeout_min=240."
+)
 _DISTRIBUTED = flags.DEFINE_boolean(
     "distributed", False, "A worker on a TPU pod, whose processes JAX must start together."
 )
@@ -70,11 +81,15 @@ def main():
     is_shared = _WORKER.value or _DISTRIBUTED.value
     if is_shared and not _WORKDIR.value:
         raise UserError("workers need the folder that they share; name it with --workdir")
+    if _LAUNCH.value:
+        cli.answer(_launch(cells, axes.of(given), name))
+        return
     interrupts = Interrupts()
-    from nst_jax.runs import processes, sweeps  # import JAX
+    from nst_jax.runs import processes, stores, sweeps  # import JAX
 
     if _DISTRIBUTED.value:
         processes.start_together()
+    store = stores.opened(_PUBLISH.value) if _PUBLISH.value else None
     page = sweeps.sweep(
         cells,
         axes.of(given),
@@ -85,8 +100,21 @@ def main():
         at_once=_BATCH.value,
         is_shared=is_shared,
         patience=_PATIENCE.value,
+        store=store,
     )
     cli.answer(page)
+
+
+def _launch(cells: Sequence[Cell], varied: Sequence[Axis], name: str) -> Path:
+    """Submits workers of the sweep; returns the report, or as long as there is none the folder."""
+    from nst_jax.runs import launch, sweeps  # import JAX
+
+    path = sweeps.begin(cells, varied, name, _WORKDIR.value, command_of)
+    own = [word for word in cli.typed() if not re.match("--?(launch|jobs|workdir|worker)", word)]
+    words = ["-m", "nst_jax.sweep", *own, f"--workdir={path.resolve()}", "--worker"]
+    launch.submit(path, words, _LAUNCH.value, _JOBS.value, _LAUNCH_ARGS.value)
+    page = path / "report.html"
+    return page if page.exists() else path
 
 
 def cells_of(c: config.Config, texts: Sequence[str], overrides: dict[str, Any]) -> list[Cell]:

@@ -1,7 +1,9 @@
 import json
+import os
 import random
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -94,3 +96,23 @@ def test_damaged_files_are_read_or_refused_in_one_line(target, fuzz, tmp_path, c
             refused += 1
             assert "\n" not in str(error)
     assert refused
+
+
+@pytest.mark.slow
+def test_the_slurm_script_starts_a_worker(tmp_path):
+    """Without Slurm: its srun is one that only starts what it is given."""
+    srun = tmp_path / "bin" / "srun"
+    srun.parent.mkdir()
+    srun.write_text('#!/bin/sh\nexec "$@"\n')
+    srun.chmod(0o755)
+    folders = [str(srun.parent), str(Path(sys.executable).parent), os.environ["PATH"]]
+    words = ["--config", "ablations/losses:smoke", "--workdir", "w", "--dry_run"]
+    done = subprocess.run(
+        ["bash", ROOT / "scripts" / "slurm.sh", *words],
+        cwd=tmp_path,
+        env=os.environ | {"PATH": os.pathsep.join(folders)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "20 cells" in done.stdout

@@ -284,6 +284,35 @@ def test_workers_come_and_go(tiny, whole, tmp_path):
     assert (workdir / "report.html").exists()
 
 
+def test_a_store_keeps_what_is_done(tiny, whole, tmp_path):
+    """A folder's cells go there, and come back into a new folder; another sweep's do not."""
+    shutil.copytree(whole, tmp_path / "first")
+    store = tmp_path / "store"
+    for name in ("first", "second"):
+        _, err = command("--config", tiny, "--workdir", tmp_path / name, "--publish", store)
+        assert ": done, " not in err
+    assert_equal(tmp_path / "second", whole)
+    assert_equal(store, whole)
+    assert (store / "report.html").exists()
+    arguments = ("--workdir", tmp_path / "third", "--publish", store, "--config.steps=7")
+    _, err = command("--config", tiny, *arguments, code=2)
+    assert "steps was 6, is 7" in err
+    assert err.splitlines()[-1].endswith("name another folder with --publish")
+
+
+def test_launched_workers_paint_what_one_command_does(tiny, whole, tmp_path):
+    """Through submitit, on this machine."""
+    workdir = tmp_path / "w"
+    words = ("--launch=local", "--jobs=2", "--launch_args", "timeout_min=20", "--batch=2")
+    out, err = command("--config", tiny, "--workdir", workdir, *words)
+    assert out == f"{workdir / 'report.html'}\n"
+    assert "submitted" in err
+    assert_equal(workdir, whole)
+    assert len({path.read_text() for path in workdir.glob("claims/*")}) <= 2
+    _, err = command("--config", tiny, "--workdir", workdir, *words, "--config.steps=7", code=2)
+    assert "was begun with other settings" in err
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

@@ -7,6 +7,7 @@ continued disturbs nobody. `nst_jax.report.fleet` says what lies where.
 
 import contextlib
 import json
+import math
 import os
 import secrets
 import shutil
@@ -48,6 +49,7 @@ class Claims:
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._give_signs, daemon=True)
         self._was_silent = False
+        self._counted = -math.inf, 1  # when workers were counted last, and how many there were
         self._file: IO[str] | None = None
 
     def __enter__(self) -> Self:
@@ -110,9 +112,13 @@ class Claims:
         return self._card.stat().st_mtime - path.stat().st_mtime > self.patience
 
     def workers(self) -> int:
-        """How many workers are live, this one among them."""
-        cards = (self.folder / "workers").glob("*.json")
-        return max(1, sum(self.state(card.stem) == LIVE for card in cards))
+        """How many workers are live, this one among them; counted as often as they give signs."""
+        counted_at, count = self._counted
+        if time.monotonic() - counted_at > self.patience / SIGNS:
+            cards = (self.folder / "workers").glob("*.json")
+            count = max(1, sum(self.state(card.stem) == LIVE for card in cards))
+            self._counted = time.monotonic(), count
+        return count
 
     def take(self, name: str, number: int) -> bool:
         """Claims a cell; False if somebody was faster.

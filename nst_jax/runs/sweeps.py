@@ -4,6 +4,7 @@ A command that is alone in the folder is a sweep's only worker.
 """
 
 import contextlib
+import functools
 import itertools
 import math
 import sys
@@ -26,6 +27,7 @@ from nst_jax.runs.claims import Claims, OverruledError
 from nst_jax.runs.interrupts import Interrupts
 from nst_jax.runs.log import say
 from nst_jax.runs.plan import Program
+from nst_jax.runs.stores import Store
 from nst_jax.transfer import metrics, networks
 from nst_jax.transfer.cache import Cache
 from nst_jax.transfer.settings import own_settings
@@ -45,6 +47,7 @@ def sweep(
     at_once: int = 0,
     is_shared: bool = False,
     patience: float = claims.PATIENCE_SECONDS,
+    store: Store | None = None,
 ) -> Path:
     """Paints what is missing of a sweep, and waits for what other workers paint of it.
 
@@ -57,6 +60,8 @@ def sweep(
       at_once: cells that each device computes at once; 0 for what suits it.
       is_shared: whether other workers may use the folder at the same time.
       patience: seconds without a sign of life after which a worker's cells go to others.
+      store: gets a copy of every finished cell and of the report; cells that it has already are
+        taken from there.
 
     Returns:
       Path of the report.
@@ -68,10 +73,7 @@ def sweep(
     interrupts.arm()
     jax.devices()  # a device that is not there is said before anything is written
     cache = Cache()
-    for arch in {cell.experiment.network.arch for cell in cells if cell.experiment.output.metrics}:
-        experiments = (cell.experiment for cell in cells)
-        metrics.prepare(next(e for e in experiments if e.network.arch == arch), cache)
-    path = workdir.open_sweep(folder, name, described(cells, axes, name, command_of, cache))
+    path = begin(cells, axes, name, folder, command_of, cache)
     advice = "" if is_shared else ", or let both share it with --worker"
     try:
         with (
@@ -79,7 +81,10 @@ def sweep(
             Claims(path, patience) as own,
             tqdm(unit="step", disable=not sys.stderr.isatty()) as bar,
         ):
-            paint_missing(own, cells, Tools(interrupts, cache, bar, own.check), at_once)
+            if store:
+                _synchronize(own, cells, store)
+            tools = Tools(interrupts, cache, bar, own.check)
+            paint_missing(own, cells, tools, functools.partial(_publish, own, store), at_once)
             own.clear()
     except KeyboardInterrupt:
         with contextlib.suppress(UserError):  # the interrupt is what matters
@@ -90,6 +95,8 @@ def sweep(
             interrupts.code,
         ) from None
     page = report.write(path)
+    if store:
+        store.upload_report(path)
     if failed := failures_of(path, cells):
         first = next(iter(failed))
         raise StoppedError(
@@ -98,6 +105,30 @@ def sweep(
             1,
         )
     return page
+
+
+def begin(
+    cells: Sequence[Cell],
+    axes: Sequence[Axis],
+    name: str,
+    folder: str,
+    command_of: Callable[[Cell], str],
+    cache: Cache | None = None,
+) -> Path:
+    """Makes the folder of a sweep, or opens it again; fetches the weights that are not there.
+
+    Args:
+      cells, axes, name, folder, command_of: see `sweep`.
+      cache: keeps what cells have in common.
+
+    Raises:
+      UserError: the folder or the weights cannot be used, or another sweep began there.
+    """
+    cache = cache or Cache()
+    for arch in {cell.experiment.network.arch for cell in cells if cell.experiment.output.metrics}:
+        experiments = (cell.experiment for cell in cells)
+        metrics.prepare(next(e for e in experiments if e.network.arch == arch), cache)
+    return workdir.open_sweep(folder, name, described(cells, axes, name, command_of, cache))
 
 
 def described(
@@ -148,7 +179,34 @@ def failures_of(path: Path, cells: Sequence[Cell]) -> dict[str, str]:
     }
 
 
-def paint_missing(own: Claims, cells: Sequence[Cell], tools: Tools, at_once: int = 0):
+def _synchronize(own: Claims, cells: Sequence[Cell], store: Store):
+    """Brings the finished cells of the folder and of the store to each other.
+
+    Raises:
+      UserError: the store has another sweep.
+    """
+    path = own.folder
+    if plan_there := store.plan():
+        plan_here = workdir.read_json(path / "sweep.json")
+        workdir.check_same_sweep(store.url, plan_there, plan_here, "--publish")
+    there = store.cells()
+    for cell in cells:
+        if is_finished(path, cell):
+            if cell.name not in there:
+                store.upload(path / "cells" / cell.name)
+        elif cell.name in there:
+            store.download(cell.name, own.work / cell.name)
+            _publish(own, None, cell)
+    store.upload_report(path)
+
+
+def paint_missing(
+    own: Claims,
+    cells: Sequence[Cell],
+    tools: Tools,
+    publish: Callable[[Cell], None],
+    at_once: int = 0,
+):
     """Paints the cells that are not done, as other workers do, until all are done or have failed.
 
     First come cells that a lost worker left, then those that nobody has claimed.
@@ -157,6 +215,7 @@ def paint_missing(own: Claims, cells: Sequence[Cell], tools: Tools, at_once: int
       own: the claims of this worker.
       cells: all of the sweep.
       tools: of the sweep.
+      publish: called with every cell that is painted, or has failed.
       at_once: cells that each device computes at once; 0 for what suits it.
 
     Raises:
@@ -177,31 +236,35 @@ def paint_missing(own: Claims, cells: Sequence[Cell], tools: Tools, at_once: int
     for name, message in unusable.items():
         if _take(own, name, free):
             record.fail(own.work / name, left[name].experiment, message)
-            _publish(own, left.pop(name))
-    queue = deque(programs)
+            publish(left.pop(name))
+    open_programs = deque((one, deque(cell.name for cell in one.cells)) for one in programs)
     looks_back, is_waiting = True, False
     while left:
         tools.interrupts.check()
-        batch = []
+        queue: list[list[Cell]] = []
         if looks_back:
-            others = [name for name in left if name not in free]
-            batch = [left[name] for name in own.take_over(others)]
-        looks_back = bool(batch)  # there may be more
-        while queue and not batch:
-            batch = [left[name] for name in _take_some(own, queue[0], free)]
-            if not batch:
-                queue.popleft()
-        for cell in _painted(own, batch, tools, at_once):
-            left.pop(cell.name)
-        if not batch:
-            looks_back = True
-            for name in [name for name in left if (path / "cells" / name).exists()]:
-                tools.bar.update(left.pop(name).experiment.steps)
-            if left and not is_waiting:
-                is_waiting = True
-                say(f"waiting for {len(left)} cells that other workers paint")
-            if left:
-                time.sleep(POLL_SECONDS)
+            taken = own.take_over(name for name in left if name not in free)
+            queue = _as_begun(own, [left[name] for name in taken], tools.cache, at_once)
+        looks_back = bool(queue)  # there may be more
+        while open_programs and not queue:
+            if names := _take_some(own, *open_programs[0], free):
+                queue = [[left[name] for name in names]]
+            else:
+                open_programs.popleft()
+        for batch in queue:
+            if _is_painted(own, batch, tools):
+                for cell in batch:
+                    publish(left.pop(cell.name))
+        if queue:
+            continue
+        looks_back = True
+        for name in [name for name in left if (path / "cells" / name).exists()]:
+            tools.bar.update(left.pop(name).experiment.steps)
+        if left and not is_waiting:
+            is_waiting = True
+            say(f"waiting for {len(left)} cells that other workers paint")
+        if left:
+            time.sleep(POLL_SECONDS)
 
 
 def _take(own: Claims, name: str, free: dict[str, int]) -> bool:
@@ -212,46 +275,53 @@ def _take(own: Claims, name: str, free: dict[str, int]) -> bool:
     return True
 
 
-def _take_some(own: Claims, program: Program, free: dict[str, int]) -> list[str]:
+def _take_some(own: Claims, program: Program, names: deque[str], free: dict[str, int]) -> list[str]:
     """Claims a batch of a program's cells; [] if none is free.
 
     It is no larger than this worker's share of what is left.
+
+    Args:
+      own: the claims of this worker.
+      program: which.
+      names: of its cells that are left; what is tried is removed.
+      free: see `paint_missing`.
     """
-    names = [cell.name for cell in program.cells if cell.name in free]
     if not names:
         return []
     fair = min(program.batch, math.ceil(len(names) / own.workers()))
-    wanted = len(plan.split_evenly(names, fair)[0])
-    taken = (name for name in names if _take(own, name, free))
-    return list(itertools.islice(taken, wanted))
+    wanted = round(len(names) / math.ceil(len(names) / fair))  # as `plan.split_evenly`
+    taken: list[str] = []
+    while names and len(taken) < wanted:
+        name = names.popleft()
+        if _take(own, name, free):
+            taken.append(name)
+    return taken
 
 
-def _painted(own: Claims, cells: Sequence[Cell], tools: Tools, at_once: int) -> list[Cell]:
-    """Paints claimed cells, and publishes them.
-
-    Returns:
-      Those that are published; not those that others have taken over in the meantime.
-    """
+def _as_begun(own: Claims, cells: Sequence[Cell], cache: Cache, at_once: int) -> list[list[Cell]]:
+    """Cells of a lost worker: in its own batches where there are checkpoints, else in new ones."""
     resumed = batches.begun(own.work, cells)
     known = {cell.name for cell in itertools.chain(*resumed)}
-    rest = [cell for cell in cells if cell.name not in known]
-    programs, _ = plan.plan(rest, tools.cache, at_once)
+    programs, _ = plan.plan([cell for cell in cells if cell.name not in known], cache, at_once)
     new = (plan.split_evenly(program.cells, program.batch) for program in programs)
-    published = []
-    for batch in itertools.chain(resumed, *new):
-        try:
-            batches.paint_queue(own.work, [batch], tools)
-        except (OverruledError, UnwritableError):
-            if not own.is_overruled(cell.name for cell in batch):
-                raise
-            say(f"another worker has taken over {', '.join(cell.name for cell in batch)}")
-            own.abandon(cell.name for cell in batch)
-            continue
-        for cell in batch:
-            _publish(own, cell)
-        published += batch
-    return published
+    return [*resumed, *itertools.chain(*new)]
 
 
-def _publish(own: Claims, cell: Cell):
+def _is_painted(own: Claims, batch: list[Cell], tools: Tools) -> bool:
+    """Paints claimed cells; False if another worker has taken them over in the meantime."""
+    try:
+        batches.paint_queue(own.work, [batch], tools)
+    except (OverruledError, UnwritableError):
+        if not own.is_overruled(cell.name for cell in batch):
+            raise
+        say(f"another worker has taken over {', '.join(cell.name for cell in batch)}")
+        own.abandon(cell.name for cell in batch)
+        return False
+    return True
+
+
+def _publish(own: Claims, store: Store | None, cell: Cell):
+    """Moves a cell to where all can see it; copies it to the store if it is done."""
     own.publish(cell.name, lambda folder: record.is_finished(folder, cell.experiment))
+    if store and is_finished(own.folder, cell):
+        store.upload(own.folder / "cells" / cell.name)

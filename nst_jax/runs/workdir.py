@@ -63,7 +63,7 @@ def open_sweep(workdir: str, name: str, plan: dict[str, Any]) -> Path:
     with _writable(path):
         path = _made(path)
         if (path / "sweep.json").exists():
-            check_same(path, _identity(read_json(path / "sweep.json")), _identity(plan))
+            check_same_sweep(path, read_json(path / "sweep.json"), plan)
         else:
             _demand_empty(path)
         files.write_json(path / "sweep.json", plan)
@@ -104,12 +104,31 @@ def try_lock(file: IO[str], is_shared: bool = False) -> bool | None:
     return True
 
 
-def check_same(path: Path, before: dict[str, Any], now: dict[str, Any]):
-    """Checks that what began in a folder had these settings.
+def check_same_sweep(
+    place: Path | str, before: dict[str, Any], now: dict[str, Any], flag: str = "--workdir"
+):
+    """Checks that what began somewhere is the same sweep.
 
     Args:
-      path: the folder.
+      place: where.
+      before, now: what sweep.json says, then and now.
+      flag: names the place.
+
+    Raises:
+      UserError: it is another, or damaged.
+    """
+    check_same(place, _identity(before), _identity(now), flag)
+
+
+def check_same(
+    place: Path | str, before: dict[str, Any], now: dict[str, Any], flag: str = "--workdir"
+):
+    """Checks that what began somewhere had these settings.
+
+    Args:
+      place: where.
       before, now: nested settings, then and now.
+      flag: names the place.
 
     Raises:
       UserError: they differ; names the first three differences.
@@ -123,8 +142,8 @@ def check_same(path: Path, before: dict[str, Any], now: dict[str, Any]):
     if changes:
         more = f" and {len(changes) - 3} more" if len(changes) > 3 else ""
         raise UserError(
-            f"{path} was begun with other settings: {'; '.join(changes[:3])}{more}; "
-            "name another folder with --workdir"
+            f"{place} was begun with other settings: {'; '.join(changes[:3])}{more}; "
+            f"name another folder with {flag}"
         )
 
 
