@@ -43,8 +43,8 @@ def open_run(workdir: str, name: str) -> tuple[Path, bool]:
             return _new_folder(name), False
         path = _made(workdir)
         began = (path / "config.json").is_file() and not (path / "sweep.json").exists()
-        if not began:
-            _demand_empty(path)
+        if not (began or _is_empty(path)):
+            raise _not_empty(path)
         return path, began
 
 
@@ -62,10 +62,11 @@ def open_sweep(workdir: str, name: str, plan: dict[str, Any]) -> Path:
     path = Path(workdir or Path("runs") / name)
     with _writable(path):
         path = _made(path)
+        was_empty = _is_empty(path)  # looked at first: another worker may begin in between
         if (path / "sweep.json").exists():
             check_same_sweep(path, read_json(path / "sweep.json"), plan)
-        else:
-            _demand_empty(path)
+        elif not was_empty:
+            raise _not_empty(path)
         files.write_json(path / "sweep.json", plan)
     return path
 
@@ -184,9 +185,12 @@ def _made(workdir: str | Path) -> Path:
     return path
 
 
-def _demand_empty(path: Path):
-    if not all(LEFTOVERS.fullmatch(file.name) for file in path.iterdir()):
-        raise UserError(f"--workdir {path} is not empty; name another folder")
+def _is_empty(path: Path) -> bool:
+    return all(LEFTOVERS.fullmatch(file.name) for file in path.iterdir())
+
+
+def _not_empty(path: Path) -> UserError:
+    return UserError(f"--workdir {path} is not empty; name another folder")
 
 
 def _new_folder(name: str) -> Path:
