@@ -62,7 +62,8 @@ class Claims:
             raise UnwritableError(text) from error
         files.write_json(self._card, {"host": socket.gethostname(), "process": os.getpid()})
         self._file = self._card.open()
-        workdir.try_lock(self._file)
+        while workdir.try_lock(self._file) is False:  # another worker is looking at it
+            time.sleep(0.01)
         self._thread.start()
         return self
 
@@ -200,16 +201,13 @@ class Claims:
         if not source.exists():
             return
         try:
-            if target.exists():
-                if is_finished(target):
-                    return
-                workdir.discard(target)
-            source.rename(target)
-        except OSError as error:
             if not is_finished(target):
+                workdir.discard(target)
+                source.rename(target)
+        except OSError as error:
+            if not is_finished(target):  # nobody else has published it in the meantime
                 raise UnwritableError(f"cannot write {target}: {error.strerror}") from error
-        finally:
-            workdir.discard(source)
+        workdir.discard(source)
 
     def abandon(self, names: Iterable[str]):
         """Removes what this worker has of cells that others paint."""
