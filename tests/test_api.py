@@ -16,7 +16,7 @@ import nst_jax
 from nst_jax import config, errors
 from nst_jax.errors import UserError
 from nst_jax.network import weights
-from nst_jax.optimize import loop
+from nst_jax.optimize import loop, step
 from nst_jax.pictures import arrays, images
 from nst_jax.transfer import api, cache
 from nst_jax.transfer.starts import start_image
@@ -592,6 +592,59 @@ def test_a_callback_sees_every_stage_and_may_end_it(pair):
     for one, other in zip(stages, seen, strict=True):
         np.testing.assert_array_equal(one.painting, other.painting)
         assert one.terms == other.terms
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "lbfgs"])
+def test_weights_change_on_the_way_and_nothing_recompiles(optimizer, pair, monkeypatch):
+    """From the third step on it minimises what it would have from the start."""
+    monkeypatch.setattr(loop, "MAX_DISPATCH_SECONDS", 0.0)
+    settings = FAST | {"steps": 12, "optimizer": optimizer, "beta": 0.0}
+    seen, programs = [], []
+
+    def change(stage):
+        seen.append(stage)
+        programs.append(step.chunk._cache_size())
+        if stage.step == 2:
+            return {"beta": 50.0, "style_layers": "relu1_1:2, relu2_1"}
+
+    nst_jax.stylize(*pair, callback=change, **settings)
+    whole = []
+    nst_jax.stylize(*pair, callback=whole.append, **settings)
+    assert len(set(programs[1:])) == 1
+    assert seen[3].terms == whole[3].terms, "a chunk is under way already"
+    assert seen[-1].terms["style"] < 0.9 * whole[-1].terms["style"]
+    assert seen[-1].terms["total"] != pytest.approx(whole[-1].terms["total"])
+    total = 50.0 * seen[-1].terms["style"]
+    assert total < seen[-1].terms["total"] < 1.5 * total
+
+
+def test_weights_stay_changed_at_the_next_size(pair):
+    settings = FAST | {"image_size": 48, "pyramid": {"min_size": 32, "first_steps": 3}, "beta": 0}
+    stages = []
+
+    def change(stage):
+        stages.append(stage)
+        return {"beta": 2.0} if stage.step == 0 else None
+
+    nst_jax.stylize(*pair, callback=change, **settings)
+    last = stages[-1].terms
+    assert last["total"] > 2.0 * last["style"]
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"image_size": 64}, "config.image_size cannot change on the way"),
+        ({"style_layers": "relu3_1"}, "losses and layers cannot change"),
+        ({"style_losses": "sliced"}, "losses and layers cannot change"),
+        ({"matting_weight": 1.0}, "losses and layers cannot change"),
+        ({"betta": 1.0}, "Did you mean beta"),
+        ({"beta": -1.0}, "beta"),
+    ],
+)
+def test_what_cannot_change_on_the_way_is_one_line(change, said, pair):
+    with pytest.raises(UserError, match=said):
+        nst_jax.stylize(*pair, callback=lambda stage: change, **FAST)
 
 
 def test_a_loss_that_is_lost_leaves_the_last_good_painting(pair):

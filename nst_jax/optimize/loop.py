@@ -19,8 +19,9 @@ from nst_jax.losses.objective import in_order
 from nst_jax.network.state import NetworkState
 from nst_jax.optimize.options import OptimizerStatic, Rates
 from nst_jax.optimize.placement import ONE_DEVICE, Placement
-from nst_jax.optimize.step import State, chunk
+from nst_jax.optimize.step import State, chunk, restart
 
+Revision = Callable[[Problem], Problem | None]  # asked before every chunk; None: nothing changes
 Snapshot = Callable[[bool], bool]  # whether it is the last chunk -> whether to fetch the state
 
 MAX_DISPATCH_SECONDS = 2.0  # a signal or a checkpoint waits for a dispatch
@@ -31,6 +32,11 @@ def never(last: bool) -> bool:
     """A `Snapshot` that fetches no state."""
     del last
     return False
+
+
+def unchanged(problem: Problem) -> None:
+    """A `Revision` that changes nothing."""
+    del problem
 
 
 class Progress(NamedTuple):
@@ -87,6 +93,7 @@ def optimize(
     together: int = 0,
     place: Placement = ONE_DEVICE,
     snapshot: Snapshot = never,
+    revise: Revision = unchanged,
 ) -> Generator[Progress, None, State]:
     """Minimises the objective over a batch of pictures.
 
@@ -107,6 +114,8 @@ def optimize(
       place: where the batch lies.
       snapshot: asked after every chunk whether its `Progress` shall have the state. The device then
         waits for the host to fetch it.
+      revise: asked before every chunk for a problem with other knobs, of the same shapes and types,
+        so that nothing recompiles.
 
     Returns:
       The last state.
@@ -130,6 +139,9 @@ def optimize(
         return next((s for s in range(done + 1, done + most) if shows(s)), done + most)
 
     def dispatch(state: State, stop: int, shows_terms: bool) -> Any:
+        nonlocal problem
+        if (revised := revise(problem)) is not None:
+            problem, state = revised, restart(static, state)
         numbers = np.int32(stop - done), np.bool(shows_terms)
         count, shown = place.put_everywhere(numbers)
         return chunk(

@@ -66,6 +66,17 @@ def initial_state(static: OptimizerStatic, images: Images) -> State:
     return jax.vmap(one)(images)
 
 
+def restart(static: OptimizerStatic, state: State) -> State:
+    """The state of a batch whose objective has changed: what an optimiser knew of it is forgotten.
+
+    One that proposes points compares values and gradients of several steps, so it begins anew at
+    the pictures so far; others go on.
+    """
+    if not OPTIMIZERS[static.name].proposes:
+        return state
+    return initial_state(static, state.average)._replace(step=state.step)
+
+
 def enlarge(static: OptimizerStatic, state: State, shape: tuple[int, int]) -> State:
     """The state of a batch at another size: the average pictures, and the optimiser warm.
 

@@ -11,7 +11,7 @@ from jaxtyping import Float
 
 from nst_jax import config, files
 from nst_jax.config import grammar, rules
-from nst_jax.config.experiment import Experiment, Pixels, Source
+from nst_jax.config.experiment import Experiment, Objective, Pixels, Source
 from nst_jax.errors import UserError, no_device
 from nst_jax.optimize.loop import NonFiniteLossError, Progress
 from nst_jax.pictures import images
@@ -24,6 +24,19 @@ from nst_jax.transfer.settings import each_with_own_settings
 
 # A file, or anything that `nst_jax.pictures.arrays.as_array` takes.
 PictureLike = Any
+# Keys that may change while a picture is painted; of layers and losses only the weights.
+WEIGHTS = (
+    "alpha",
+    "beta",
+    "tv_weight",
+    "content_layers",
+    "style_layers",
+    "content_losses",
+    "style_losses",
+    "guides.weights",
+    "matting_weight",
+    "spectrum_weight",
+)
 
 
 class Stage(NamedTuple):
@@ -47,7 +60,7 @@ def stylize(
     content: PictureLike | None,
     style: PictureLike | Sequence[PictureLike | tuple[PictureLike, float | int]] | None,
     *,
-    callback: Callable[[Stage], bool | None] | None = None,
+    callback: Callable[[Stage], bool | Mapping[str, Any] | None] | None = None,
     **settings: Any,
 ) -> Float[np.ndarray, "*paintings _ _ 3"]:
     """Paints `content` in the style of `style`.
@@ -82,7 +95,9 @@ def stylize(
       style: a picture; None for a reconstruction of the content; or several, with or without
         weights, which are mixed. A file may have its weight in its name, as in "night.jpg:3".
       callback: called with a `Stage` at the start, every `log_every` steps and at the end of every
-        scale. If it returns True, the painting ends there.
+        scale. If it returns True, the painting ends there. If it returns a dict, these weights
+        (`WEIGHTS`) change: {"beta": 0.1}. Nothing recompiles. One chunk of steps, which takes about
+        two seconds, is under way already.
       **settings: keys of `nst_jax.config.default()`. Keys of a group as a dict, or by their full
         names; a value given to `optimizer`, `color` or `init` is its name, mode or picture. Keys
         that only the commands use, such as `output`, are refused.
@@ -98,10 +113,16 @@ def stylize(
       nst_jax.NonFiniteLossError: the loss became NaN or infinite; its `painting` is the last good
         one.
     """
-    experiment, pictures, progresses = _begun(content, style, settings)
+    changes: list[Objective] = []
+    experiment, pictures, progresses = _begun(content, style, settings, changes)
     last = None
     for last in progresses:
-        if callback is not None and callback(_stage(experiment, pictures, last)):
+        answer = None if callback is None else callback(_stage(experiment, pictures, last))
+        if isinstance(answer, Mapping):
+            settings |= answer
+            after = experiment_of(content, style, settings)
+            changes.append(_reweighed(experiment, after, pictures))
+        elif answer:
             break
     assert last is not None, "a painting has a start"
     return _stage(experiment, pictures, last).painting
@@ -213,9 +234,13 @@ def save(
 
 
 def _begun(
-    content: Any, style: Any, settings: Mapping[str, Any]
+    content: Any, style: Any, settings: Mapping[str, Any], changes: list[Objective] | None = None
 ) -> tuple[Experiment, prepare.Pictures, Iterator[Progress]]:
-    """The experiment, its pictures, and the painting, which is computed as it is iterated."""
+    """The experiment, its pictures, and the painting, which is computed as it is iterated.
+
+    An objective that is added to `changes` in the meantime is taken from there, and painted on
+    with.
+    """
     experiment = experiment_of(content, style, settings)
     config.check_still(experiment)
     pictures = prepare.load(experiment, SHARED)
@@ -226,9 +251,35 @@ def _begun(
         network = networks.load_network(experiment, pictures, SHARED)
         jobs = [Job(one, pictures) for one in experiment.paintings()]
         together = estimate.batch_size(estimate.work(experiment, pictures.shape))
-        return paint(jobs, network, together=together, mesh=rows_mesh(experiment))
+        return paint(
+            jobs,
+            network,
+            together=together,
+            mesh=rows_mesh(experiment),
+            revise=lambda: changes.pop() if changes else None,
+        )
 
     return experiment, pictures, _explained(experiment, pictures, progresses)
+
+
+def _reweighed(before: Experiment, after: Experiment, pictures: prepare.Pictures) -> Objective:
+    """The objective of an experiment that differs from another in weights only.
+
+    Raises:
+      UserError: it differs in more.
+    """
+    old = config.flat(before.raw)
+    for key, value in config.flat(after.raw).items():
+        if key not in WEIGHTS and value != old[key]:
+            raise UserError(f"config.{key} cannot change on the way; {', '.join(WEIGHTS)} can")
+
+    def shape(one: Experiment) -> Any:
+        knobs = problem.knobs_of(one.objective)
+        return problem.static_of(one, pictures), jax.tree.structure(knobs)
+
+    if shape(after) != shape(before):
+        raise UserError("losses and layers cannot change on the way, only their weights")
+    return after.objective
 
 
 def _explained(

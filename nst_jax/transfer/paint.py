@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import math
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -11,7 +11,7 @@ import numpy as np
 from jax.sharding import AxisType
 
 from nst_jax.config import rules
-from nst_jax.config.experiment import Experiment
+from nst_jax.config.experiment import Experiment, Objective
 from nst_jax.errors import UserError
 from nst_jax.losses.arguments import Problem
 from nst_jax.network.state import NetworkState
@@ -22,7 +22,7 @@ from nst_jax.optimize.step import State, enlarge, initial_state, stack
 from nst_jax.transfer import estimate
 from nst_jax.transfer.cache import drop_programs_if_crowded, drop_programs_if_large
 from nst_jax.transfer.prepare import Pictures, at_scale, shape_at
-from nst_jax.transfer.problem import problem_of
+from nst_jax.transfer.problem import problem_of, with_weights
 from nst_jax.transfer.starts import start_image
 
 
@@ -46,6 +46,7 @@ def paint(
     mesh: jax.sharding.Mesh | None = None,
     resume: Progress | None = None,
     snapshot: Snapshot = never,
+    revise: Callable[[], Objective | None] = lambda: None,
 ) -> Iterator[Progress]:
     """Paints a batch of jobs through all their scales.
 
@@ -61,6 +62,8 @@ def paint(
       resume: a progress with a state. It is yielded first; what follows is bit-exactly what it
         would have been without the interruption.
       snapshot: see `nst_jax.optimize.loop.optimize`.
+      revise: asked before every chunk for an objective with other weights, from there on for all
+        jobs; None where nothing changes.
 
     Raises:
       NonFiniteLossError: every picture is lost.
@@ -76,6 +79,17 @@ def paint(
     network = place.put_everywhere(network)
     rates = place.put(stack([job.experiment.optimizer.rates for job in jobs]))
     state, done = None, 0
+
+    def revised(problem: Problem) -> Problem | None:
+        nonlocal jobs
+        if (objective := revise()) is None:
+            return None
+        jobs = [
+            job._replace(experiment=dataclasses.replace(job.experiment, objective=objective))
+            for job in jobs
+        ]
+        return with_weights(problem, objective, list(jobs[0].pictures.regions))
+
     for number, scale in enumerate(first.scales):
         if resume and number < resume.scale:
             done += scale.steps
@@ -110,6 +124,7 @@ def paint(
             together=together,
             place=place,
             snapshot=snapshot,
+            revise=revised,
         )
         state = yield from _counted(steps, number, done, shows_start)
         done += scale.steps

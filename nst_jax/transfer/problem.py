@@ -245,6 +245,18 @@ def problem_of(
     return Problem(targets, knobs, guides, key, static)
 
 
+def with_weights(problem: Problem, objective: Objective, regions: Sequence[str] = ()) -> Problem:
+    """A batch's problem with the weights of another objective, all members alike.
+
+    Args:
+      problem: of a batch.
+      objective: of the same losses and layers.
+      regions: names of the regions; () without guides.
+    """
+    knobs = knobs_of(objective, regions)
+    return problem._replace(knobs=jax.tree.map(jnp.full_like, problem.knobs, knobs))
+
+
 def _of_pixels(objective: Objective, pictures: Pictures) -> dict[str, Any]:
     """The targets of `OF_PIXELS`, where their losses are asked for."""
     targets = {}
