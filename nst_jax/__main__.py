@@ -5,6 +5,7 @@
   nst-jax sweep --config ablations/style_weight  many experiments, and a page about them
   nst-jax film clip.mp4 painting.jpg             a film, without flicker
   nst-jax watch runs/NAME                        follow a run or a sweep in a browser
+  nst-jax report runs/A runs/B                   one page about several sweeps and runs
   nst-jax configs                                the shipped configs
   nst-jax fetch                                  fetch the networks now, to work offline later
 
@@ -18,7 +19,7 @@ import sys
 from nst_jax import cli, config
 from nst_jax.errors import UserError
 
-DOORS = ("paint", "run", "sweep", "film", "watch", "fetch")
+DOORS = ("paint", "run", "sweep", "film", "watch", "report", "fetch")
 ANSWERS = {
     "configs": lambda: "\n".join(config.names()),
     **dict.fromkeys(("--help", "-h", "help"), lambda: str(__doc__).strip()),

@@ -30,6 +30,7 @@ from nst_jax import cli, config
 from nst_jax.config import axes
 from nst_jax.config.axes import Axis, Cell
 from nst_jax.errors import UserError
+from nst_jax.report import fleet
 from nst_jax.runs.interrupts import Interrupts
 
 cli.define_config("Config file, e.g. configs/ablations/style_weight.py, or with :smoke after it.")
@@ -48,7 +49,7 @@ _WORKER = flags.DEFINE_boolean(
 )
 _PATIENCE = flags.DEFINE_float(
     "patience",
-    60.0,
+    fleet.PATIENCE_SECONDS,
     "Seconds without a sign of life after which a worker's cells go to others.",
     lower_bound=1.0,
 )

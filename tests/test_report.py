@@ -4,6 +4,7 @@ import base64
 import csv
 import hashlib
 import html
+import importlib.util
 import io
 import itertools
 import json
@@ -391,6 +392,8 @@ def test_nothing_but_the_report_is_written(make):
     report.write(folder)
     written = {path for path in folder.rglob("*") if path.is_file()} - before
     names = {"report.html", "results.csv", "results.jsonl", "contact_sheet.png"}
+    if importlib.util.find_spec("pyarrow"):
+        names.add("results.parquet")
     assert {path.name for path in written} == names
     first = {path.name: path.read_bytes() for path in written}
     report.write(folder)

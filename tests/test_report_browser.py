@@ -197,6 +197,69 @@ def test_the_table_for_a_paper_has_means_over_seeds_with_intervals(page, small):
     assert [float(number) for number in first] == pytest.approx([0.002, 0.05, 0.6353])
 
 
+@pytest.fixture
+def paired(tmp_path, picture):
+    """A page of two betas by four seeds; of the last seed one cell has failed."""
+    folder = sweep(tmp_path, picture, {"beta": ["1", "2"], "seed": ["0", "1", "2", "3"]})
+    values = [0.1, 0.5, 0.2, 0.9, 0.15, 0.65, 0.3, 0.7]
+    for index, value in enumerate(values):
+        path = folder / "cells" / f"{index:04d}" / "result.json"
+        status = "failed" if index == 7 else "done"
+        path.write_text(json.dumps({"status": status, "steps": 9, "metrics": {"lpips": value}}))
+    return report.write(folder).as_uri()
+
+
+def test_differences_are_paired_by_seed(page, paired):
+    """0.05, 0.15 and 0.1 more: 0.1 +- 4.303 * 0.05 / sqrt 3, far less than between all seeds."""
+    browser = page(f"{paired}#table")
+    difference = "paperTable(['beta', '1'])"
+    assert js(browser, f"{difference}.head") == ["beta", "\u0394 lpips \u2193"]
+    ((label, (mean, half)),) = js(browser, f"{difference}.rows")
+    assert label == "2"
+    assert mean == pytest.approx(0.1)
+    assert half == pytest.approx(4.303 * 0.05 / 3**0.5, rel=1e-3)
+    unpaired = js(browser, "paperTable().rows.at(-1)")
+    assert unpaired[1][1] > 4 * half
+    latex = js(browser, f"PAPER.LaTeX({difference})")
+    assert "2 & $0.10 \\pm 0.12$ \\\\" in latex.splitlines()
+    assert "$\\Delta$ lpips $\\downarrow$" in latex
+    # What is shown is what is copied.
+    pick = "document.querySelector('.means select')"
+    value = f"[...{pick}.options].find(o => o.text === 'minus beta 1').value"
+    browser.execute_script(f"{pick}.value = {value}; {pick}.dispatchEvent(new Event('change'))")
+    rows = "[...document.querySelectorAll('.means tbody tr')].map(e => e.innerText.split('\\t'))"
+    assert js(browser, rows) == [["2", "0.10 \u00b1 0.12"]]
+    # A filter that hides what is subtracted does not change the difference.
+    browser.execute_script("document.querySelector('.chips button').click()")
+    assert js(browser, rows) == [["2", "0.10 \u00b1 0.12"]]
+
+
+def test_quantiles_of_student(page, small):
+    scipy_stats = pytest.importorskip("scipy.stats")
+    browser = page(small)
+    for freedom in (1, 2, 10, 11, 12, 30, 500):
+        expected = scipy_stats.t.ppf(0.975, freedom)
+        assert js(browser, f"studentT95({freedom})") == pytest.approx(expected, rel=1e-3)
+
+
+def test_numbers_with_intervals(page, small):
+    browser = page(small)
+    written = {
+        (0.1234, 0.0456): "0.123 \u00b1 0.046",
+        (361017419, 86347405): "(3.61 \u00b1 0.86)e8",
+        (0.00002, 0.0000031): "(2.00 \u00b1 0.31)e-5",
+        (-7076.3, 1545.2): "-7076 \u00b1 1545",
+        (2854052.5, 0): "2.854e6",
+        (0, 0): "0",
+    }
+    for (mean, half), text in written.items():
+        assert js(browser, f"withInterval([{mean}, {half}], PLAIN)") == text
+    tex = js(browser, "withInterval([361017419, 86347405], MATH)")
+    assert tex == "(3.61 \\pm 0.86) \\times 10^{8}"
+    label = js(browser, r"PAPER.LaTeX({head: ['a_b~c^d\\e'], rows: []})")
+    assert r"a\_b\textasciitilde{}c\textasciicircum{}d\textbackslash{}e" in label
+
+
 def test_means_and_deviations_of_seeds(page, small):
     browser = page(f"{small}#axes")
     series = "summary([0.2, 0.3])"
@@ -237,6 +300,67 @@ def test_parallel_coordinates_have_the_better_end_on_top(page, small):
     browser.execute_script(f"{lines}[1].dispatchEvent(new Event('click', {{bubbles: true}}))")
     assert js(browser, "document.querySelector('#viewer').open")
     assert "seed 1" in js(browser, "document.querySelector('#viewer-title').textContent")
+
+
+@pytest.fixture
+def several(tmp_path, picture):
+    """One page over two sweeps with an axis in common, and a run."""
+    for name in ("a", "b", "r"):
+        (tmp_path / name).mkdir()
+    first = sweep(tmp_path / "a", picture, AXES)
+    second = sweep(tmp_path / "b", picture, {"loss": ["gram", "w2"], "seed": ["0", "1"]})
+    run(tmp_path / "r", picture, 1)
+    (tmp_path / "r" / "config.json").write_text(json.dumps({"output": "final.png", "seed": "0"}))
+    return report.write_several([first, second, tmp_path / "r"], tmp_path / "page.html").as_uri()
+
+
+def test_several_sweeps_on_one_page(page, several):
+    browser = page(several)
+    assert js(browser, "document.querySelector('h1').textContent") == "a, b, r"
+    assert js(browser, "document.querySelectorAll('.card').length") == 11
+    heads = "[...document.querySelectorAll('.sheet h3')].map(e => e.textContent)"
+    dash = "\u2013"
+    betas = [f"sweep a \u00b7 beta {beta}" for beta in AXES["beta"]]
+    assert js(browser, heads) == [
+        *betas,
+        f"sweep b \u00b7 beta {dash}",
+        f"sweep r \u00b7 beta {dash}",
+    ]
+    # Rows are sweeps, columns losses. With seed 0 and no beta, b lacks the run's place without a
+    # loss, and the run both losses of b; what a whole group lacks takes no room.
+    names = "document.querySelectorAll('.controls select')"
+    browser.execute_script(
+        f"for (const [k, name] of ['sweep', 'loss'].entries()) {{ {names}[k].value = name;"
+        f" {names}[k].dispatchEvent(new Event('change')) }}"
+    )
+    assert js(browser, "document.querySelectorAll('.card').length") == 11
+    assert js(browser, "document.querySelectorAll('.grid .missing').length") == 3
+    assert js(browser, "document.querySelectorAll('.sheet img[src]').length") == 9, "two failed"
+    browser.execute_script("document.querySelector('.card').click()")
+    loaded = "document.querySelector('.painting').naturalWidth"
+    wait(browser, f"{loaded} == 80")
+
+
+def test_configs_of_several_sweeps_are_compared(page, several):
+    browser = page(f"{several}#configs")
+    rows = "[...document.querySelectorAll('#panel-configs tr')].map(e => e.innerText.split('\\t'))"
+    table = {key: values for key, *values in js(browser, rows)}
+    assert table["Key"] == ["a", "b", "r"]
+    assert table["seed"] == ['"0", "1"', '"0", "1"', '"0"']
+    assert table["long"][2] == "\u2013", "the run's config lacks it"
+    assert "output" not in table
+    marked = "[...document.querySelectorAll('#panel-configs .differs th')].map(e => e.textContent)"
+    assert "seed" in js(browser, marked)
+
+
+@pytest.mark.parametrize("address", ["", "#curves", "#axes", "#scatter", "#parallel", "#table"])
+def test_every_tab_of_several_sweeps_draws(page, several, address):
+    """The fixture checks that the console is silent."""
+    browser = page(several + address)
+    panel = f"document.querySelector('#panel-{address[1:] or 'sheet'}')"
+    assert js(browser, f"{panel}.offsetHeight") > 300
+    widths = "[document.documentElement.scrollWidth, document.documentElement.clientWidth]"
+    assert js(browser, widths)[0] <= DESKTOP[0]
 
 
 def test_two_cells_side_by_side_through_their_frames(page, small):
@@ -416,6 +540,37 @@ def serve():
     for server in servers:
         server.shutdown()
         server.server_close()
+
+
+def test_a_live_page_says_who_paints_what_and_how_long_it_takes(page, serve, tmp_path, picture):
+    folder = sweep(tmp_path, picture, AXES)
+    plan = json.loads((folder / "sweep.json").read_text())
+    for cell in plan["cells"]:
+        cell["config"]["steps"] = 1209
+    (folder / "sweep.json").write_text(json.dumps(plan))
+    (folder / "claims").mkdir()
+    for name, worker in (("0004", "gpu-a-11-aaaa"), ("0005", "gpu-b-12-bbbb")):
+        (folder / "workers" / worker).mkdir(parents=True)
+        (folder / "workers" / f"{worker}.json").write_text("{}")
+        (folder / "claims" / f"{name}.1").write_text(worker)
+        (folder / "cells" / name / "result.json").unlink()
+        (folder / "cells" / name).rename(folder / "workers" / worker / name)
+    browser = page(serve(folder))
+    head = "document.querySelector('.summary').innerText"
+    assert "2 workers" in js(browser, head)
+    # Each took 9 steps in 4.5 s and has 1200 left: 2400 steps at 4 a second.
+    assert "about 10 min left" in js(browser, head)
+    card = "document.querySelector('.card[aria-label^=\"beta 0.2 \u00b7 seed 0\"]').textContent"
+    assert "running, step 9 \u00b7 gpu-a-11" in js(browser, card)
+    (folder / "workers" / "gpu-a-11-aaaa.json").unlink()
+    wait(browser, f"{card}.includes('stopped after 9 steps \u00b7 gpu-a-11')")
+    wait(browser, f"{head}.includes('1 worker') && {head}.includes('about 20 min left')")
+    browser.execute_script("document.querySelector('#tab-table').click()")
+    rows = "[...document.querySelectorAll('#panel-table > div > .scroller tbody tr')]"
+    column = f"{rows}.map(e => e.cells[4].innerText)"
+    assert js(browser, column)[3:6] == ["", "gpu-a-11", "gpu-b-12"]
+    browser.find_element("css selector", "input[type=search]").send_keys("gpu-b")
+    assert js(browser, column) == ["gpu-b-12"]
 
 
 def test_a_live_page_follows_and_disturbs_nothing(page, serve, tmp_path, picture):

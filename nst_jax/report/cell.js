@@ -51,6 +51,7 @@ function cellView() {
       config.update(cell);
       const pairs = [
         ["Status", cell.status],
+        ...(cell.worker ? [["Worker", cell.worker]] : []),
         ...Object.entries(cell.metrics).map(([name, value]) => [name, number(value)]),
         ...Object.keys(FIELDS)
           .filter((name) => cell[name] !== null)

@@ -34,6 +34,12 @@ function stateOf(cell) {
   return cell.status === "running" ? `running${steps}` : cell.status;
 }
 
+/** The same, with who is at it. */
+function workOf(cell) {
+  const isNamed = cell.worker && ["running", "stopped"].includes(cell.status);
+  return stateOf(cell) + (isNamed ? ` \u00b7 ${cell.worker}` : "");
+}
+
 // Pictures. In a written page the small ones are in the data and the large ones in elements at the
 // page's end; a live page asks its server, and a new version of a file has a new address.
 
@@ -204,7 +210,8 @@ function isOn(axis, label) {
 
 function passes(cell) {
   if (!data.axes.every((axis) => isOn(axis.name, cell.labels[axis.name]))) return false;
-  const text = `${cell.name} ${titleOf(cell)} ${stateOf(cell)} ${cell.message}`.toLowerCase();
+  const words = [cell.name, titleOf(cell), stateOf(cell), cell.worker, cell.message];
+  const text = words.join(" ").toLowerCase();
   return filter.text
     .toLowerCase()
     .split(/\s+/)
@@ -213,6 +220,21 @@ function passes(cell) {
 
 function shownCells() {
   return data.cells.filter(passes);
+}
+
+/** Cells by their labels on some axes, in the order of these: [{labels, name, cells}]. */
+function grouped(cells, axes) {
+  const groups = new Map();
+  for (const cell of cells) {
+    const labels = axes.map((axis) => cell.labels[axis.name]);
+    const key = JSON.stringify(labels);
+    const name = axes.map((axis, k) => `${axis.name} ${labels[k]}`).join(" \u00b7 ");
+    if (!groups.has(key)) groups.set(key, { labels, name, cells: [] });
+    groups.get(key).cells.push(cell);
+  }
+  const places = ({ labels }) => labels.map((label, k) => axes[k].labels.indexOf(label));
+  const order = (a, b) => a.map((place, k) => place - b[k]).find(Boolean) ?? 0;
+  return [...groups.values()].sort((a, b) => order(places(a), places(b)));
 }
 
 function shownLabels(axis) {
@@ -263,15 +285,14 @@ function flattened(config, prefix = "") {
   );
 }
 
-/** The keys of configs that differ between cells. */
+/** The keys of configs that differ between cells, or that some configs lack. */
 function differingKeys() {
+  const configs = data.cells.map((cell) => flattened(cell.config)).filter((pairs) => pairs.length);
   const values = new Map();
-  for (const cell of data.cells) {
-    if (!Object.keys(cell.config).length) continue;
-    for (const [key, value] of flattened(cell.config)) {
-      if (!values.has(key)) values.set(key, new Set());
-      values.get(key).add(value);
-    }
+  for (const [key, value] of configs.flat()) {
+    if (!values.has(key)) values.set(key, []);
+    values.get(key).push(value);
   }
-  return new Set([...values].filter(([, set]) => set.size > 1).map(([key]) => key));
+  const differs = (list) => list.length < configs.length || new Set(list).size > 1;
+  return new Set([...values].filter(([, list]) => differs(list)).map(([key]) => key));
 }

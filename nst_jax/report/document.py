@@ -21,7 +21,7 @@ from nst_jax.pictures.sizes import LONGER_SIDE
 T = TypeVar("T")
 
 SCRIPTS = ("dom.js", "charts.js", "data.js", "sheet.js", "plots.js", "scatter.js", "parallel.js")
-SCRIPTS += ("paper.js", "table.js", "stage.js", "cell.js")  # page.js comes last
+SCRIPTS += ("paper.js", "table.js", "configs.js", "stage.js", "cell.js")  # page.js comes last
 MAX_PICTURE_SIDE_PIXELS = 1024  # of a picture that is opened
 MAX_THUMBNAIL_SIDE_PIXELS = 160  # of a picture in the sheet
 MAX_FRAME_SIDE_PIXELS = 384  # of a picture along the way

@@ -147,7 +147,8 @@ function columnBytes(values) {
 function duration(seconds) {
   if (seconds === null || seconds === undefined) return "–";
   if (seconds < 60) return `${Number(seconds.toFixed(seconds < 10 ? 1 : 0))} s`;
-  if (seconds < 600) return `${Math.floor(seconds / 60)} min ${Math.floor(seconds % 60)} s`;
+  if (seconds < 600 && Math.floor(seconds % 60))
+    return `${Math.floor(seconds / 60)} min ${Math.floor(seconds % 60)} s`;
   const minutes = Math.round(seconds / 60);
   if (minutes < 60) return `${minutes} min`;
   return `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
@@ -160,12 +161,4 @@ function bytes(value) {
 
 function plural(count, noun) {
   return `${count} ${noun}${count === 1 ? "" : "s"}`;
-}
-
-/** Every way to take one of each list, the last fastest; [[]] of no lists. */
-function product(lists) {
-  return lists.reduce(
-    (rows, list) => rows.flatMap((row) => list.map((item) => [...row, item])),
-    [[]],
-  );
 }

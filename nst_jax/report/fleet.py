@@ -7,8 +7,14 @@ workers/WORKER/NAME/  a cell that the worker has not finished
 """
 
 import contextlib
+import json
 import os
+import time
+from collections.abc import Collection, Sequence
 from pathlib import Path
+from typing import Any
+
+PATIENCE_SECONDS = 60.0  # without a sign of life, after which a worker counts as lost
 
 
 def claims(folder: Path) -> dict[str, int]:
@@ -42,3 +48,59 @@ def place(folder: Path, name: str, number: int) -> Path:
     if published.exists() or not (owner := worker(folder, name, number)):
         return published
     return folder / "workers" / owner / name
+
+
+def live(folder: Path) -> set[str]:
+    """The workers that gave a sign of life lately; clocks of two machines may differ a little."""
+    found, now = set(), time.time()
+    for card in (folder / "workers").glob("*.json"):
+        with contextlib.suppress(OSError, ValueError, AttributeError, TypeError):
+            patience = json.loads(card.read_text()).get("patience", PATIENCE_SECONDS)
+            if now - card.stat().st_mtime < 2 * patience:
+                found.add(card.stem)
+    return found
+
+
+def title(worker: str) -> str:
+    """How a page calls a worker: its machine and process.
+
+    >>> title("gpu-3-4121-a0b1")
+    'gpu-3-4121'
+    """
+    return worker.rpartition("-")[0] or worker
+
+
+def seconds_left(cells: Sequence[dict[str, Any]], workers: Collection[str]) -> float | None:
+    """How long a sweep will take at the present pace.
+
+    The pace of a worker is the steps a second of the cells that it has under way; of those that it
+    has finished as long as it has none with two lines of metrics. The seconds of a cell are its
+    share of its batch's time, so that those of a batch add up.
+
+    Args:
+      cells: from `reading.read`.
+      workers: titles of those that are at work.
+
+    Returns:
+      The steps that are left, divided by the sum of the workers' paces; None if no pace is known.
+    """
+    taken: dict[str, list[float]] = {}
+    for status in ("running", "done"):
+        sums: dict[str, list[float]] = {}
+        for cell in cells:
+            steps, seconds = cell["curve"]["step"], cell["curve"]["seconds"]
+            if cell["status"] != status or cell["worker"] not in workers or len(steps) < 2:
+                continue
+            if None in (seconds[0], seconds[-1]) or seconds[-1] <= seconds[0]:
+                continue
+            total = sums.setdefault(cell["worker"], [0.0, 0.0])
+            total[0] += steps[-1] - steps[0]
+            total[1] += seconds[-1] - seconds[0]
+        taken = sums | taken
+    pace = sum(steps / seconds for steps, seconds in taken.values())
+    left = sum(
+        max(cell["steps_planned"] - (cell["steps"] or 0), 0)
+        for cell in cells
+        if cell["status"] not in ("done", "failed")
+    )
+    return left / pace if pace else None

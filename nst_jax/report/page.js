@@ -30,7 +30,8 @@ function pageHead() {
   const state = h("span", { class: "pulse", role: "status" });
   const summary = h("p", { class: "summary" });
   const pictures = h("div", { class: "inputs" });
-  const kind = h("span", {}, { sweep: "Sweep", run: "Run", film: "Film" }[data.kind]);
+  const kinds = { sweep: data.sweeps.length ? "Sweeps" : "Sweep", run: "Run", film: "Film" };
+  const kind = h("span", {}, kinds[data.kind]);
   const element = h(
     "div",
     { class: "masthead" },
@@ -72,13 +73,23 @@ function pageHead() {
 
   function counts() {
     const sizes = data.axes.map((axis) => `${axis.labels.length} ${axis.name}`).join(" × ");
-    const cells = plural(data.cells.length, "cell") + (data.axes.length > 1 ? ` (${sizes})` : "");
+    const isGrid = data.axes.length > 1 && !data.sweeps.length;
+    const cells = plural(data.cells.length, "cell") + (isGrid ? ` (${sizes})` : "");
     const states = ["done", "running", "waiting", "stopped", "failed"]
       .map((status) => [data.cells.filter((cell) => cell.status === status).length, status])
       .filter(([count]) => count)
       .map(([count, status]) => `${count} ${status}`);
     const seconds = data.cells.reduce((sum, cell) => sum + (cell.seconds ?? 0), 0);
-    return [cells, ...states, seconds ? duration(seconds) : ""].filter(Boolean);
+    return [cells, ...states, seconds ? duration(seconds) : "", ...outlook()].filter(Boolean);
+  }
+
+  /** How many are at work, and for how long at their present pace. */
+  function outlook() {
+    if (!LIVE || data.ended || !data.workers.length) return [];
+    const left = data.seconds_left;
+    const unit = left < 90 ? 10 : 60;
+    const roughly = duration(unit * Math.max(1, Math.round(left / unit)));
+    return [plural(data.workers.length, "worker"), left === null ? "" : `about ${roughly} left`];
   }
 
   return { element, update };
@@ -100,6 +111,7 @@ function sweepBody() {
     scatter: ["Scatter", scatterView(open)],
     parallel: ["Parallel", parallelView(open)],
     table: ["Table", tableView(open)],
+    ...(data.sweeps.length ? { configs: ["Configs", configsView()] } : {}),
   };
   let current = location.hash.slice(1) in views ? location.hash.slice(1) : "sheet";
   const order = () => (views[current][1].order ?? (() => shownCells().map((c) => c.name)))();

@@ -68,7 +68,9 @@ function curvesView(open) {
 function axesView() {
   const repeats = axisNamed(REPEATS) && data.axes.length > 1 ? REPEATS : "";
   const others = data.axes.map((axis) => axis.name).filter((name) => name !== repeats);
-  const state = { measure: "", x: others[0] ?? "", colour: others[1] ?? "", repeats, log: false };
+  const [x0, colour0] = data.sweeps.length && others[1] ? [others[1], others[0]] : others;
+  const start = { x: x0 ?? "", colour: colour0 ?? "", repeats };
+  const state = { measure: "", ...start, log: false, interval: false };
   const hidden = new Set();
   const charts = new Map();
   const set = (change) => (Object.assign(state, change), update());
@@ -77,8 +79,9 @@ function axesView() {
   const colour = choice("Lines", (value) => assign("colour", value));
   const over = choice("Mean over", (value) => assign("repeats", value));
   const log = checkbox("Logarithmic", false, (value) => set({ log: value }));
+  const interval = checkbox("95 % intervals", false, (value) => set({ interval: value }));
   const controls = h("div", { class: "controls" }, measure.element, x.element, colour.element);
-  controls.append(over.element, log);
+  controls.append(over.element, interval, log);
   const facets = h("div", { class: "facets" });
   const keys = h("div");
   const hint = h("p", { class: "hint" });
@@ -119,7 +122,8 @@ function axesView() {
               .map((cell) => valueOf(cell, state.measure))
               .filter((value) => value !== null);
             const { mean, deviation } = summary(values);
-            return [band ? k : Number(label), mean, deviation];
+            const reach = state.interval ? (halfWidth(values) ?? undefined) : deviation;
+            return [band ? k : Number(label), mean, reach];
           })
           .sort((a, b) => a[0] - b[0]),
       }));
@@ -135,11 +139,7 @@ function axesView() {
     if (!xAxis) return;
     const cells = shownCells().filter((cell) => cell.status === "done");
     const rest = data.axes.filter((axis) => ![xAxis, colourAxis, repeated].includes(axis));
-    const groups = product(rest.map(shownLabels)).map((chosen) => ({
-      name: rest.map((axis, k) => `${axis.name} ${chosen[k]}`).join(" · "),
-      cells: cells.filter((cell) => rest.every((axis, k) => cell.labels[axis.name] === chosen[k])),
-    }));
-    const panels = groups.map((group) => [group.name, panel(group.cells, xAxis, colourAxis)]);
+    const panels = grouped(cells, rest).map((group) => [group.name, panel(group.cells, xAxis, colourAxis)]);
     const kind = state.log ? "log" : "linear";
     const reached = panels.flatMap(([, series]) =>
       series.flatMap((one) => one.points.flatMap(reach)),
@@ -171,7 +171,9 @@ function axesView() {
     }
     const count = repeated ? shownLabels(repeated).length : 1;
     const mean = `Means over up to ${plural(count, "value")} of ${state.repeats}; `;
-    const bars = count > 1 ? `${mean}bars: ± one standard deviation. ` : "";
+    const what = state.interval ? "95 % interval (Student's t)" : "± one standard deviation";
+    const bars = count > 1 ? `${mean}bars: ${what}. ` : "";
+    interval.hidden = count < 2;
     setText(hint, `${bars}Cells that are done: ${cells.length}.`);
   }
 

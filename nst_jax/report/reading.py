@@ -19,7 +19,6 @@ from nst_jax.report import fleet
 
 MAX_CURVE_POINTS = 200
 INTERRUPTED = "interrupted"  # the message of a run that somebody stopped
-ENDED = ("done", "failed", "stopped")
 # A folder with any of these files holds a run.
 RUN_FILES = ("config.json", "metrics.jsonl", "result.json")
 
@@ -34,12 +33,15 @@ def read(workdir: Path) -> dict[str, Any]:
       JSON values without NaN and infinities (None stands for them):
 
           name, kind       the name of the sweep or run; "sweep", "run" or "film"
-          ended            whether every cell is done or has failed
+          ended            whether every cell is done or has failed; a run also if it was stopped
           workdir          absolute path of the folder
           axes             [{"name", "labels"}], the last varies fastest; empty for a run
           inputs           content and style pictures without duplicates: {"path", "name"} and the
                            keys of a picture, whose "width" is None if the file is gone
           higher           the metrics of which more is better
+          workers          titles of the workers that are at work, see `fleet.title`
+          seconds_left     how long they will take at their present pace, or None
+          sweeps           labels of several sweeps, see `several.read`; here []
           cells            see `_cell`
 
       A picture has "path" (relative to the folder, with slashes), "width" and "height" in pixels,
@@ -51,17 +53,33 @@ def read(workdir: Path) -> dict[str, Any]:
     workdir = Path(workdir)
     kind, name, axes, planned = _outline(workdir)
     inputs: list[dict[str, Any]] = []
-    cells = [_cell(workdir, folder, cell, inputs) for folder, cell in planned]
+    working = fleet.live(workdir)
+    cells = [
+        _cell(workdir, folder, cell | {"is_live": cell["worker"] in working}, inputs)
+        for folder, cell in planned
+    ]
+    workers = sorted(map(fleet.title, working))
+    ended = {"done", "failed"}
+    if kind != "sweep":  # where others may go on with a cell whose worker has stopped
+        ended.add("stopped")
     return {
         "name": name,
         "kind": kind,
-        "ended": all(cell["status"] in ENDED for cell in cells),
+        "ended": all(cell["status"] in ended for cell in cells),
         "workdir": str(workdir.resolve()),
         "axes": axes,
         "inputs": inputs,
         "higher": list(rules.HIGHER_IS_BETTER),
+        "workers": workers,
+        "seconds_left": fleet.seconds_left(cells, workers),
+        "sweeps": [],
         "cells": cells,
     }
+
+
+def is_workdir(folder: Path) -> bool:
+    """Whether a folder holds a sweep or a run."""
+    return any((folder / name).exists() for name in ("sweep.json", *RUN_FILES))
 
 
 def _outline(
@@ -70,16 +88,17 @@ def _outline(
     """(kind, name, axes, cells) of a folder; each cell is its own folder and what was planned."""
     if (workdir / "sweep.json").exists():
         plan = _plan(workdir / "sweep.json")
-        newest = fleet.claims(workdir)
-        cells = [
-            (fleet.place(workdir, cell["name"], newest.get(cell["name"], 0)), cell)
-            for cell in plan["cells"]
-        ]
+        newest, cells = fleet.claims(workdir), []
+        for cell in plan["cells"]:
+            claim = cell["name"], newest.get(cell["name"], 0)
+            owner = fleet.worker(workdir, *claim) if claim[1] else ""
+            cells.append((fleet.place(workdir, *claim), cell | {"worker": owner}))
         return "sweep", plan["name"], plan["axes"], cells
     if any((workdir / name).exists() for name in RUN_FILES):
         result = _json(workdir / "result.json")
         name = str(result.get("name") or workdir.resolve().name)
-        run = {"name": name, "labels": {}, "command": result.get("command", "")}
+        command = result.get("command", "")
+        run = {"name": name, "labels": {}, "command": command, "worker": ""}
         kind = "film" if (workdir / "source").is_dir() else "run"
         return kind, name, [], [(workdir, run)]
     raise UserError(f"{workdir} holds neither a sweep (sweep.json) nor a run (config.json)")
@@ -117,14 +136,17 @@ def _cell(
     Args:
       workdir: the folder of the sweep or run.
       folder: the cell's own folder; for a run the same.
-      planned: the cell's entry in sweep.json.
+      planned: the cell's entry in sweep.json, with "worker", which claimed it last, or "", and
+        "is_live", whether that is at work.
       inputs: the inputs so far; extended in place.
 
     Returns:
       name, labels     name of the cell; axis name -> label
       status, message  "done", "failed", "stopped", "running" or "waiting"; why it failed
+      worker           title of the worker that paints it, or painted it; "" if nobody claimed it
       steps, seconds, steps_per_second, peak_memory_bytes
                        None where unknown; steps and seconds so far while running
+      steps_planned    of a sweep's cell; 0 where unknown
       terms, metrics   name -> last value
       curve            {"step", "seconds", "terms": {name: values}}, up to `MAX_CURVE_POINTS` each
       config, command  the resolved config, nested; the command that reproduces the cell
@@ -148,9 +170,11 @@ def _cell(
     return {
         "name": planned["name"],
         "labels": planned["labels"],
-        "status": _status(folder, result),
+        "status": _status(folder, result, planned["worker"], planned["is_live"]),
         "message": str(result.get("message") or ""),
+        "worker": fleet.title(planned["worker"]),
         "steps": _number(result.get("steps", last.get("step"))),
+        "steps_planned": _number(planned.get("steps")) or 0,
         "seconds": _number(result.get("seconds", last.get("seconds"))),
         "steps_per_second": _number(result.get("steps_per_second")),
         "peak_memory_bytes": _number(result.get("peak_memory_bytes")),
@@ -208,13 +232,17 @@ def _add_flicker(folder: Path, config: dict[str, Any], rows: list[dict[str, Any]
             rows[int(step) - 1]["flicker"] = own / source
 
 
-def _status(folder: Path, result: dict[str, Any]) -> str:
-    """Status of a cell, given its result.json."""
+def _status(folder: Path, result: dict[str, Any], worker: str, is_live: bool) -> str:
+    """Status of a cell, given its result.json and its worker."""
     if result:
         if result.get("message") == INTERRUPTED:
             return "stopped"
         return "failed" if result.get("status") == "failed" else "done"
-    return "running" if (folder / "metrics.jsonl").exists() else "waiting"
+    if is_live:
+        return "running"
+    if not (folder / "metrics.jsonl").exists():
+        return "waiting"
+    return "stopped" if worker else "running"
 
 
 def _painting(workdir: Path, folder: Path, output: str) -> dict[str, Any] | None:

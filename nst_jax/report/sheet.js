@@ -32,10 +32,10 @@ function card(name, open) {
       const result = measure ? `${measureName(measure)} ${textOf(cell, measure)}` : "";
       image.alt = picture ? `Painting: ${titleOf(cell)}` : "";
       const why = cell.message ? `: ${cell.message}` : "";
-      setText(state, cell.status === "done" && picture ? "" : stateOf(cell) + why);
+      setText(state, cell.status === "done" && picture ? "" : workOf(cell) + why);
       setText(title, titleOf(cell, "\u00a0"));
       setText(value, measure && valueOf(cell, measure) !== null ? textOf(cell, measure) : "");
-      setAttribute(element, "aria-label", [titleOf(cell), stateOf(cell) + why, result].join(", "));
+      setAttribute(element, "aria-label", [titleOf(cell), workOf(cell) + why, result].join(", "));
       setAttribute(element, "title", why ? cell.message : result);
     },
   };
@@ -168,19 +168,18 @@ function sheetView(open) {
   function grid(cells) {
     const [down, across] = [axisNamed(state.rows), axisNamed(state.columns)];
     const others = data.axes.filter((axis) => axis !== down && axis !== across);
-    return product(others.map(shownLabels)).map((chosen) => {
-      const inGroup = cells.filter((cell) =>
-        others.every((axis, k) => cell.labels[axis.name] === chosen[k]),
-      );
-      const name = others.map((axis, k) => `${axis.name} ${chosen[k]}`).join(" · ");
-      const block = down || across ? table(inGroup, down, across) : flow(inGroup);
-      return inGroup.length ? h("section", {}, name ? h("h3", {}, name) : null, block) : null;
+    return grouped(cells, others).map((group) => {
+      const block = down || across ? table(group.cells, down, across) : flow(group.cells);
+      return h("section", {}, group.name ? h("h3", {}, group.name) : null, block);
     });
   }
 
   function table(cells, down, across) {
     if (!down) return flow(cells);
-    const labels = across ? shownLabels(across) : [""];
+    // Of several sweeps, a group may lack whole rows and columns; they take no room.
+    const present = (axis) =>
+      axis.labels.filter((label) => cells.some((cell) => cell.labels[axis.name] === label));
+    const [rowLabels, labels] = [present(down), across ? present(across) : [""]];
     const at = (row, column) =>
       cells.find(
         (cell) =>
@@ -198,18 +197,18 @@ function sheetView(open) {
           ),
         )
       : null;
-    const body = shownLabels(down).map((row, k) =>
+    const body = rowLabels.map((row, k) =>
       h(
         "tr",
         {},
         h("th", { scope: "row" }, axisName(down, k), row),
         labels.map((column) => {
           const cell = at(row, column);
-          return h("td", {}, cell ? cardOf(cell) : null);
+          return h("td", { class: cell ? null : "missing" }, cell ? cardOf(cell) : null);
         }),
       ),
     );
-    const longest = Math.max(...shownLabels(down).map((label) => label.length), down.name.length);
+    const longest = Math.max(...rowLabels.map((label) => label.length), down.name.length);
     const sizes = { "--columns": labels.length, "--letters": longest };
     const grid = h("table", { class: "grid", css: sizes });
     grid.append(...[head, h("tbody", {}, body)].filter(Boolean));
@@ -259,7 +258,7 @@ function sheetView(open) {
       drawnAs = drawing;
       const focused = document.activeElement;
       body.classList.toggle("listed", layout === "list" || !down);
-      const blocks = layout === "list" ? [flow(list)] : grid(cells).filter(Boolean);
+      const blocks = layout === "list" ? [flow(list)] : grid(cells);
       const nothing = h("p", { class: "nothing" }, "No cell passes the filter.");
       body.replaceChildren(...(cells.length ? blocks : [nothing]));
       if (body.contains(focused)) focused.focus({ preventScroll: true });

@@ -9,7 +9,8 @@ function tableView(open) {
   const scroller = h("div", { class: "scroller", tabindex: 0, role: "region" }, table);
   scroller.setAttribute("aria-label", "Results");
   const controls = h("div", { class: "controls" }, layers);
-  const element = h("div", {}, controls, scroller, paperButtons());
+  const paper = paperPart();
+  const element = h("div", {}, controls, scroller, paper.element);
   let [drawnAs, listed] = ["", []];
 
   function columnKeys() {
@@ -18,10 +19,17 @@ function tableView(open) {
     return [
       ...data.axes.map((axis) => [`label:${axis.name}`, axis.name]),
       ["field:status", "Status"],
+      ...(hasWorkers() ? [["field:worker", "Worker"]] : []),
       ...measures()
         .filter((group) => state.layers || !isLayers(group))
         .flatMap(([, list]) => list),
     ];
+  }
+
+  /** One that has painted everything need not be named. */
+  function hasWorkers() {
+    const workers = new Set(data.cells.map((cell) => cell.worker));
+    return workers.size > 1 || (data.workers.length > 0 && !data.ended);
   }
 
   function sortBy(key) {
@@ -30,7 +38,7 @@ function tableView(open) {
     update();
   }
 
-  const isWord = (key) => key.startsWith("label:") || key === "field:status";
+  const isWord = (key) => /^label:|^field:(status|worker)$/.test(key);
 
   function head(key, text) {
     const direction = state.descending ? "descending" : "ascending";
@@ -66,7 +74,7 @@ function tableView(open) {
           const why = cell.message ? h("small", { title: cell.message }, cell.message) : null;
           return h("td", { class: "word status" }, stateOf(cell), why);
         }
-        if (key.startsWith("label:")) return h("td", { class: "word" }, valueOf(cell, key));
+        if (isWord(key)) return h("td", { class: "word" }, valueOf(cell, key));
         return h("td", {}, columns.get(key)(cell));
       }),
     );
@@ -79,8 +87,9 @@ function tableView(open) {
     const drawing = JSON.stringify([
       state,
       keys,
-      cells.map((c) => [c.name, stateOf(c), c.terms, c.metrics]),
+      cells.map((c) => [c.name, stateOf(c), c.worker, c.terms, c.metrics]),
     ]);
+    paper.update();
     if (drawing === drawnAs) return;
     drawnAs = drawing;
     const focused = table.contains(document.activeElement) && document.activeElement.dataset.key;

@@ -1,8 +1,10 @@
-"""Tables of the results, with one row per cell, as CSV and as JSON lines."""
+"""Tables of the results, with one row per cell, as CSV, JSON lines and Parquet."""
 
 import csv
 import io
 import json
+import math
+from collections.abc import Set
 from pathlib import Path
 from typing import Any
 
@@ -26,12 +28,19 @@ def rows(data: dict[str, Any]) -> list[dict[str, Any]]:
       column "steps (axis)". Keys of the config are "config.alpha" and so on.
     """
     cells = [cell | {"settings": flat(cell["config"], "config.")} for cell in data["cells"]]
-    # Column -> (key in the cell, key in that group or None for a plain value).
+    columns = _columns(data["axes"], cells)
+    return [{column: _value(cell, *place) for column, place in columns.items()} for cell in cells]
+
+
+def _columns(
+    axes: list[dict[str, Any]], cells: list[dict[str, Any]]
+) -> dict[str, tuple[str, str | None]]:
+    """Column -> (key in the cell, key in that group or None for a plain value)."""
     columns: dict[str, tuple[str, str | None]] = {"name": ("name", None)}
     for field in FIELDS:
         columns[field] = (field, None)
     groups = [
-        ("axis", "labels", [axis["name"] for axis in data["axes"]]),
+        ("axis", "labels", [axis["name"] for axis in axes]),
         ("term", "terms", _names(cells, "terms")),
         ("metric", "metrics", _names(cells, "metrics")),
         ("key", "settings", _names(cells, "settings")),
@@ -43,7 +52,7 @@ def rows(data: dict[str, Any]) -> list[dict[str, Any]]:
     first = ["name"]
     first += [column for column, (group, _) in columns.items() if group == "labels"]
     order = [*first, *(column for column in columns if column not in first)]
-    return [{column: _value(cell, *columns[column]) for column in order} for cell in cells]
+    return {column: columns[column] for column in order}
 
 
 def load_results(*folders: str | Path) -> list[dict[str, Any]]:
@@ -75,7 +84,7 @@ def _value(cell: dict[str, Any], group: str, name: str | None) -> Any:
 
 
 def write(workdir: Path, data: dict[str, Any]):
-    """Writes results.csv and results.jsonl.
+    """Writes results.csv, results.jsonl and, where pyarrow is installed, results.parquet.
 
     Args:
       workdir: the folder.
@@ -91,6 +100,67 @@ def write(workdir: Path, data: dict[str, Any]):
     writer.writerows(table)
     write_text(workdir / "results.csv", text.getvalue())
     write_text(workdir / "results.jsonl", "".join(json.dumps(row) + "\n" for row in table))
+    labels = {axis["name"] for axis in data["axes"]}
+    labels |= {f"{name} (axis)" for name in labels}
+    write_parquet(workdir / "results.parquet", table, labels - {"name", *FIELDS})
+
+
+def write_parquet(path: Path, table: list[dict[str, Any]], labels: Set[str] = frozenset()):
+    """Writes rows as Parquet, each column of one type, see `typed`.
+
+    Without pyarrow (the extra `parquet`) nothing is written, and what an earlier call wrote goes.
+
+    Args:
+      path: the file.
+      table: rows with the same columns.
+      labels: columns whose texts are numbers, if all of them are.
+
+    Raises:
+      UserError: it cannot be written.
+    """
+    try:
+        import pyarrow
+        from pyarrow import parquet
+    except ImportError:
+        path.unlink(missing_ok=True)
+        return
+    names = list(table[0]) if table else []
+    columns = {name: [row[name] for row in table] for name in names}
+    for name in labels & columns.keys():
+        columns[name] = numbers(columns[name])
+    arrays = {_unicode(name): typed(values) for name, values in columns.items()}
+    with files.replacing(path) as temporary:
+        parquet.write_table(pyarrow.table(arrays), temporary)
+
+
+def numbers(texts: list[str]) -> list[Any]:
+    """The numbers that all of these texts are, as JSON writes them; else the texts."""
+    try:
+        read = [json.loads(text) for text in texts]
+    except (ValueError, RecursionError):
+        return texts
+    are_numbers = all(type(one) in (int, float) and math.isfinite(one) for one in read)
+    return read if are_numbers else texts
+
+
+def typed(values: list[Any]) -> list[Any]:
+    """A column's values as one type; None stays.
+
+    Truth values, whole numbers of 64 bits and texts stay as they are, numbers become floats, and
+    everything else becomes the text that a CSV file has of it.
+    """
+    kinds = {type(value) for value in values if value is not None}
+    is_short = all(abs(value) < 2**63 for value in values if type(value) in (int, float))
+    if kinds == {bool} or (kinds == {int} and is_short):
+        return values
+    if kinds <= {int, float} and is_short:
+        return [value if value is None else float(value) for value in values]
+    return [value if value is None else _unicode(str(value)) for value in values]
+
+
+def _unicode(text: str) -> str:
+    """A text that may hold file names which are not valid Unicode, as `write_text` writes it."""
+    return text.encode(errors="replace").decode()
 
 
 def write_text(path: Path, text: str) -> Path:

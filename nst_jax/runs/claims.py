@@ -23,7 +23,6 @@ from nst_jax.errors import UnwritableError
 from nst_jax.report import fleet
 from nst_jax.runs import workdir
 
-PATIENCE_SECONDS = 60.0
 SIGNS = 6  # of life, in the time after which a worker counts as lost
 LIVE, SILENT, GONE = "live", "silent", "gone"
 
@@ -40,7 +39,7 @@ class Claims:
       patience: seconds without a sign of life after which a worker's cells go to others.
     """
 
-    def __init__(self, folder: Path, patience: float = PATIENCE_SECONDS):
+    def __init__(self, folder: Path, patience: float = fleet.PATIENCE_SECONDS):
         self.folder, self.patience = folder, patience
         self.worker = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(2)}"
         self.work = folder / "workers" / self.worker
@@ -60,7 +59,8 @@ class Claims:
         except OSError as error:
             text = f"cannot write to --workdir {self.folder}: {error.strerror}"
             raise UnwritableError(text) from error
-        files.write_json(self._card, {"host": socket.gethostname(), "process": os.getpid()})
+        card = {"host": socket.gethostname(), "process": os.getpid(), "patience": self.patience}
+        files.write_json(self._card, card)
         self._file = self._card.open()
         while workdir.try_lock(self._file) is False:  # another worker is looking at it
             time.sleep(0.01)

@@ -13,8 +13,8 @@
     checkpoints/     what it takes to resume; may be deleted after a run that will not be extended
 
 The folder of a sweep has sweep.json, which says what its cells are, cells/NAME/ with the above for
-every cell that is done, and a report.html, contact_sheet.png, results.csv and results.jsonl of its
-own; and what its workers keep there (`nst_jax.report.fleet`).
+every cell that is done, and a report.html, contact_sheet.png, results.csv, results.jsonl and
+results.parquet of its own; and what its workers keep there (`nst_jax.report.fleet`).
 """
 
 import importlib.metadata

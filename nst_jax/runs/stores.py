@@ -9,7 +9,14 @@ from typing import Any, NamedTuple
 
 from nst_jax.errors import UnwritableError, UserError
 
-REPORT = ("report.html", "contact_sheet.png", "results.csv", "results.jsonl", "sweep.json")
+REPORT = (
+    "report.html",
+    "contact_sheet.png",
+    "results.csv",
+    "results.jsonl",
+    "results.parquet",
+    "sweep.json",
+)
 MARK = "result.json"  # of a whole cell; copied last
 
 

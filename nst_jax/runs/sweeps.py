@@ -21,7 +21,7 @@ from nst_jax import report
 from nst_jax.config.axes import Axis, Cell
 from nst_jax.errors import StoppedError, UnwritableError, UserError
 from nst_jax.report import fleet
-from nst_jax.runs import batches, claims, plan, record, workdir
+from nst_jax.runs import batches, plan, record, workdir
 from nst_jax.runs.batches import Tools
 from nst_jax.runs.claims import Claims, OverruledError
 from nst_jax.runs.interrupts import Interrupts
@@ -46,7 +46,7 @@ def sweep(
     command_of: Callable[[Cell], str],
     at_once: int = 0,
     is_shared: bool = False,
-    patience: float = claims.PATIENCE_SECONDS,
+    patience: float = fleet.PATIENCE_SECONDS,
     store: Store | None = None,
 ) -> Path:
     """Paints what is missing of a sweep, and waits for what other workers paint of it.
@@ -157,6 +157,7 @@ def described(
             {
                 "name": cell.name,
                 "labels": cell.labels,
+                "steps": cell.experiment.steps,
                 "command": command_of(cell),
                 "config": cell.experiment.raw,
             }
