@@ -6,6 +6,7 @@
   nst-jax film clip.mp4 painting.jpg             a film, without flicker
   nst-jax watch runs/NAME                        follow a run or a sweep in a browser
   nst-jax report runs/A runs/B                   one page about several sweeps and runs
+  nst-jax studio                                 a page in which pictures are painted
   nst-jax configs                                the shipped configs
   nst-jax fetch                                  fetch the networks now, to work offline later
 
@@ -19,7 +20,7 @@ import sys
 from nst_jax import cli, config
 from nst_jax.errors import UserError
 
-DOORS = ("paint", "run", "sweep", "film", "watch", "report", "fetch")
+DOORS = ("paint", "run", "sweep", "film", "watch", "report", "studio", "fetch")
 ANSWERS = {
     "configs": lambda: "\n".join(config.names()),
     **dict.fromkeys(("--help", "-h", "help"), lambda: str(__doc__).strip()),

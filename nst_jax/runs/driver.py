@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from nst_jax.config.experiment import Objective
 from nst_jax.network.state import NetworkState
 from nst_jax.optimize.loop import NonFiniteLossError, Progress
 from nst_jax.runs import checkpoints, record
@@ -77,6 +78,7 @@ def drive(
     batch: Sequence[str] = (),
     mesh: jax.sharding.Mesh | None = None,
     on_progress: Callable[[Progress], None] = lambda progress: None,
+    revise: Callable[[], Objective | None] = lambda: None,
 ):
     """Paints until all steps are taken or every member is lost.
 
@@ -91,6 +93,7 @@ def drive(
       batch: names for the checkpoints, see `checkpoints.write`.
       mesh: devices to spread the batch over.
       on_progress: called after every progress was recorded.
+      revise: see `nst_jax.transfer.paint.paint`.
 
     Raises:
       UserError: a folder cannot be written, a region is too small for a layer.
@@ -114,6 +117,7 @@ def drive(
         mesh=mesh,
         resume=found.progress if found else None,
         snapshot=snapshot,
+        revise=revise,
     )
     try:
         for progress in interrupts.patiently(steps, does_checkpoint):

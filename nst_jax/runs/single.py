@@ -2,14 +2,14 @@
 
 import contextlib
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import jax
 import numpy as np
 
 from nst_jax import report
-from nst_jax.config.experiment import Experiment
+from nst_jax.config.experiment import Experiment, Objective
 from nst_jax.errors import StoppedError, UserError
 from nst_jax.network.weights import Weights
 from nst_jax.optimize.lbfgs import pairs_of
@@ -36,6 +36,7 @@ def run(
     command: str = "",
     profile: bool = False,
     extended: int = 0,
+    revise: Callable[[], Objective | None] = lambda: None,
 ) -> Path:
     """Runs an experiment, or resumes it.
 
@@ -47,6 +48,7 @@ def run(
       command: what to type to run it again, for the report.
       profile: whether to record JAX's trace in the folder's profile/.
       extended: how many of its steps a finished run in the folder may lack.
+      revise: see `nst_jax.transfer.paint.paint`.
 
     Returns:
       The painting's path.
@@ -82,7 +84,7 @@ def run(
             record.rewind(path, found.progress.step if found else 0)
             if profile:
                 stack.enter_context(jax.profiler.trace(path / "profile"))
-            return _paint(member, interrupts, standing, found, ending, cache)
+            return _paint(member, interrupts, standing, found, ending, cache, revise)
         finally:
             if not standing.last and not began:
                 workdir.discard(path)
@@ -113,6 +115,7 @@ def _paint(
     found: Found | None,
     ending: dict[str, str],
     cache: Cache,
+    revise: Callable[[], Objective | None],
 ) -> Path:
     """Paints and finishes a member; whatever happens, what was painted is kept and described."""
     experiment, pictures = member.job
@@ -140,6 +143,7 @@ def _paint(
                 found=found,
                 mesh=rows_mesh(experiment),
                 on_progress=lambda progress: log.tell(progress, standing),
+                revise=revise,
             )
         if standing.lost:
             raise NonFiniteLossError(np.array([*standing.lost.values()]))

@@ -1,0 +1,52 @@
+"""Shows a page in which pictures are painted: drop two, watch, stop when it is good.
+
+  python -m nst_jax.studio
+
+Open the address that it prints; Ctrl-C stops it. Everything is kept in --workdir, each painting in
+a work directory like that of nst_jax.run; what was being painted goes on when the studio is started
+again. Other machines cannot reach the page unless --host allows that.
+
+Needs the extra `studio`: pip install "nst_jax[studio]".
+"""
+
+from pathlib import Path
+
+from absl import flags
+
+from nst_jax import cli
+from nst_jax.errors import UserError
+
+_WORKDIR = flags.DEFINE_string("workdir", "runs/studio", "Folder of all paintings.")
+_HOST = flags.DEFINE_string("host", "127.0.0.1", "Address to listen on.")
+_PORT = flags.DEFINE_integer("port", 8080, "Port.", 1, 65535)
+
+
+def main():
+    """Serves the page until interrupted; prints the address."""
+    try:
+        from nicegui import ui
+    except ImportError as error:
+        raise UserError(
+            f'the studio needs NiceGUI ({error}); pip install "nst_jax[studio]"'
+        ) from None
+    from nst_jax.studio import page
+    from nst_jax.studio.painter import Painter
+
+    painter = Painter(Path(_WORKDIR.value))
+    own = ["127.0.0.1", "localhost", "[::1]"]
+    page.build(painter, own if _HOST.value in own else ["*"])
+    painter.start()
+    cli.answer(f"http://{_HOST.value}:{_PORT.value}/")
+    ui.run(
+        host=_HOST.value,
+        port=_PORT.value,
+        title="nst_jax studio",
+        show=False,
+        reload=False,
+        show_welcome_message=False,
+        dark=None,
+    )
+
+
+if __name__ == "__main__":
+    cli.start(main)
