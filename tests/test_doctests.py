@@ -11,7 +11,8 @@ import nst_jax
 pytestmark = pytest.mark.usefixtures("quickly_compiled")
 
 # These define flags when they are imported.
-FLAGS = {f"nst_jax.{name}" for name in ("paint", "run", "sweep", "watch")}
+DOORS = ("film", "paint", "report.__main__", "run", "studio.__main__", "sweep", "watch")
+FLAGS = {f"nst_jax.{name}" for name in DOORS}
 MODULES = [
     module.name
     for module in pkgutil.walk_packages(nst_jax.__path__, "nst_jax.")

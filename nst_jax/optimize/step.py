@@ -95,7 +95,7 @@ def enlarge(static: OptimizerStatic, state: State, shape: tuple[int, int]) -> St
         return jnp.clip(jax.image.resize(average, (*shape, 3), "cubic"), 0, 1)
 
     # One after another: in a batch, the products that resize could be rounded in another way.
-    fresh = initial_state(static, jax.lax.map(resized, state.average))
+    fresh = initial_state(static, jnp.stack([resized(average) for average in state.average]))
     if OPTIMIZERS[static.name].proposes:
         return fresh
 
@@ -103,7 +103,7 @@ def enlarge(static: OptimizerStatic, state: State, shape: tuple[int, int]) -> St
         if leaf.shape != state.image.shape:
             return leaf
         method = "cubic" if path[-1] == jax.tree_util.GetAttrKey("mu") else "linear"
-        return jax.lax.map(lambda one: jax.image.resize(one, (*shape, 3), method), leaf)
+        return jnp.stack([jax.image.resize(one, (*shape, 3), method) for one in leaf])
 
     optimizer = jax.tree_util.tree_map_with_path(carried, state.optimizer)
     return fresh._replace(optimizer=for_another_size(static, optimizer))
