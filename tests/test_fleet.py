@@ -78,6 +78,18 @@ def test_what_a_worker_leaves_is_taken_over_at_once(tmp_path):
         assert fleet.claims(tmp_path) == {"a": 2, "b": 2}
 
 
+def test_what_a_worker_has_published_is_not_taken_over(tmp_path):
+    """It ended because all was done; another one did not know that yet."""
+    with Claims(tmp_path) as other:
+        with Claims(tmp_path) as first:
+            for name in ("a", "b"):
+                first.take(name, 1)
+            paint(first, "a")
+            first.publish("a", has_result)
+        assert other.take_over(["a", "b"]) == ["b"]
+        assert fleet.claims(tmp_path) == {"a": 1, "b": 2}
+
+
 def test_a_worker_that_slept_harms_nobody(tmp_path):
     """Overruled, it finds out; a finished cell stays as it is, whoever comes second."""
     with Claims(tmp_path) as sleeper, Claims(tmp_path) as other:

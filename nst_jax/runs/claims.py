@@ -162,6 +162,9 @@ class Claims:
                 continue
             taken = []
             for name in theirs:
+                # Looked at after the state: a worker publishes before it is gone.
+                if (self.folder / "cells" / name).exists():
+                    continue
                 if not self.take(name, newest[name] + 1):
                     break  # another worker takes over these
                 taken.append(name)
