@@ -50,7 +50,7 @@ _WORKER = flags.DEFINE_boolean(
 _PATIENCE = flags.DEFINE_float(
     "patience",
     fleet.PATIENCE_SECONDS,
-    "Seconds without a sign of life after which a worker's cells go to others.",
+    "Seconds without a heartbeat after which a worker's cells go to others.",
     lower_bound=1.0,
 )
 _PUBLISH = flags.DEFINE_string(

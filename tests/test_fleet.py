@@ -113,7 +113,7 @@ def test_a_worker_that_slept_harms_nobody(tmp_path):
     assert not list((tmp_path / "workers").iterdir())
 
 
-def test_signs_of_life(tmp_path):
+def test_a_worker_has_a_heartbeat(tmp_path):
     """They come from a thread; without them, patience ends."""
     with Claims(tmp_path, patience=0.06) as worker:
         before = card(worker).stat().st_mtime_ns

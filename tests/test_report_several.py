@@ -240,7 +240,7 @@ def claim(folder, name, worker, number=1):
 
 
 def sign(folder, worker, seconds=0.0):
-    """The worker's sign of life, that many seconds ago."""
+    """The worker's heartbeat, that many seconds ago."""
     path = folder / "workers" / f"{worker}.json"
     path.parent.mkdir(exist_ok=True)
     path.write_text(json.dumps({"host": worker.split("-")[0], "process": 7}))
@@ -272,7 +272,7 @@ def shared(tmp_path):
 def test_every_cell_has_its_worker(shared):
     folder, names = shared
     under_way(folder, "gpu-a-12-bbbb", names[1], (0, 0.0), (20, 5.0))
-    under_way(folder, "cpu-13-cccc", names[2], (0, 0.0))  # ended: no sign of life
+    under_way(folder, "cpu-13-cccc", names[2], (0, 0.0))  # ended: no heartbeat
     under_way(folder, "cpu-14-dddd", names[3], (0, 0.0))  # long silent
     under_way(folder, "gpu-a-15-eeee", names[4])  # compiles
     (folder / "cells" / names[5] / "result.json").unlink()

@@ -155,6 +155,12 @@ def test_from_the_drop_to_the_saved_picture(studio, browser, tmp_path):
     (folder,) = studio.root.glob("paintings/*")
     assert {"final.png", "report.html", "config.json"} <= {path.name for path in folder.iterdir()}
     given = json.loads((folder / "config.json").read_text())
+    larger = button(browser, "zoom_out_map")
+    browser.execute_script("arguments[0].click()", larger)
+    until(lambda: len([*studio.root.glob("paintings/*/result.json")]) == 2)
+    until(lambda: status(browser).startswith("done, 6 steps"))
+    width = "return arguments[0].naturalWidth"
+    assert until(lambda: browser.execute_script(width, picture) == 80)
     assert (given["image_size"], given["steps"]) == (40, 6)
     assert given["style"].count(":") == 2, "the sample and the one that was dropped"
     hosts = {

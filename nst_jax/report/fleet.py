@@ -2,7 +2,7 @@
 
 cells/NAME/           a cell that is done, or failed
 claims/NAME.1         the first claim of a cell: the name of a worker; NAME.2 overrules it, ...
-workers/WORKER.json   a worker's machine; the file's time is its last sign of life
+workers/WORKER.json   a worker's machine; the file's time is its last heartbeat
 workers/WORKER/NAME/  a cell that the worker has not finished
 """
 
@@ -14,7 +14,7 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
-PATIENCE_SECONDS = 60.0  # without a sign of life, after which a worker counts as lost
+PATIENCE_SECONDS = 60.0  # without a heartbeat, after which a worker counts as lost
 
 
 def claims(folder: Path) -> dict[str, int]:
@@ -51,13 +51,13 @@ def place(folder: Path, name: str, number: int) -> Path:
 
 
 def live(folder: Path) -> set[str]:
-    """The workers that gave a sign of life lately; clocks of two machines may differ a little."""
+    """The workers whose heartbeat is recent; clocks of two machines may differ a little."""
     found, now = set(), time.time()
-    for card in (folder / "workers").glob("*.json"):
+    for heartbeat in (folder / "workers").glob("*.json"):
         with contextlib.suppress(OSError, ValueError, AttributeError, TypeError):
-            patience = json.loads(card.read_text()).get("patience", PATIENCE_SECONDS)
-            if now - card.stat().st_mtime < 2 * patience:
-                found.add(card.stem)
+            patience = json.loads(heartbeat.read_text()).get("patience", PATIENCE_SECONDS)
+            if now - heartbeat.stat().st_mtime < 2 * patience:
+                found.add(heartbeat.stem)
     return found
 
 

@@ -23,7 +23,7 @@ from nst_jax.errors import UnwritableError
 from nst_jax.report import fleet
 from nst_jax.runs import workdir
 
-SIGNS = 6  # of life, in the time after which a worker counts as lost
+BEATS = 6  # heartbeats in the time after which a worker counts as lost
 LIVE, SILENT, GONE = "live", "silent", "gone"
 
 
@@ -32,36 +32,40 @@ class OverruledError(Exception):
 
 
 class Claims:
-    """A worker's claims; a context manager, within which the worker gives signs of life.
+    """A worker's claims; a context manager, within which the worker has a heartbeat.
 
     Args:
       folder: of the sweep.
-      patience: seconds without a sign of life after which a worker's cells go to others.
+      patience: seconds without a heartbeat after which a worker's cells go to others.
     """
 
     def __init__(self, folder: Path, patience: float = fleet.PATIENCE_SECONDS):
         self.folder, self.patience = folder, patience
         self.worker = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(2)}"
         self.work = folder / "workers" / self.worker
-        self._card = self.work.with_name(f"{self.worker}.json")
+        self._heartbeat = self.work.with_name(f"{self.worker}.json")
         self._numbers: dict[str, int] = {}
         self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._give_signs, daemon=True)
+        self._thread = threading.Thread(target=self._beat, daemon=True)
         self._was_silent = False
         self._counted = -math.inf, 1  # when workers were counted last, and how many there were
         self._file: IO[str] | None = None
 
     def __enter__(self) -> Self:
-        """Makes the folders, and begins with the signs of life."""
+        """Makes the folders, and starts the heartbeat."""
         try:
             (self.folder / "claims").mkdir(exist_ok=True)
             (self.folder / "cells").mkdir(exist_ok=True)
         except OSError as error:
             text = f"cannot write to --workdir {self.folder}: {error.strerror}"
             raise UnwritableError(text) from error
-        card = {"host": socket.gethostname(), "process": os.getpid(), "patience": self.patience}
-        files.write_json(self._card, card)
-        self._file = self._card.open()
+        described = {
+            "host": socket.gethostname(),
+            "process": os.getpid(),
+            "patience": self.patience,
+        }
+        files.write_json(self._heartbeat, described)
+        self._file = self._heartbeat.open()
         while workdir.try_lock(self._file) is False:  # another worker is looking at it
             time.sleep(0.01)
         self._thread.start()
@@ -73,15 +77,15 @@ class Claims:
         self._thread.join()
         if self._file is not None:
             self._file.close()
-        self._card.unlink(missing_ok=True)
+        self._heartbeat.unlink(missing_ok=True)
         with contextlib.suppress(OSError):
             self.work.rmdir()  # unless something in it can be resumed
 
-    def _give_signs(self):
+    def _beat(self):
         before = time.monotonic()
-        while not self._ended.wait(self.patience / SIGNS):
+        while not self._ended.wait(self.patience / BEATS):
             with contextlib.suppress(OSError):
-                os.utime(self._card)
+                os.utime(self._heartbeat)
             now = time.monotonic()
             if now - before > self.patience:
                 self._was_silent = True
@@ -89,12 +93,12 @@ class Claims:
 
     def state(self, worker: str) -> str:
         """Whether a worker is `LIVE`, `SILENT` for longer than patience lasts, or `GONE`."""
-        card = self.folder / "workers" / f"{worker}.json"
+        heartbeat = self.folder / "workers" / f"{worker}.json"
         if worker == self.worker:
             return LIVE
         try:
-            is_old = self._is_old(card)
-            with card.open() as file:
+            is_old = self._is_old(heartbeat)
+            with heartbeat.open() as file:
                 is_here = json.load(file)["host"] == socket.gethostname()
                 if is_here and workdir.try_lock(file):  # the system released its lock
                     return GONE
@@ -109,15 +113,15 @@ class Claims:
 
         As the file server sees it, so that clocks need not agree.
         """
-        self._card.touch()
-        return self._card.stat().st_mtime - path.stat().st_mtime > self.patience
+        self._heartbeat.touch()
+        return self._heartbeat.stat().st_mtime - path.stat().st_mtime > self.patience
 
     def workers(self) -> int:
-        """How many workers are live, this one among them; counted as often as they give signs."""
+        """How many workers are live, this one among them; counted once a heartbeat."""
         counted_at, count = self._counted
-        if time.monotonic() - counted_at > self.patience / SIGNS:
-            cards = (self.folder / "workers").glob("*.json")
-            count = max(1, sum(self.state(card.stem) == LIVE for card in cards))
+        if time.monotonic() - counted_at > self.patience / BEATS:
+            beating = (self.folder / "workers").glob("*.json")
+            count = max(1, sum(self.state(path.stem) == LIVE for path in beating))
             self._counted = time.monotonic(), count
         return count
 

@@ -59,7 +59,7 @@ def sweep(
       command_of: cell -> what to type to paint it alone.
       at_once: cells that each device computes at once; 0 for what suits it.
       is_shared: whether other workers may use the folder at the same time.
-      patience: seconds without a sign of life after which a worker's cells go to others.
+      patience: seconds without a heartbeat after which a worker's cells go to others.
       store: gets a copy of every finished cell and of the report; cells that it has already are
         taken from there.
 

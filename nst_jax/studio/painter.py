@@ -1,6 +1,6 @@
 """The painter: one painting after another on the device, in a thread, each a work directory.
 
-    uploads/HASH.jpg      pictures that visitors brought, each once
+    uploads/HASH.jpg      uploaded pictures, each once
     requests/NAME.json    what was asked for, and the weights as they were changed on the way
     paintings/NAME/       the work directory, as `nst_jax.run` makes it
 
