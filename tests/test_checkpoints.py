@@ -16,7 +16,8 @@ from PIL import Image
 from nst_jax import config, files
 from nst_jax.errors import UserError
 from nst_jax.optimize import loop
-from nst_jax.runs import checkpoints, record, workdir
+from nst_jax.runs import checkpoints, record, single, workdir
+from nst_jax.runs.interrupts import Interrupts
 
 pytestmark = pytest.mark.slow
 
@@ -301,15 +302,27 @@ def test_a_finished_run_is_left_alone_and_another_refused(undisturbed, tmp_path)
     said = run(*given, "--config.alpha=7", code=2).stderr
     assert "config.alpha was 1.5, is 7.0" in said
     assert said.count("\n") == 1
-    environment = json.loads((undisturbed / "environment.json").read_text())
+
+
+def test_other_weights_and_a_damaged_record_are_refused(experiment, vgg19, tmp_path):
+    e, _ = experiment(**{"pyramid.min_size": 0, "steps": 1})
+    folder = tmp_path / "w"
+
+    def again():
+        return single.run(e, "name", str(folder), Interrupts())
+
+    painting = again()
+    environment = json.loads((folder / "environment.json").read_text())
     saved = json.dumps(environment)
     environment["weights"]["sha256"] = "of others"
-    files.write_json(undisturbed / "environment.json", environment)
-    assert "weights.sha256 was 'of others'" in run(*given, code=2).stderr
-    (undisturbed / "environment.json").write_text("{")
-    assert "environment.json is damaged" in run(*given, code=2).stderr
-    (undisturbed / "environment.json").write_text(saved)
-    run(*given)
+    files.write_json(folder / "environment.json", environment)
+    with pytest.raises(UserError, match=r"weights\.sha256 was 'of others'"):
+        again()
+    (folder / "environment.json").write_text("{")
+    with pytest.raises(UserError, match=r"environment\.json is damaged"):
+        again()
+    (folder / "environment.json").write_text(saved)
+    assert again() == painting
 
 
 def test_a_finished_run_can_be_extended(tmp_path):
@@ -325,7 +338,10 @@ def test_a_finished_run_can_be_extended(tmp_path):
     rows = (tmp_path / "short" / "metrics.jsonl").read_text().splitlines()
     assert [json.loads(row)["step"] for row in rows] == [0, 2, 4, 6, 8, 10]
     assert "finished already" in run(*adam, "--extend_steps=6", short).stderr
-    assert "--workdir" in run(*adam, "--extend_steps=6", code=2).stderr
+
+
+def test_a_run_that_cannot_be_extended_is_left_alone(tmp_path):
+    assert "--workdir" in run("--extend_steps=6", code=2).stderr
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / ".hidden").touch()
     said = run("--extend_steps=6", f"--workdir={tmp_path}/mine", code=2).stderr

@@ -168,6 +168,7 @@ def test_an_installed_wheel_paints_from_an_empty_folder(tmp_path):
     (wheel,) = wheels.iterdir()
     names = zipfile.ZipFile(wheel).namelist()
     assert {f"nst_jax/configs/{name}.py" for name in config.names()} <= {*names}
+    assert {f"nst_jax/studio/examples/look-{name}.jpg" for name in looks.LOOKS} <= {*names}
     subprocess.run([*pip, "install", "--no-deps", "--target", installed, wheel], check=True)
     weights = fetch.find("", "vgg19")
     (tmp_path / "cache" / "nst_jax").mkdir(parents=True)

@@ -13,7 +13,19 @@ from nst_jax import config
 from nst_jax.errors import UserError
 from nst_jax.optimize import loop
 from nst_jax.pictures import images
-from nst_jax.studio.painter import ENDED, MAX_UPLOAD_BYTES, PAINTING, WAITING, Painter, Request
+from nst_jax.runs import single, workdir
+from nst_jax.studio import brush
+from nst_jax.studio.choice import Choice
+from nst_jax.studio.painter import (
+    ELSEWHERE,
+    ENDED,
+    MAX_UPLOAD_BYTES,
+    PAINTING,
+    WAITING,
+    Painter,
+    Request,
+    Stop,
+)
 
 pytestmark = pytest.mark.usefixtures("quickly_compiled")
 
@@ -168,3 +180,123 @@ def test_one_that_waits_can_be_taken_back(painter):
     painter.stop(name)
     assert painter.status(name) == ENDED
     assert painter.place(name) == 0
+    again = Painter(painter.root)
+    again.start()
+    assert again.status(name) == ENDED
+    again.go_on(name, 1)
+    assert Painter(painter.root).status(name) == WAITING
+    again.stop(name)
+
+
+@pytest.fixture
+def run(painter, vgg19, tmp_path):
+    """A run that a command began; it has four steps."""
+    asked = request(painter)
+    single.run(asked.experiment(), "starry", str(tmp_path / "run"), Stop())
+    return tmp_path / "run"
+
+
+@pytest.mark.slow
+def test_a_run_of_a_command_is_opened_and_painted_on(painter, run):
+    name = painter.open(run)
+    assert painter.open(run) == name
+    assert painter.status(name) == ENDED
+    assert painter.folder(name) == run
+    assert painter.painting(name) == run / "final.png"
+    before = json.loads((run / "config.json").read_text())
+    opened = painter.request(name).experiment().raw
+    assert json.loads(json.dumps(dict(opened))) == before
+    painter.start()
+    painter.go_on(name, 3)
+    until(lambda: ended(painter, name)["steps"] == 7)
+    assert not painter.messages
+    again = Painter(painter.root)
+    assert again.folder(name) == run
+
+
+@pytest.mark.slow
+def test_an_opened_run_is_left_alone_until_somebody_asks(painter, run):
+    (run / "result.json").unlink()
+    name = painter.open(run)
+    with workdir.lock(run):
+        assert painter.status(name) == ELSEWHERE
+    again = Painter(painter.root)
+    again.start()
+    assert again.status(name) == ENDED
+    assert again.place(name) == 0
+    assert not (run / "result.json").exists()
+
+
+def test_what_is_no_run_is_not_opened(painter, tmp_path):
+    with pytest.raises(UserError, match="holds no run"):
+        painter.open(tmp_path)
+    (tmp_path / "config.json").write_text('{"steps": 3}')
+    with pytest.raises(UserError, match=str(tmp_path)):
+        painter.open(tmp_path)
+    assert painter.names() == []
+
+
+def test_strokes_cover_what_they_should():
+    """A line of width 10 from (20, 25) to (70, 25), then a dot of the rest in its middle.
+
+    Against the distance to the line and to the dot, give or take a pixel.
+    """
+    line = brush.Stroke("b", 10.0, [(20, 25), (70, 25)])
+    dot = brush.Stroke(brush.REST, 8.0, [(45, 25)])
+    place = brush.areas([line, dot], (90, 50), ["a", "b"])
+    assert place.shape == (50, 90)
+    assert set(np.unique(place)) == {-1, 1}
+    y, x = np.mgrid[:50, :90]
+    from_line = np.hypot(x - np.clip(x, 20, 70), y - 25)
+    from_dot = np.hypot(x - 45, y - 25)
+    assert (place[(from_line < 4) & (from_dot > 5)] == 1).all()
+    assert (place[(from_line > 6) | (from_dot < 3)] == -1).all()
+
+
+WHOLE = brush.Stroke("b", 99.0, [(4, 2)])
+DOT = brush.Stroke("a", 1.0, [(4, 2)])
+
+
+@pytest.mark.parametrize(
+    ("strokes", "paintings", "expected"),
+    [
+        ([], ["a", "b"], {}),
+        ([WHOLE], ["b"], {}),
+        ([DOT], ["a", "b"], {"rest": ["b"], "painting1": ["a"]}),
+        ([DOT], ["a", "b", "c"], {"rest": ["b", "c"], "painting1": ["a"]}),
+        ([WHOLE, DOT], ["a", "b"], {"rest": ["a"], "painting2": ["b"]}),
+        ([WHOLE, DOT], ["a", "b", "c"], {"painting1": ["a"], "painting2": ["b"]}),
+        ([DOT, WHOLE], ["a", "b"], {}),
+        ([DOT], ["b", "c"], {}),
+    ],
+)
+def test_regions_of_strokes(strokes, paintings, expected):
+    found = brush.regions(strokes, (9, 5), paintings)
+    assert {name: own for name, (_, own) in found.items()} == expected
+    if found:
+        masks = np.stack([mask for mask, _ in found.values()])
+        assert (masks.sum(0) == 1).all(), "every pixel in one region"
+
+
+@pytest.mark.slow
+def test_each_region_is_painted_in_its_painting(painter, vgg19, tmp_path):
+    """Left in a red painting, right in a blue one."""
+    paths = []
+    for channel in (0, 2):
+        colored = np.random.default_rng(channel).random((48, 48, 3), np.float32) * 0.2
+        colored[..., channel] += 0.7
+        path = tmp_path / f"{channel}.png"
+        images.write(path, colored)
+        paths.append(str(painter.upload(path.read_bytes())))
+    choice = Choice(str(painter.upload(encoded())), dict.fromkeys(paths, 1.0), {}, KEYS)
+    choice.keys = KEYS | {"steps": 150, "beta": 1.0, "init.noise": 1.0, "optimizer.name": "lbfgs"}
+    choice.preview = (56, 48)
+    choice.strokes = [brush.Stroke(paths[1], 28.0, [(42, -20), (42, 70)])]
+    name = painter.add(choice.request(painter))
+    painter.start()
+    ended(painter, name)
+    assert not painter.messages
+    painting = images.read(painter.painting(name))
+    left, right = painting[:, :14].mean((0, 1)), painting[:, -14:].mean((0, 1))
+    assert left[0] > left[2] + 0.2
+    assert right[2] > right[0] + 0.2

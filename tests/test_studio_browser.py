@@ -51,8 +51,8 @@ def browser(webdriver):
 class Studio:
     """A server in a process of its own."""
 
-    def __init__(self, root):
-        self.root = root
+    def __init__(self, root, *runs):
+        self.root, self.runs = root, runs
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
@@ -62,7 +62,7 @@ class Studio:
     def start(self):
         # Without pytest's mark, at which NiceGUI behaves in another way.
         environment = {k: v for k, v in os.environ.items() if k != "PYTEST_CURRENT_TEST"}
-        words = [f"--workdir={self.root}", f"--port={self.port}"]
+        words = [*map(str, self.runs), f"--workdir={self.root}", f"--port={self.port}"]
         self.process = subprocess.Popen(
             [sys.executable, "-m", "nst_jax.studio", *words],
             stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment,
@@ -127,9 +127,13 @@ def choose(browser, keys):
     time.sleep(0.5)
 
 
+def click(browser, element):
+    """Clicks an element that others may cover for a moment, such as a message."""
+    browser.execute_script("arguments[0].click()", element)
+
+
 def paint(browser):
-    one = button(browser, "brush")
-    browser.execute_script("arguments[0].click()", one)
+    click(browser, button(browser, "brush"))
 
 
 def pictures(folder):
@@ -155,8 +159,7 @@ def test_from_the_drop_to_the_saved_picture(studio, browser, tmp_path):
     (folder,) = studio.root.glob("paintings/*")
     assert {"final.png", "report.html", "config.json"} <= {path.name for path in folder.iterdir()}
     given = json.loads((folder / "config.json").read_text())
-    larger = button(browser, "zoom_out_map")
-    browser.execute_script("arguments[0].click()", larger)
+    click(browser, button(browser, "zoom_out_map"))
     until(lambda: len([*studio.root.glob("paintings/*/result.json")]) == 2)
     until(lambda: status(browser).startswith("done, 6 steps"))
     width = "return arguments[0].naturalWidth"
@@ -189,9 +192,13 @@ def test_strength_counts_on_the_way_and_a_killed_server_goes_on(studio, browser,
     until(lambda: "step" in status(browser))
     slider = find(browser, '[aria-labelledby="strength"] [tabindex="0"]')
     browser.execute_script("arguments[0].focus()", slider)
-    webdriver.ActionChains(browser).send_keys("\ue014" * 20).perform()  # ten times as strong
     (asked,) = studio.root.glob("requests/*.json")
-    until(lambda: find(browser, "#strength").text == "Strength 10")
+
+    def is_ten():
+        webdriver.ActionChains(browser).send_keys("\ue014").perform()  # a little stronger
+        return find(browser, "#strength").text == "Strength 10"
+
+    until(is_ten)
     until(lambda: status(browser) and json.loads(asked.read_text())["changes"].get("beta") == 0.2)
     share = {row["step"]: row["total"] / row["style"] for row in until(studio.rows)}
     until(lambda: studio.rows()[-1]["total"] / studio.rows()[-1]["style"] > 5 * share[0])
@@ -204,12 +211,111 @@ def test_strength_counts_on_the_way_and_a_killed_server_goes_on(studio, browser,
     steps = [row["step"] for row in studio.rows()]
     assert steps == sorted({*steps})
     browser.get(studio.address)
-    card = find(browser, ".strip button")
-    browser.execute_script("arguments[0].click()", card)
-    until(lambda: status(browser).startswith("painting, step"))
-    keep = button(browser, "check")
-    browser.execute_script("arguments[0].click()", keep)
+    click(browser, find(browser, ".strip button"))
+    until(lambda: status(browser).startswith("painting on CPU, step"))
+    click(browser, button(browser, "check"))
     until(lambda: status(browser).startswith("kept after"))
+
+
+def test_the_brush_gives_each_painting_its_place(studio, browser, webdriver):
+    browser.get(studio.address)
+    assert not find(browser, ".brush").is_displayed(), "one painting goes everywhere"
+    click(browser, find(browser, 'button:has(> img[alt="sample ember"])'))
+    until(lambda: find(browser, ".brush").is_displayed())
+    find(browser, ".brush .q-item").click()
+    canvas = find(browser, ".canvas img")
+    browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", canvas)
+    until(lambda: canvas.size["height"] > 100)
+    time.sleep(0.5)
+    width, height = canvas.size["width"], canvas.size["height"]
+    chain = webdriver.ActionChains(browser, duration=50)
+    chain.move_to_element_with_offset(canvas, -width // 4, -height // 3).click_and_hold()
+    for _ in range(10):
+        chain.move_by_offset(0, height * 2 // 30)
+    chain.release().perform()
+    until(lambda: browser.find_elements("css selector", ".brush polyline"))
+    choose(browser, SMALL | {"steps": "6"})
+    paint(browser)
+    until(lambda: status(browser).startswith("done, 6 steps"))
+    (folder,) = studio.root.glob("paintings/*")
+    given = json.loads((folder / "config.json").read_text())["guides"]
+    assert given["style"] == "rest=; painting2="
+    files = dict(word.split("=") for word in given["content"].split(", "))
+    mask = images.read(files["painting2"])[..., 0]
+    rows, columns = np.nonzero(mask)
+    assert abs(columns.mean() / mask.shape[1] - 0.25) < 0.05
+    assert abs(rows.mean() / mask.shape[0] - 0.5) < 0.1
+    assert 0.05 < mask.mean() < 0.4
+    assert np.array_equal(images.read(files["rest"])[..., 0], 1 - mask)
+
+
+def test_two_tabs_do_not_disturb_each_other(studio, browser):
+    tabs = [browser.current_window_handle]
+    browser.get(studio.address)
+    browser.switch_to.new_window("tab")
+    tabs.append(browser.current_window_handle)
+    browser.get(studio.address)
+    for tab, steps in zip(tabs, (400, 6), strict=True):
+        browser.switch_to.window(tab)
+        choose(browser, SMALL | {"steps": str(steps)})
+        paint(browser)
+        until(lambda: re.match("preparing|painting|waiting", status(browser)))
+    assert status(browser).startswith("waiting")
+    browser.switch_to.window(tabs[0])
+    until(lambda: "of 400" in status(browser))
+    until(lambda: status(browser).startswith("done, 400 steps"))
+    browser.switch_to.window(tabs[1])
+    until(lambda: status(browser).startswith("done, 6 steps"))
+    first, second = sorted(studio.root.glob("paintings/*"))
+    assert [json.loads((f / "config.json").read_text())["steps"] for f in (first, second)] == [
+        400, 6,
+    ]  # fmt: skip
+    assert second.name in find(browser, "img.painting").get_attribute("src")
+
+
+def test_all_is_reached_and_named_by_the_keyboard(studio, browser, webdriver):
+    browser.get(studio.address)
+    find(browser, ".looks button")
+    names = []
+    for _ in range(60):
+        webdriver.ActionChains(browser).send_keys("\ue004").perform()
+        one = browser.switch_to.active_element
+        # A slider has the focus in a part of it, and its name as a whole.
+        whole = "return arguments[0].closest('[role=slider]') ?? arguments[0]"
+        names.append(browser.execute_script(whole, one).accessible_name)
+        if one.accessible_name == "faithful":
+            one.send_keys(" ")
+        if one.accessible_name.casefold() == "paint":
+            break
+    assert all(names), names
+    for expected in ("sample starry", "faithful", "Strength 1", "Size of the strokes", "Quality",
+                     "Smoothness", "Start from", "Keep the photograph's colours"):  # fmt: skip
+        assert expected in names
+    assert find(browser, ".looks [aria-checked=true]").text == "faithful"
+    browser.switch_to.active_element.send_keys("\n")
+    until(lambda: re.match("preparing|painting", status(browser)))
+    (asked,) = studio.root.glob("requests/*.json")
+    assert json.loads(asked.read_text())["knobs"]["look"] == "faithful"
+
+
+def test_a_run_of_a_command_is_opened(browser, tmp_path):
+    keys = [f"--config.{key}={value}" for key, value in SMALL.items()]
+    words = ["--config=starry", *keys, "--config.steps=6", f"--workdir={tmp_path / 'mine'}"]
+    subprocess.run([sys.executable, "-m", "nst_jax.run", *words], check=True, capture_output=True)
+    studio = Studio(tmp_path / "studio", tmp_path / "mine")
+    try:
+        browser.get(studio.address)
+        card = find(browser, ".strip button")
+        assert card.text == "mine"
+        click(browser, card)
+        until(lambda: status(browser) == "done, 6 steps")
+        report = find(browser, "a.report").get_attribute("href")
+        assert b"<html" in urllib.request.urlopen(report).read()
+        click(browser, button(browser, "more_time"))
+        until(lambda: status(browser) == "done, 46 steps")
+    finally:
+        studio.kill()
+    assert json.loads((tmp_path / "mine" / "result.json").read_text())["steps"] == 46
 
 
 def test_only_this_machine_is_answered(studio):

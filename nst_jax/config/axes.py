@@ -136,12 +136,16 @@ def parse(text: str) -> Axis:
             raise UserError(f"--axis {_shortened(text)} has an empty value") from None
         if key in ("content", "style") and (found := pictures(key, values)):
             return found
-        read = [_literal(word) for word in grammar.words(values)]
+        read = [literal(word) for word in grammar.words(values)]
     return each(key, *(read if isinstance(read, list | tuple) else [read]))
 
 
-def _literal(word: str) -> Any:
-    """A word as the value that it stands for; absl's flags read booleans in lower case, too."""
+def literal(word: str) -> Any:
+    """A word as the value that it stands for; absl's flags read booleans in lower case, too.
+
+    >>> literal("0.5"), literal("true"), literal("relu4_2")
+    (0.5, True, 'relu4_2')
+    """
     try:
         return literal_eval({"true": "True", "false": "False"}.get(word, word))
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):

@@ -92,6 +92,15 @@ def lock(path: Path, is_shared: bool = False, advice: str = "") -> Iterator[None
         yield
 
 
+def is_locked(path: Path) -> bool:
+    """Whether a command is at work in a folder."""
+    try:
+        with (path / ".lock").open() as file:
+            return try_lock(file, is_shared=True) is False
+    except OSError:  # no command ever was
+        return False
+
+
 def try_lock(file: IO[str], is_shared: bool = False) -> bool | None:
     """Locks a file until it is closed, if nobody holds it; None where the system has no locks."""
     if not fcntl:

@@ -1,10 +1,12 @@
 """Shows a page in which pictures are painted: drop two, watch, stop when it is good.
 
   python -m nst_jax.studio
+  python -m nst_jax.studio runs/starry-20261130-101500
 
 Open the address that it prints; Ctrl-C stops it. Everything is kept in --workdir, each painting in
 a work directory like that of nst_jax.run; what was being painted goes on when the studio is started
-again. Other machines cannot reach the page unless --host allows that.
+again. Runs that are named are opened, too. Other machines cannot reach the page unless --host
+allows that.
 
 Needs the extra `studio`: pip install "nst_jax[studio]".
 """
@@ -19,10 +21,15 @@ from nst_jax.errors import UserError
 _WORKDIR = flags.DEFINE_string("workdir", "runs/studio", "Folder of all paintings.")
 _HOST = flags.DEFINE_string("host", "127.0.0.1", "Address to listen on.")
 _PORT = flags.DEFINE_integer("port", 8080, "Port.", 1, 65535)
+_MAX_RUNS = 1000
 
 
-def main():
-    """Serves the page until interrupted; prints the address."""
+def main(*runs: str):
+    """Serves the page until interrupted; prints the address.
+
+    Args:
+      *runs: folders of runs that a command began.
+    """
     try:
         from nicegui import ui
     except ImportError as error:
@@ -33,6 +40,8 @@ def main():
     from nst_jax.studio.painter import Painter
 
     painter = Painter(Path(_WORKDIR.value))
+    for folder in runs:
+        painter.open(Path(folder))
     own = ["127.0.0.1", "localhost", "[::1]"]
     page.build(painter, own if _HOST.value in own else ["*"])
     painter.start()
@@ -49,4 +58,4 @@ def main():
 
 
 if __name__ == "__main__":
-    cli.start(main)
+    cli.start(main, takes=range(_MAX_RUNS))

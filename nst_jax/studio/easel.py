@@ -10,9 +10,10 @@ from nst_jax import config
 from nst_jax.config import looks
 from nst_jax.errors import UserError
 from nst_jax.report import reading
+from nst_jax.runs import workdir
 from nst_jax.runs.log import duration
 from nst_jax.studio.controls import Choice
-from nst_jax.studio.painter import BASE, ENDED, PAINTING, WAITING, Painter
+from nst_jax.studio.painter import BASE, ELSEWHERE, ENDED, PAINTING, WAITING, Painter
 
 NEWEST = 1 << 30  # of all frames
 MORE_STEPS = 40  # that "Go on" paints
@@ -29,6 +30,7 @@ class Easel:
     def __init__(self, painter: Painter, choice: Choice):
         self.painter, self.choice = painter, choice
         self.drawn: Any = None  # what is on the page; an ended painting is not drawn again
+        ui.button("Paint", icon="brush", on_click=self.paint).classes("paint")
         self.status = ui.label().props('role="status" aria-live="polite"')
         self.bar = ui.linear_progress(value=0, show_value=False).props('aria-label="progress"')
         self.image = ui.element("img").classes("painting").props('alt="the painting"')
@@ -42,8 +44,9 @@ class Easel:
             self.further = ui.button("Go on", icon="more_time", on_click=self._go_on)
             self.larger = ui.button("Larger", icon="zoom_out_map", on_click=self._larger)
             self.download = ui.button("Save", icon="download", on_click=self._download)
+            self.report = ui.link("Report", new_tab=True).classes("report")
         self.chart = ui.echart(_curve([], []), theme=None).classes("curve")
-        with ui.expansion("The command that paints it again"):
+        with ui.expansion("The command that paints it again") as self.recipe:
             self.command = ui.code("", language="bash")
         self.refresh()
 
@@ -55,7 +58,7 @@ class Easel:
 
     def paint(self):
         """Asks for a painting, and looks at it."""
-        self._try(lambda: self.show(self.painter.add(self.choice.request())))
+        self._try(lambda: self.show(self.painter.add(self.choice.request(self.painter))))
 
     def change(self):
         """Hands the weights that were changed to the painting that is being painted."""
@@ -86,7 +89,10 @@ class Easel:
         self.keep.set_visibility(state in (PAINTING, WAITING))
         for button in (self.further, self.larger, self.download):
             button.set_visibility(state == ENDED and bool(cell and cell["picture"]))
+        self.report.set_visibility(bool(name) and self._has_report(name))
+        self.report.props(f'href="/paintings/{name}/report.html"')
         self.undo.set_visibility(bool(cell and len(cell["frames"]) > 1 and state == ENDED))
+        self.recipe.set_visibility(bool(name))
         if not name:
             self.image.set_visibility(False)
             self.chart.set_visibility(False)
@@ -115,7 +121,7 @@ class Easel:
         if not name:
             return "Choose a photograph and a painting, then paint."
         step = int(cell["steps"] or 0) if cell else 0
-        message = self.painter.messages.get(name, "")
+        message = self.painter.messages.get(name, "") or (cell["message"] if cell else "")
         if state == WAITING:
             before = self.painter.place(name) - 1
             return f"waiting for {before} others" if before > 0 else "waiting for its turn"
@@ -123,9 +129,22 @@ class Easel:
             return "preparing, which takes longest the first time ..."
         if state == PAINTING and cell:
             left = duration((cell["seconds"] or 0) / step * (total - step))
-            return f"painting, step {step} of {total}, about {left} left"
-        kept = message.startswith("interrupted")
-        return f"kept after {step} steps" if kept else message or f"done, {step} steps"
+            return f"painting on {self._device(name)}, step {step} of {total}, about {left} left"
+        if state == ELSEWHERE:
+            return f"a command is painting it, step {step} of {total}"
+        if message.startswith("interrupted") or (cell and step < total and not message):
+            return f"kept after {step} steps"
+        return message or f"done, {step} steps"
+
+    def _device(self, name: str) -> str:
+        """What a painting is painted on, as its environment.json says."""
+        with contextlib.suppress(UserError):
+            told = workdir.read_json(self.painter.folder(name) / "environment.json")
+            return str(told.get("device", "")).partition(":")[0].upper()
+        return ""
+
+    def _has_report(self, name: str) -> bool:
+        return (self.painter.folder(name) / "report.html").is_file()
 
     def _try(self, action: Callable[[], None]):
         """Does something; a mistake is said in the page."""
@@ -145,10 +164,10 @@ class Easel:
         name = self.choice.shown
         request = self.painter.request(name)
         size = request.experiment().raw["image_size"]
-        start = self.painter.folder(name) / "final.png"
+        start = self.painter.painting(name)
         keys = {**request.keys, "init.picture": str(start), "image_size": 2 * size}
         keys |= {"pyramid.min_size": 0, "init.noise": 0.0}
-        larger = request._replace(keys=keys, more=0)
+        larger = request._replace(keys=keys, more=0, folder="")
         self._try(lambda: self.show(self.painter.add(larger)))
 
     def _download(self):

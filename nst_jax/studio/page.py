@@ -11,12 +11,15 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.responses import Response
 
 from nst_jax.report import document, server
+from nst_jax.studio import choice as choices
 from nst_jax.studio import controls
 from nst_jax.studio.easel import Easel
 from nst_jax.studio.painter import Painter
 
 CSS = (Path(__file__).parent / "page.css").read_text()
+EXAMPLES = Path(__file__).parent / "examples"  # what looks and knobs do
 THUMBNAIL_PIXELS = 256
+PREVIEW_PIXELS = 640  # of the photograph under the brush
 REFRESH_SECONDS = 1.0
 
 
@@ -30,14 +33,18 @@ def build(painter: Painter, hosts: list[str]):
     """
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=hosts)
     app.add_api_route("/paintings/{name}/{file:path}", functools.partial(_painting, painter))
-    app.add_api_route("/uploads/{name}", functools.partial(_thumbnail, painter))
+    for place, pixels in (("uploads", THUMBNAIL_PIXELS), ("previews", PREVIEW_PIXELS)):
+        app.add_api_route(f"/{place}/{{name}}", functools.partial(_upload, painter, pixels))
+    app.add_static_files("/examples", EXAMPLES)
     ui.page("/", title="nst_jax studio")(functools.partial(_page, painter))
 
 
 def _painting(painter: Painter, name: str, file: str) -> Response:
-    """A picture in a painting's work directory."""
+    """A picture in a painting's work directory, or its report."""
     if name not in painter.names():
         return Response(status_code=404)
+    if file == "report.html" and (page := painter.folder(name) / file).is_file():
+        return Response(page.read_bytes(), media_type="text/html")
     try:
         kind, content = server.shown(painter.folder(name), file)
     except server.HTTPError as error:
@@ -45,27 +52,27 @@ def _painting(painter: Painter, name: str, file: str) -> Response:
     return Response(content, media_type=kind, headers={"Cache-Control": "no-store"})
 
 
-def _thumbnail(painter: Painter, name: str) -> Response:
+def _upload(painter: Painter, pixels: int, name: str) -> Response:
     """An uploaded picture, or one of the samples, small."""
     folder = painter.root / "uploads"
     path = folder / name if (folder / name).parent == folder else Path()
-    content = _small(path) if path.is_file() else None
+    content = _small(path, pixels) if path.is_file() else None
     if content is None:
         return Response(status_code=404)
     return Response(content, media_type="image/jpeg")
 
 
 @functools.lru_cache(maxsize=64)
-def _small(path: Path) -> bytes | None:
-    return document.encoded(path, THUMBNAIL_PIXELS)
+def _small(path: Path, pixels: int) -> bytes | None:
+    return document.encoded(path, pixels)
 
 
 def _page(painter: Painter):
     ui.add_css(CSS)
     ui.colors(primary="#2743b8")
     dark = ui.dark_mode(None)
-    samples = controls.samples(painter)
-    choice = controls.first_choice(samples)
+    samples = choices.samples(painter)
+    choice = choices.first(samples)
     with ui.element("header"):
         ui.label("Studio").classes("title").props("role=heading aria-level=1")
         ui.button(icon="contrast", on_click=lambda: dark.set_value(not dark.value)).props(
@@ -75,7 +82,6 @@ def _page(painter: Painter):
         with ui.element("section").classes("controls"):
             controls.pictures(painter, choice, samples)
             controls.knobs(choice, lambda: easel.change())
-            ui.button("Paint", icon="brush", on_click=lambda: easel.paint()).classes("paint")
         with ui.element("section").classes("easel"):
             easel = Easel(painter, choice)
     with ui.element("section").classes("history"):
@@ -99,10 +105,11 @@ def _page(painter: Painter):
 def _card(painter: Painter, name: str, show: Callable[[], None]):
     """A painting of the history."""
     with ui.element("button").on("click", show).props(f'aria-label="painting {name}"'):
-        path = painter.folder(name) / "final.png"
+        path = painter.painting(name)
         if path.exists():
             address = f"/paintings/{name}/{path.name}?{path.stat().st_mtime_ns}"
             ui.element("img").props(f'src="{address}" alt="" loading="lazy"')
         else:
             ui.element("div").classes("blank")
-        ui.label(time.strftime("%d %b %H:%M", time.strptime(name[:15], "%Y%m%d-%H%M%S")))
+        began = time.strftime("%d %b %H:%M", time.strptime(name[:15], "%Y%m%d-%H%M%S"))
+        ui.label(began if painter.folder(name).name == name else painter.folder(name).name)

@@ -4,9 +4,11 @@
     requests/NAME.json    what was asked for, and the weights as they were changed on the way
     paintings/NAME/       the work directory, as `nst_jax.run` makes it
 
-What a server left when it ended is painted on by the next one.
+What a server left when it ended is painted on by the next one. Runs that a command began can be
+opened; they stay where they are, and are painted on only when somebody asks for it.
 """
 
+import contextlib
 import hashlib
 import itertools
 import json
@@ -25,6 +27,7 @@ from nst_jax.config import looks
 from nst_jax.config.experiment import Experiment, Objective
 from nst_jax.errors import StoppedError, UserError, one_line
 from nst_jax.pictures import images
+from nst_jax.runs import workdir
 from nst_jax.runs.interrupts import Interrupts
 
 MAX_UPLOAD_BYTES = 64 << 20
@@ -32,6 +35,8 @@ BASE = "starry"  # the config that knobs turn
 LOG_EVERY = 2  # steps, after which the picture on the page grows
 SAVE_EVERY = 10  # steps, after which there is a picture to go back to
 WAITING, PAINTING, ENDED = "waiting", "painting", "ended"
+ELSEWHERE = "elsewhere"  # a command is at work there
+WITHDRAWN = "it was stopped before its turn"
 
 
 class Request(NamedTuple):
@@ -44,6 +49,8 @@ class Request(NamedTuple):
       keys: any other keys.
       changes: weights that were changed on the way.
       more: steps beyond those of the config, by "go on".
+      folder: the work directory, if a command began it; "" for one of the studio's own.
+      is_withdrawn: whether somebody stopped it before its turn.
     """
 
     content: str
@@ -52,6 +59,8 @@ class Request(NamedTuple):
     keys: Mapping[str, Any]
     changes: Mapping[str, Any]
     more: int = 0
+    folder: str = ""
+    is_withdrawn: bool = False
 
     def experiment(self, with_changes: bool = False) -> Experiment:
         """The experiment; its weights as they were asked for first, or as they were changed.
@@ -108,11 +117,19 @@ class Painter:
         self._lock = threading.Lock()
         for name in ("uploads", "requests", "paintings"):
             (root / name).mkdir(parents=True, exist_ok=True)
+        self._opened: dict[str, Path] = {}  # name -> folder of a run that a command began
+        for name in self.names():
+            with contextlib.suppress(UserError):
+                request = self.request(name)
+                if request.folder:
+                    self._opened[name] = Path(request.folder)
+                if request.is_withdrawn:
+                    self.messages[name] = WITHDRAWN
 
     def start(self):
         """Begins with what an earlier server left."""
         for name in self.names():
-            if self.status(name) != ENDED and name not in self._waiting:
+            if self.status(name) == WAITING and name not in self._waiting:
                 self._put(name)
         threading.Thread(target=self._run, daemon=True).start()
 
@@ -122,7 +139,15 @@ class Painter:
 
     def folder(self, name: str) -> Path:
         """The work directory of a painting."""
-        return self.root / "paintings" / name
+        return self._opened.get(name, self.root / "paintings" / name)
+
+    def painting(self, name: str) -> Path:
+        """The picture of a painting, which need not be there yet.
+
+        Raises:
+          UserError: its request is damaged.
+        """
+        return self.folder(name) / self.request(name).keys.get("output", "final.png")
 
     def request(self, name: str) -> Request:
         """What was asked for.
@@ -136,11 +161,21 @@ class Painter:
             raise UserError(f"the request of {name} is damaged: {error}") from None
 
     def status(self, name: str) -> str:
-        """`WAITING`, `PAINTING` or `ENDED`; it has ended where a result.json says how."""
+        """`WAITING`, `PAINTING`, `ENDED` or `ELSEWHERE`.
+
+        It has ended where a result.json says how. One that was opened has ended, too, where no
+        command is at work.
+        """
         if name == self._now:
             return PAINTING
-        is_ended = (self.folder(name) / "result.json").exists() and name not in self._waiting
-        return ENDED if is_ended or name in self.messages else WAITING
+        if name in self._waiting:
+            return WAITING
+        folder = self.folder(name)
+        if (folder / "result.json").exists() or name in self.messages:
+            return ENDED
+        if name not in self._opened:
+            return WAITING
+        return ELSEWHERE if workdir.is_locked(folder) else ENDED
 
     def place(self, name: str) -> int:
         """How many are painted before a painting that waits."""
@@ -172,13 +207,41 @@ class Painter:
           UserError: a key or a value that cannot be.
         """
         request.experiment()
+        name = self._named(request)
+        self._put(name)
+        return name
+
+    def open(self, folder: Path) -> str:
+        """Opens a run that a command began; returns its name.
+
+        Raises:
+          UserError: the folder holds no run, or one of another kind or version.
+        """
+        folder = folder.resolve()
+        for name, opened in self._opened.items():
+            if opened == folder:
+                return name
+        if not (folder / "config.json").is_file() or (folder / "sweep.json").exists():
+            raise UserError(f"{folder} holds no run; name the folder that nst_jax.run printed")
+        keys = config.flat(workdir.read_json(folder / "config.json"))
+        content, style = keys.pop("content", ""), keys.pop("style", "")
+        request = Request(content, style, {}, keys, {}, folder=str(folder))
+        try:
+            config.check_still(request.experiment())
+        except UserError as error:
+            raise UserError(f"{folder}: {error}") from None
+        name = self._named(request)
+        self._opened[name] = folder
+        return name
+
+    def _named(self, request: Request) -> str:
+        """Keeps a new request under a name of its own, which is returned."""
         stamp = time.strftime("%Y%m%d-%H%M%S")
         with self._lock:
             taken = {*self.names()}
             numbered = (f"{stamp}-{number}" for number in itertools.count(1))
             name = next(one for one in numbered if one not in taken)
             self._keep(name, request)
-        self._put(name)
         return name
 
     def stop(self, name: str):
@@ -187,14 +250,16 @@ class Painter:
             self._stop.ask()
         elif name in self._waiting:
             self._waiting.remove(name)
-            self.messages[name] = "it was not begun"
+            self.messages[name] = WITHDRAWN
+            self._keep(name, self.request(name)._replace(is_withdrawn=True))
 
     def go_on(self, name: str, steps: int):
         """Paints a painting further: what was left, and so many steps more if nothing was."""
-        request = self.request(name)
-        result = json.loads((self.folder(name) / "result.json").read_text())
-        if result["status"] == "done":
-            self._keep(name, request._replace(more=request.more + steps))
+        request = self.request(name)._replace(is_withdrawn=False)
+        result = self.folder(name) / "result.json"
+        if result.exists() and workdir.read_json(result).get("status") == "done":
+            request = request._replace(more=request.more + steps)
+        self._keep(name, request)
         self.messages.pop(name, None)
         self._put(name)
 

@@ -21,7 +21,7 @@ from nst_jax.optimize.placement import Placement
 from nst_jax.optimize.step import State, enlarge, initial_state, stack
 from nst_jax.transfer import estimate
 from nst_jax.transfer.cache import drop_programs_if_crowded, drop_programs_if_large
-from nst_jax.transfer.prepare import Pictures, at_scale, shape_at
+from nst_jax.transfer.prepare import Pictures, at_scale, release, shape_at
 from nst_jax.transfer.problem import problem_of, with_weights
 from nst_jax.transfer.starts import start_image
 
@@ -100,6 +100,8 @@ def paint(
         problem = place.put_problem(
             _batched([problem_of(job.experiment, job.pictures, network, place) for job in sized])
         )
+        for job in jobs:
+            release(job.pictures)
         shows_start = state is None  # a later scale starts from what was just shown
         if resume and number == resume.scale:
             state = resume.state

@@ -1,6 +1,6 @@
 """Experiment -> pictures: read, sized for every scale, recoloured, with masks for their regions."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,7 +11,7 @@ from nst_jax.config.experiment import Color, Experiment, Guide, Pixels, Scale, S
 from nst_jax.config.grammar import quoted
 from nst_jax.errors import UserError
 from nst_jax.network import architecture
-from nst_jax.pictures import color, detail, images, masks
+from nst_jax.pictures import color, detail, images, mapped, masks
 from nst_jax.pictures.images import Picture
 from nst_jax.pictures.masks import Mask
 from nst_jax.pictures.sizes import LONGER_SIDE, Sizing
@@ -80,7 +80,21 @@ def load(experiment: Experiment, cache: Cache) -> Pictures:
         content_weight=weight,
         sizing=inputs.sizing,
     )
-    return _recolour(inputs.color, _with_regions(experiment, pictures))
+    return _each(mapped.on_disk, _recolour(inputs.color, _with_regions(experiment, pictures)))
+
+
+def release(pictures: Pictures):
+    """Gives back the memory of large pictures, which are read from the disk when used again."""
+    _each(mapped.release, pictures)
+
+
+def _each(change: Callable[[Picture], Any], pictures: Pictures) -> Pictures:
+    """The pictures with each of the large ones changed."""
+    single = {name: getattr(pictures, name) for name in ("content", "start", "photo")}
+    return pictures._replace(
+        styles=tuple(map(change, pictures.styles)),
+        **{name: change(picture) for name, picture in single.items() if picture is not None},
+    )
 
 
 def _read(source: Source, experiment: Experiment, field: str, cache: Cache) -> Picture:
@@ -116,7 +130,7 @@ def _read_file(path: str, field: str, experiment: Experiment, cache: Cache) -> P
     def read() -> Picture:
         picture = images.read(path, size, smallest, sizing, fills=fills, says_enlarged=is_content)
         picture.setflags(write=False)  # others get the same array
-        return picture
+        return mapped.on_disk(picture)
 
     try:
         state = file_state(path)
