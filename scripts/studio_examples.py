@@ -1,6 +1,7 @@
 """Paints the small pictures by which the studio explains its looks and knobs.
 
 python scripts/studio_examples.py
+python scripts/studio_examples.py --examples strength,strokes
 
 The photograph is matplotlib's portrait of Grace Hopper, the painting is the project's own. 2 CPU
 cores: 7 minutes. GPU, TPU: not measured.
@@ -16,10 +17,12 @@ from PIL import Image as PillowImage
 
 from nst_jax import cli, config
 from nst_jax.config import looks
+from nst_jax.errors import UserError
 from nst_jax.pictures import images
 from nst_jax.pictures.sizes import LONGER_SIDE
 
 _FOLDER = flags.DEFINE_string("folder", "nst_jax/studio/examples", "Folder to write to.")
+_EXAMPLES = flags.DEFINE_list("examples", [], "Examples to paint; all if empty.")
 _SIZE = flags.DEFINE_integer("size", 256, "Longer side of a painting in pixels.", lower_bound=64)
 
 HEIGHT = 144  # of an example, in pixels
@@ -51,7 +54,10 @@ def main():
     folder = Path(_FOLDER.value)
     folder.mkdir(parents=True, exist_ok=True)
     known: dict[str, images.Picture] = {}
-    for name, choices in EXAMPLES.items():
+    for name in _EXAMPLES.value or EXAMPLES:
+        if name not in EXAMPLES:
+            raise UserError(f"--examples: there is no {name!r}; there are {', '.join(EXAMPLES)}")
+        choices = EXAMPLES[name]
         for choice in choices:
             if str(choice) not in known:
                 picture = painted(choice)

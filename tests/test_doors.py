@@ -138,7 +138,7 @@ def test_two_pictures_and_keys_need_no_config(pair):
 
 
 @pytest.mark.slow
-def test_one_line_paints(pair, tmp_path):
+def test_one_line_paints(pair, tmp_path, quickly_compiled):
     out, _ = nst_jax("paint", *pair, "--size=64", "--draft", "--look", "wild", cwd=tmp_path)
     assert out == "photograph-painting.png\n"
     painting = images.read(tmp_path / "photograph-painting.png")
@@ -154,7 +154,7 @@ def test_one_line_paints(pair, tmp_path):
 
 
 @pytest.mark.slow
-def test_an_installed_wheel_paints_from_an_empty_folder(tmp_path):
+def test_an_installed_wheel_paints_from_an_empty_folder(tmp_path, quickly_compiled):
     """With a shipped config, its pictures, and weights in the user's cache."""
     wheels, installed, empty = (tmp_path / name for name in ("wheels", "installed", "empty"))
     pip = [sys.executable, "-m", "pip", "--quiet"]

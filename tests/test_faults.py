@@ -11,7 +11,7 @@ import time
 import pytest
 from conftest import ROOT
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("quickly_compiled")]
 
 ARGUMENTS = (
     "--config",

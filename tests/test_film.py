@@ -22,6 +22,8 @@ from nst_jax.transfer import frames, prepare
 from nst_jax.transfer.cache import Cache
 from nst_jax.transfer.frames import Frame
 
+pytestmark = pytest.mark.usefixtures("quickly_compiled")
+
 # Few and shallow layers, and few steps: the weights of the film's own term are what is tested.
 QUICK = {
     "style": str(config.PICTURES / "starry.jpg"),
@@ -223,7 +225,7 @@ def test_a_film_is_painted_reported_and_resumed_to_the_byte(clip, tmp_path):
     assert 'id="film-painting">data:video/webm;base64,' in page
     lines = (whole / "metrics.jsonl").read_text().splitlines()
     assert [json.loads(line)["step"] for line in lines] == list(range(1, 11))
-    for kept in (0, 3, 7):
+    for kept in (3, 7):
         part = tmp_path / f"{kept}"
         shutil.copytree(whole, part)
         (part / "metrics.jsonl").write_text("".join(f"{line}\n" for line in lines[:kept]))
@@ -235,7 +237,7 @@ def test_a_film_is_painted_reported_and_resumed_to_the_byte(clip, tmp_path):
                 (part / "pass_1" / f"{number:06d}.png").unlink()
         (part / "result.json").unlink()
         _, said = run_command("nst_jax.film", *flags, f"--workdir={part}")
-        assert ("resuming after" in said) == (kept > 0)
+        assert "resuming after" in said
         for name in ("frames", "pass_1", "source"):
             for path in (whole / name).iterdir():
                 assert (part / name / path.name).read_bytes() == path.read_bytes(), path

@@ -31,7 +31,7 @@ from nst_jax.runs.interrupts import Interrupts
 from nst_jax.runs.record import Entry
 from nst_jax.transfer import failures
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("quickly_compiled")]
 
 # At one scale, to compile less; the README's commands run it whole.
 STARRY = ("--config", f"{ROOT}/configs/starry.py:smoke", "--config.pyramid.min_size=0")
@@ -50,7 +50,8 @@ def command(*arguments, **how):
 def smoke(tmp_path_factory):
     """One run of the default config at smoke size: its work directory, and what it printed."""
     workdir = tmp_path_factory.mktemp("runs") / "first"
-    return workdir, *command(*STARRY, "--workdir", workdir)
+    quickly = {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}  # as in `quickly_compiled`
+    return workdir, *command(*STARRY, "--workdir", workdir, **quickly)
 
 
 def test_time_left_counts_larger_pictures_as_more_work():

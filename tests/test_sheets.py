@@ -5,7 +5,7 @@ import sys
 
 import numpy as np
 import pytest
-from conftest import ROOT, network_for, prepared
+from conftest import ROOT, network_for, prepared, script
 
 from nst_jax import config
 from nst_jax.optimize.step import chunk, initial_state, stack
@@ -74,9 +74,19 @@ def test_a_script_draws_its_sheet(vgg19, tmp_path, name, arguments, least):
     assert drawn.std() > 0.05
 
 
+def test_the_studios_examples_are_painted(vgg19, tmp_path):
+    done = run("studio_examples", "--size=64", "--examples=look-classic", f"--folder={tmp_path}")
+    assert done.returncode == 0, done.stderr
+    assert images.read(tmp_path / "look-classic.jpg").shape[0] == 64
+    assert {path.stem for path in (ROOT / "nst_jax/studio/examples").iterdir()} == {
+        *script("studio_examples").EXAMPLES
+    }
+
+
 @pytest.mark.parametrize(
     ("name", "argument"),
     [
+        ("studio_examples", "--examples=look-classics"),
         ("feature_visualisation", "--taps=relu9_1"),
         ("feature_visualisation", "--channels=64"),
         ("feature_visualisation", "--channels=one"),
