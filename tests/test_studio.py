@@ -105,18 +105,20 @@ def test_the_command_paints_it_again(painter):
 def test_paintings_are_work_directories_in_their_order(painter, vgg19):
     first, second = (painter.add(request(painter, KEYS | {"seed": k})) for k in (0, 1))
     assert [painter.status(name) for name in (first, second)] == [WAITING] * 2
-    assert [painter.place(name) for name in (first, second)] == [1, 2]
+    assert [painter.place(name) for name in (first, second)] == [0, 1]
     painter.start()
     assert ended(painter, second)["steps"] == 4
     assert ended(painter, first)["steps"] == 4
     assert painter.names() == [first, second]
-    assert not painter.messages
+    assert not painter.request(first).message
     folder = painter.folder(first)
     assert {"final.png", "report.html", "config.json", "frames"} <= {
         p.name for p in folder.iterdir()
     }
-    painter.go_on(first, 3)
-    until(lambda: ended(painter, first)["steps"] == 7)
+    for steps in (7, 10):
+        painter.go_on(first, 3)
+        painter.go_on(first, 3)  # a double click
+        until(lambda steps=steps: ended(painter, first)["steps"] == steps)
 
 
 @pytest.mark.slow
@@ -139,7 +141,7 @@ def test_stopped_changed_and_painted_on(painter, vgg19, monkeypatch):
     until(lambda: last()["total"] > 1e5 * last()["style"])
     painter.stop(name)
     assert ended(painter, name)["status"] == "failed"
-    assert painter.messages[name].startswith("interrupted; the picture after")
+    assert painter.request(name).message.startswith("interrupted; the picture after")
     assert painter.status(name) == ENDED
     step = last()["step"]
     other = Painter(painter.root)
@@ -166,13 +168,16 @@ def test_what_a_server_left_is_painted_on(painter, vgg19):
 def test_what_cannot_be_painted_is_said(painter, vgg19):
     with pytest.raises(UserError, match="alpha"):
         painter.add(request(painter, {"alpha": -1.0}))
+    for key, value in {"image_size": "abc", "steps": 1.5, "no_key": 1, "film.steps": 3}.items():
+        with pytest.raises(UserError, match=key):
+            painter.add(request(painter, {key: value}))
     assert painter.names() == []
     asked = request(painter)
     name = painter.add(asked)
     (painter.root / "uploads").joinpath(asked.content.rpartition("/")[2]).unlink()
     painter.start()
     until(lambda: painter.status(name) == ENDED)
-    assert painter.messages[name].startswith("no picture")
+    assert painter.request(name).message.startswith("no picture")
 
 
 def test_one_that_waits_can_be_taken_back(painter):
@@ -181,11 +186,10 @@ def test_one_that_waits_can_be_taken_back(painter):
     assert painter.status(name) == ENDED
     assert painter.place(name) == 0
     again = Painter(painter.root)
-    again.start()
     assert again.status(name) == ENDED
+    assert again.request(name).message == "it was stopped before its turn"
     again.go_on(name, 1)
     assert Painter(painter.root).status(name) == WAITING
-    again.stop(name)
 
 
 @pytest.fixture
@@ -209,9 +213,13 @@ def test_a_run_of_a_command_is_opened_and_painted_on(painter, run):
     painter.start()
     painter.go_on(name, 3)
     until(lambda: ended(painter, name)["steps"] == 7)
-    assert not painter.messages
+    assert not painter.request(name).message
     again = Painter(painter.root)
     assert again.folder(name) == run
+    assert again.open(run) == name
+    assert again.request(name).experiment().steps == 7
+    again.go_on(name, 1)
+    assert Painter(again.root).status(name) == WAITING, "asked for, so a killed server goes on"
 
 
 @pytest.mark.slow
@@ -220,6 +228,10 @@ def test_an_opened_run_is_left_alone_until_somebody_asks(painter, run):
     name = painter.open(run)
     with workdir.lock(run):
         assert painter.status(name) == ELSEWHERE
+    (run / "source").mkdir()
+    with pytest.raises(UserError, match="holds no run"):
+        painter.open(run)
+    (run / "source").rmdir()
     again = Painter(painter.root)
     again.start()
     assert again.status(name) == ENDED
@@ -230,7 +242,7 @@ def test_an_opened_run_is_left_alone_until_somebody_asks(painter, run):
 def test_what_is_no_run_is_not_opened(painter, tmp_path):
     with pytest.raises(UserError, match="holds no run"):
         painter.open(tmp_path)
-    (tmp_path / "config.json").write_text('{"steps": 3}')
+    (tmp_path / "config.json").write_text('{"stepz": 3}')
     with pytest.raises(UserError, match=str(tmp_path)):
         painter.open(tmp_path)
     assert painter.names() == []
@@ -295,7 +307,7 @@ def test_each_region_is_painted_in_its_painting(painter, vgg19, tmp_path):
     name = painter.add(choice.request(painter))
     painter.start()
     ended(painter, name)
-    assert not painter.messages
+    assert not painter.request(name).message
     painting = images.read(painter.painting(name))
     left, right = painting[:, :14].mean((0, 1)), painting[:, -14:].mean((0, 1))
     assert left[0] > left[2] + 0.2

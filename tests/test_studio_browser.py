@@ -310,7 +310,9 @@ def test_a_run_of_a_command_is_opened(browser, tmp_path):
         click(browser, card)
         until(lambda: status(browser) == "done, 6 steps")
         report = find(browser, "a.report").get_attribute("href")
-        assert b"<html" in urllib.request.urlopen(report).read()
+        page = urllib.request.urlopen(report)
+        assert b"<html" in page.read()
+        assert page.headers["Content-Security-Policy"].startswith("sandbox"), "it is not ours"
         click(browser, button(browser, "more_time"))
         until(lambda: status(browser) == "done, 46 steps")
     finally:
@@ -325,6 +327,14 @@ def test_only_this_machine_is_answered(studio):
     for path in ("paintings/x/final.png", "uploads/..%2F..%2Fetc%2Fpasswd", "paintings/../x"):
         with pytest.raises(urllib.error.HTTPError, match="404"):
             urllib.request.urlopen(studio.address + path)
+
+
+def test_a_second_studio_in_the_folder_is_refused(studio):
+    words = ["-m", "nst_jax.studio", f"--workdir={studio.root}", "--port=65001"]
+    done = subprocess.run([sys.executable, *words], capture_output=True, text=True)
+    assert done.returncode == 2
+    assert "another command is at work" in done.stderr
+    assert done.stdout == ""
 
 
 def test_a_phone_shows_all_of_it(studio, browser):

@@ -166,7 +166,7 @@ class Server(http.server.ThreadingHTTPServer):
 
     def __init__(self, address: tuple[str, int], workdir: Path):
         self.workdir = workdir
-        self.open_to_all = not _is_loopback(address[0])
+        self.open_to_all = not is_loopback(address[0])
         super().__init__(address, Handler)
 
     def handle_error(self, request: Any, client_address: Any):
@@ -184,7 +184,7 @@ class Server(http.server.ThreadingHTTPServer):
           ValueError: the header cannot be parsed.
         """
         name = urllib.parse.urlsplit(f"//{host}").hostname or ""
-        return self.open_to_all or _is_loopback(name)
+        return self.open_to_all or is_loopback(name)
 
 
 def _range(asked: str, length: int) -> range | None:
@@ -203,7 +203,7 @@ def _range(asked: str, length: int) -> range | None:
     return range(int(first), end) if int(first) < end else None
 
 
-def _is_loopback(name: str) -> bool:
+def is_loopback(name: str) -> bool:
     """Whether a host name or address is this machine's loopback."""
     try:
         return name == "localhost" or ipaddress.ip_address(name).is_loopback

@@ -228,8 +228,9 @@ def _check_begun(member: Member, used: Weights, extended: int, cache: Cache):
     """
     experiment, path = member.job.experiment, member.folder
     before = workdir.read_json(path / "config.json")
-    if before.get("steps") == experiment.raw["steps"] - extended:
-        before["steps"] = experiment.raw["steps"]
+    steps, begun = experiment.raw["steps"], before.get("steps")
+    if isinstance(begun, int) and 0 <= steps - begun <= extended:
+        before["steps"] = steps
     environment = record.environment(experiment, used, cache)
     record.check_begun(path, before, experiment.raw, environment)
 

@@ -31,30 +31,34 @@ def main(*runs: str):
       *runs: folders of runs that a command began.
     """
     try:
-        from nicegui import ui
+        from nicegui import app, ui
     except ImportError as error:
         raise UserError(
             f'the studio needs NiceGUI ({error}); pip install "nst_jax[studio]"'
         ) from None
+    from nst_jax.report import server
+    from nst_jax.runs import workdir
     from nst_jax.studio import page
     from nst_jax.studio.painter import Painter
 
-    painter = Painter(Path(_WORKDIR.value))
-    for folder in runs:
-        painter.open(Path(folder))
-    own = ["127.0.0.1", "localhost", "[::1]"]
-    page.build(painter, own if _HOST.value in own else ["*"])
-    painter.start()
-    cli.answer(f"http://{_HOST.value}:{_PORT.value}/")
-    ui.run(
-        host=_HOST.value,
-        port=_PORT.value,
-        title="nst_jax studio",
-        show=False,
-        reload=False,
-        show_welcome_message=False,
-        dark=None,
-    )
+    root, host = Path(_WORKDIR.value), _HOST.value
+    painter = Painter(root)
+    with workdir.lock(root):
+        for folder in runs:
+            painter.open(Path(folder))
+        own = ["127.0.0.1", "localhost", "[::1]"]
+        page.build(painter, own if server.is_loopback(host) else ["*"])
+        app.on_startup(painter.start)
+        cli.answer(f"http://{f'[{host}]' if ':' in host else host}:{_PORT.value}/")
+        ui.run(
+            host=host,
+            port=_PORT.value,
+            title="nst_jax studio",
+            show=False,
+            reload=False,
+            show_welcome_message=False,
+            dark=None,
+        )
 
 
 if __name__ == "__main__":

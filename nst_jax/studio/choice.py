@@ -2,6 +2,7 @@
 
 import dataclasses
 import io
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,8 @@ class Choice:
       content: the photograph.
       styles: painting -> weight.
       knobs: by their names in `looks.KNOBS`.
-      keys: any other keys of the config.
+      keys: other keys of the config that controls set; None leaves one as it is.
+      typed: keys that were written under "All settings", which win.
       strokes: of the brush, on a preview of the photograph.
       preview: width and height of that, in pixels.
       shown: the name of the painting that is looked at; "" for none.
@@ -38,6 +40,7 @@ class Choice:
     styles: dict[str, float]
     knobs: dict[str, Any]
     keys: dict[str, Any]
+    typed: dict[str, Any] = dataclasses.field(default_factory=dict)
     strokes: list[brush.Stroke] = dataclasses.field(default_factory=list)
     preview: tuple[int, int] = (1, 1)
     shown: str = ""
@@ -54,8 +57,21 @@ class Choice:
                 f"{name}={grammar.quoted(str(path))}" for name, path in masks.items()
             )
             guides["guides.style"] = "; ".join(f"{places[path]}=" for path in used)
-        style = ", ".join(f"{grammar.quoted(path)}:{w:g}" for path, w in used.items())
-        return Request(self.content, style, self.knobs, guides | self.keys, {})
+        keys = guides | self._keys() | self.typed
+        return Request(self.content, _weighed(used), dict(self.knobs), keys, {})
+
+    def values(self) -> Mapping[str, Any]:
+        """The value of each key where nothing is typed."""
+        untyped = Request(self.content, _weighed(self.styles), self.knobs, self._keys(), {})
+        return config.flat(untyped.experiment().raw)
+
+    def _keys(self) -> dict[str, Any]:
+        return {key: value for key, value in self.keys.items() if value is not None}
+
+
+def _weighed(styles: Mapping[str, float]) -> str:
+    """Paintings and weights, as `config.style` names them."""
+    return ", ".join(f"{grammar.quoted(path)}:{weight:g}" for path, weight in styles.items())
 
 
 def _png(mask: brush.Mask) -> bytes:

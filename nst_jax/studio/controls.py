@@ -3,20 +3,23 @@
 import functools
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from nicegui import events, run, ui
 
-from nst_jax import config
 from nst_jax.config import axes, looks, schema
 from nst_jax.config.described import meanings
 from nst_jax.errors import UserError
 from nst_jax.studio.canvas import Canvas
 from nst_jax.studio.choice import QUALITIES, STYLES, Choice
-from nst_jax.studio.painter import BASE, MAX_UPLOAD_BYTES, Painter
+from nst_jax.studio.painter import MAX_UPLOAD_BYTES, Painter
 
 PICTURE_TYPES = "image/*,.heic,.heif,.jxl,.tif,.tiff"
-SMOOTHNESS = {"usual": 1e6, "some": 3e7, "much": 3e8}  # tv_weight
+SMOOTHNESS = {"usual": None, "some": 3e7, "much": 3e8}  # tv_weight; None for the look's
+# Keys that are not among all settings.
+LEFT_OUT = {
+    *("content", "style", "axes", "output", "animation", "init.picture", "weights"),
+    *("normalize_network", "guides.content", "guides.style", "guides.content_weight"),
+}
 STARTS = {"the photograph": 0.0, "noise": 1.0}  # init.noise
 
 
@@ -53,7 +56,7 @@ def pictures(painter: Painter, choice: Choice, samples: dict[str, str]):
     paintable = {name: path for name, path in samples.items() if name in STYLES}
     _field(painter, "Photograph", "drop a photograph, or choose one", take_content, photographs)
     photograph = ui.element("div").classes("chosen")
-    _field(painter, "Painting", "drop one or several paintings", take_style, paintable)
+    _field(painter, "Painting", "drop one or several paintings", take_style, paintable, True)
     paintings = ui.element("div").classes("chosen")
     canvas = Canvas(choice)
     take_content(choice.content)
@@ -61,17 +64,26 @@ def pictures(painter: Painter, choice: Choice, samples: dict[str, str]):
 
 
 def _field(
-    painter: Painter, title: str, hint: str, take: Callable[[str], None], samples: dict[str, str]
+    painter: Painter,
+    title: str,
+    hint: str,
+    take: Callable[[str], None],
+    samples: dict[str, str],
+    takes_several: bool = False,
 ):
-    """A field to drop a picture on, with samples to choose from."""
+    """A field to drop pictures on, with samples to choose from."""
     ui.label(title).props("role=heading aria-level=2")
-    ui.upload(
+    field = ui.upload(
         label=hint,
+        multiple=takes_several,
         auto_upload=True,
         max_file_size=MAX_UPLOAD_BYTES,
         on_upload=functools.partial(_uploaded, painter, take),
         on_rejected=lambda: ui.notify("no picture, or larger than 64 MB", type="negative"),
-    ).props(f'accept="{PICTURE_TYPES}" flat bordered').classes("drop")
+    )
+    field.props(f'accept="{PICTURE_TYPES}" flat bordered').classes("drop")
+    # So that a picture can be dropped again that was left out meanwhile.
+    field.on("uploaded", lambda: field.run_method("removeUploadedFiles"))
     with ui.element("div").classes("samples"):
         for name, path in samples.items():
             with ui.element("button").on("click", functools.partial(take, path)):
@@ -99,14 +111,18 @@ async def _uploaded(
     try:
         path = await run.io_bound(painter.upload, content)
     except UserError as error:
-        text = str(error).replace(str(painter.root / "uploads"), "")
-        ui.notify(f"{event.file.name}: {text}", type="negative", multi_line=True)
+        ui.notify(f"{event.file.name}: {error}", type="negative", multi_line=True)
         return
     take(str(path))
 
 
-def knobs(choice: Choice, change: Callable[[], None]):
-    """The controls; `change` is called by those that count while it paints, too."""
+def knobs(choice: Choice, change: Callable[[str], None]):
+    """The controls.
+
+    Args:
+      choice: is changed.
+      change: called with its key by a control that counts while it paints, too.
+    """
     own, keys = choice.knobs, choice.keys
 
     def set_quality(event: events.ValueChangeEventArguments):
@@ -116,11 +132,11 @@ def knobs(choice: Choice, change: Callable[[], None]):
     def set_strength(event: events.ValueChangeEventArguments):
         own["strength"] = 10**event.value
         strength.set_text(f"Strength {own['strength']:.2g}")
-        change()
+        change("beta")
 
     def set_smoothness(event: events.ValueChangeEventArguments):
         keys["tv_weight"] = SMOOTHNESS[event.value]
-        change()
+        change("tv_weight")
 
     def set_start(event: events.ValueChangeEventArguments):
         keys["init.noise"] = STARTS[event.value]
@@ -157,8 +173,7 @@ def knobs(choice: Choice, change: Callable[[], None]):
         _explain("Noise leaves the painting more freedom. (init.noise)", "start")
     with ui.switch("Keep the photograph's colours").bind_value(own, "keep_colors"):
         _explain("Only light and dark are painted. (color.mode)", "keep_colors")
-    with ui.expansion("All settings").classes("all"):
-        _settings(keys)
+    _settings(choice)
 
 
 def _look(name: str, what: str, choose: Callable[[str], None]) -> ui.element:
@@ -178,18 +193,29 @@ def _explain(text: str, picture: str = ""):
             ui.element("img").props(f'src="/examples/{picture}.jpg" alt="" width="320"')
 
 
-def _settings(keys: dict[str, Any]):
-    """Every key of the schema with its meaning; what is written there wins over the knobs."""
-    standard = schema.flat(config.load(config.find(BASE)))
+def _settings(choice: Choice):
+    """The keys of the schema with their meaning; what is written there wins over the knobs.
+
+    Left out are those that the page has otherwise, and those that name files: a page must not
+    read any file of the machine.
+    """
+    standard = schema.flat(schema.default())
 
     def set_key(name: str, event: events.ValueChangeEventArguments):
-        keys.pop(name, None)
+        choice.typed.pop(name, None)
         if event.value not in ("", None):
             is_text = isinstance(standard[name], str)
-            keys[name] = event.value if is_text else axes.literal(event.value)
+            choice.typed[name] = event.value if is_text else axes.literal(event.value)
 
-    for name, meaning in meanings().items():
-        if name in standard and name not in ("content", "style", "axes", "output"):
-            ui.input(
-                name, placeholder=str(standard[name]), on_change=functools.partial(set_key, name)
-            ).props("dense").tooltip(meaning)
+    def show_values(event: events.ValueChangeEventArguments):
+        """What holds where nothing is written."""
+        values = choice.values() if event.value else {}
+        for name, field in fields.items():
+            field.props(f'placeholder="{values.get(name, "")}"'.replace("'", ""))
+
+    fields = {}
+    with ui.expansion("All settings", on_value_change=show_values).classes("all"):
+        for name, meaning in meanings().items():
+            if name in standard and name not in LEFT_OUT and not name.startswith("film."):
+                set_this = functools.partial(set_key, name)
+                fields[name] = ui.input(name, on_change=set_this).props("dense").tooltip(meaning)

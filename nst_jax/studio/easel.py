@@ -1,19 +1,18 @@
 """The painting that a visitor looks at: its picture, its loss, and what can be done with it."""
 
 import contextlib
+import urllib.parse
 from collections.abc import Callable
 from typing import Any
 
 from nicegui import ui
 
-from nst_jax import config
-from nst_jax.config import looks
 from nst_jax.errors import UserError
 from nst_jax.report import reading
 from nst_jax.runs import workdir
 from nst_jax.runs.log import duration
 from nst_jax.studio.controls import Choice
-from nst_jax.studio.painter import BASE, ELSEWHERE, ENDED, PAINTING, WAITING, Painter
+from nst_jax.studio.painter import ELSEWHERE, ENDED, PAINTING, WAITING, Painter, Request
 
 NEWEST = 1 << 30  # of all frames
 MORE_STEPS = 40  # that "Go on" paints
@@ -60,24 +59,35 @@ class Easel:
         """Asks for a painting, and looks at it."""
         self._try(lambda: self.show(self.painter.add(self.choice.request(self.painter))))
 
-    def change(self):
-        """Hands the weights that were changed to the painting that is being painted."""
-        name = self.choice.shown
-        if not name or self.painter.status(name) != PAINTING:
+    def change(self, key: str):
+        """Hands a weight that was changed to the painting that is being painted.
+
+        Args:
+          key: "beta" or "tv_weight".
+        """
+        name, choice = self.choice.shown, self.choice
+        if not name or self.painter.status(name) != PAINTING or key in choice.typed:
             return
-        factor = self.choice.knobs.get("strength", 1.0)
-        weights = looks.KNOBS["strength"](config.load(config.find(BASE)), factor)
-        keys = {key: self.choice.keys[key] for key in ("tv_weight",) if key in self.choice.keys}
-        self._try(lambda: self.painter.change(name, {**weights, **keys}))
+        request = self.painter.request(name)
+        value = request.experiment().raw[key]
+        if key == "beta":
+            value *= choice.knobs["strength"] / request.knobs.get("strength", 1.0)
+        elif choice.keys.get(key) is not None:
+            value = choice.keys[key]
+        self._try(lambda: self.painter.change(name, {key: value}))
 
     def refresh(self):
         """Draws what there is by now."""
         name = self.choice.shown
         state = self.painter.status(name) if name else ""
-        drawn = name, state, self.back.value
+        has_report = bool(name) and (self.painter.folder(name) / "report.html").is_file()
+        drawn = name, state, self.back.value, has_report
         if drawn == self.drawn and state in ("", ENDED):
             return
         self.drawn, cell, total = drawn, None, 0
+        self.recipe.set_visibility(bool(name))
+        self.report.set_visibility(has_report)
+        self.report.props(f'href="/paintings/{name}/report.html"')
         with contextlib.suppress(UserError):
             if name:
                 request = self.painter.request(name)
@@ -85,19 +95,14 @@ class Easel:
                 self.command.set_content(request.command)
         with contextlib.suppress(UserError):
             cell = reading.read(self.painter.folder(name))["cells"][0] if name else None
+        picture = self._picture(cell) if cell else ""
         self.status.set_text(self._said(name, state, cell, total))
         self.keep.set_visibility(state in (PAINTING, WAITING))
-        for button in (self.further, self.larger, self.download):
-            button.set_visibility(state == ENDED and bool(cell and cell["picture"]))
-        self.report.set_visibility(bool(name) and self._has_report(name))
-        self.report.props(f'href="/paintings/{name}/report.html"')
+        self.keep.set_text("Good as it is" if state == PAINTING else "Take it back")
+        self.further.set_visibility(state == ENDED)
+        for button in (self.larger, self.download):
+            button.set_visibility(state == ENDED and bool(picture))
         self.undo.set_visibility(bool(cell and len(cell["frames"]) > 1 and state == ENDED))
-        self.recipe.set_visibility(bool(name))
-        if not name:
-            self.image.set_visibility(False)
-            self.chart.set_visibility(False)
-            return
-        picture = self._picture(cell) if cell else None
         self.image.set_visibility(bool(picture))
         self.chart.set_visibility(bool(cell and len(cell["curve"]["step"]) > 1))
         if cell and picture:
@@ -109,22 +114,22 @@ class Easel:
         self.bar.set_value((cell["steps"] or 0) / total if cell and total else 0)
 
     def _picture(self, cell: dict[str, Any]) -> str:
-        """The picture that is looked at: the newest, or an earlier frame; "" if there is none."""
+        """The address of what is looked at: the newest, or an earlier frame; "" for none."""
         frames, newest = cell["frames"], cell["picture"]
         self.back.props(f"max={len(frames)}")
         if self.back.value is not None and self.back.value < len(frames):
-            return frames[int(self.back.value)]["path"]
-        return f"{newest['path']}?{newest['version']}" if newest else ""
+            return urllib.parse.quote(frames[int(self.back.value)]["path"])
+        return f"{urllib.parse.quote(newest['path'])}?{newest['version']}" if newest else ""
 
     def _said(self, name: str, state: str, cell: dict[str, Any] | None, total: int) -> str:
         """The status, as a sentence."""
         if not name:
             return "Choose a photograph and a painting, then paint."
         step = int(cell["steps"] or 0) if cell else 0
-        message = self.painter.messages.get(name, "") or (cell["message"] if cell else "")
+        message = self.painter.request(name).message or (cell["message"] if cell else "")
         if state == WAITING:
-            before = self.painter.place(name) - 1
-            return f"waiting for {before} others" if before > 0 else "waiting for its turn"
+            before = self.painter.place(name)
+            return f"waiting for {before} others" if before else "waiting for its turn"
         if state == PAINTING and not (cell and step):
             return "preparing, which takes longest the first time ..."
         if state == PAINTING and cell:
@@ -132,7 +137,7 @@ class Easel:
             return f"painting on {self._device(name)}, step {step} of {total}, about {left} left"
         if state == ELSEWHERE:
             return f"a command is painting it, step {step} of {total}"
-        if message.startswith("interrupted") or (cell and step < total and not message):
+        if step and (message.startswith("interrupted") or (not message and step < total)):
             return f"kept after {step} steps"
         return message or f"done, {step} steps"
 
@@ -143,9 +148,6 @@ class Easel:
             return str(told.get("device", "")).partition(":")[0].upper()
         return ""
 
-    def _has_report(self, name: str) -> bool:
-        return (self.painter.folder(name) / "report.html").is_file()
-
     def _try(self, action: Callable[[], None]):
         """Does something; a mistake is said in the page."""
         try:
@@ -154,25 +156,35 @@ class Easel:
             ui.notify(str(error), type="negative", multi_line=True)
 
     def _stop(self):
-        self.painter.stop(self.choice.shown)
+        self._try(lambda: self.painter.stop(self.choice.shown))
 
     def _go_on(self):
+        self.back.set_value(NEWEST)
         self._try(lambda: self.painter.go_on(self.choice.shown, MORE_STEPS))
 
     def _larger(self):
         """Paints on at twice the size, from the painting so far."""
-        name = self.choice.shown
-        request = self.painter.request(name)
-        size = request.experiment().raw["image_size"]
-        start = self.painter.painting(name)
-        keys = {**request.keys, "init.picture": str(start), "image_size": 2 * size}
-        keys |= {"pyramid.min_size": 0, "init.noise": 0.0}
-        larger = request._replace(keys=keys, more=0, folder="")
-        self._try(lambda: self.show(self.painter.add(larger)))
+
+        def add():
+            name = self.choice.shown
+            request = self.painter.request(name)
+            size = request.experiment().raw["image_size"]
+            start = str(self.painter.painting(name))
+            keys = {**request.keys, "init.picture": start, "image_size": 2 * size}
+            keys |= {"pyramid.min_size": 0, "init.noise": 0.0, "output": "final.png"}
+            larger = Request(request.content, request.style, request.knobs, keys, request.changes)
+            self.show(self.painter.add(larger))
+
+        self._try(add)
 
     def _download(self):
-        cell = reading.read(self.painter.folder(self.choice.shown))["cells"][0]
-        ui.download(f"/paintings/{self.choice.shown}/{self._picture(cell)}", "painting.png")
+        def save():
+            folder = self.painter.folder(self.choice.shown)
+            address = self._picture(reading.read(folder)["cells"][0])
+            path = folder / urllib.parse.unquote(address.partition("?")[0])
+            ui.download.content(path.read_bytes(), f"painting{path.suffix}")
+
+        self._try(save)
 
 
 def _curve(steps: list[Any], values: list[Any]) -> dict[str, Any]:

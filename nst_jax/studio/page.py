@@ -2,6 +2,7 @@
 
 import functools
 import time
+import urllib.parse
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ EXAMPLES = Path(__file__).parent / "examples"  # what looks and knobs do
 THUMBNAIL_PIXELS = 256
 PREVIEW_PIXELS = 640  # of the photograph under the brush
 REFRESH_SECONDS = 1.0
+MAX_CARDS = 200  # of the history
 
 
 def build(painter: Painter, hosts: list[str]):
@@ -43,8 +45,11 @@ def _painting(painter: Painter, name: str, file: str) -> Response:
     """A picture in a painting's work directory, or its report."""
     if name not in painter.names():
         return Response(status_code=404)
-    if file == "report.html" and (page := painter.folder(name) / file).is_file():
-        return Response(page.read_bytes(), media_type="text/html")
+    page = painter.folder(name) / "report.html"
+    if file == page.name and page.is_file() and not page.is_symlink():
+        # Whoever wrote the folder may have written the report: it is kept from this page.
+        headers = {"Content-Security-Policy": "sandbox allow-scripts"}
+        return Response(page.read_bytes(), media_type="text/html", headers=headers)
     try:
         kind, content = server.shown(painter.folder(name), file)
     except server.HTTPError as error:
@@ -81,7 +86,7 @@ def _page(painter: Painter):
     with ui.element("main").classes("studio"):
         with ui.element("section").classes("controls"):
             controls.pictures(painter, choice, samples)
-            controls.knobs(choice, lambda: easel.change())
+            controls.knobs(choice, lambda key: easel.change(key))
         with ui.element("section").classes("easel"):
             easel = Easel(painter, choice)
     with ui.element("section").classes("history"):
@@ -91,12 +96,12 @@ def _page(painter: Painter):
 
     def refresh():
         easel.refresh()
-        names = painter.names()[::-1][:60]
-        if seen != [names, painter.status(choice.shown) if choice.shown else ""]:
-            seen[:] = [names, painter.status(choice.shown) if choice.shown else ""]
+        newest = [(name, painter.status(name)) for name in painter.names()[:-MAX_CARDS:-1]]
+        if seen != newest:
+            seen[:] = newest
             history.clear()
             with history:
-                for name in names:
+                for name, _ in newest:
                     _card(painter, name, functools.partial(easel.show, name))
 
     ui.timer(REFRESH_SECONDS, refresh)
@@ -107,7 +112,8 @@ def _card(painter: Painter, name: str, show: Callable[[], None]):
     with ui.element("button").on("click", show).props(f'aria-label="painting {name}"'):
         path = painter.painting(name)
         if path.exists():
-            address = f"/paintings/{name}/{path.name}?{path.stat().st_mtime_ns}"
+            address = urllib.parse.quote(f"/paintings/{name}/{path.name}")
+            address += f"?{path.stat().st_mtime_ns}"
             ui.element("img").props(f'src="{address}" alt="" loading="lazy"')
         else:
             ui.element("div").classes("blank")

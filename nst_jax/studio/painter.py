@@ -1,24 +1,22 @@
 """The painter: one painting after another on the device, in a thread, each a work directory.
 
-    uploads/HASH.jpg      uploaded pictures, each once
-    requests/NAME.json    what was asked for, and the weights as they were changed on the way
+    uploads/HASH          uploaded pictures, each once
+    requests/NAME.json    what was asked for, how it ended, the weights as they were changed
     paintings/NAME/       the work directory, as `nst_jax.run` makes it
 
 What a server left when it ended is painted on by the next one. Runs that a command began can be
-opened; they stay where they are, and are painted on only when somebody asks for it.
+opened. They stay where they are, and are painted on only when somebody asks for it.
 """
 
 import contextlib
 import hashlib
 import itertools
-import json
-import queue
 import shlex
 import signal
 import threading
 import time
 import traceback
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -50,7 +48,8 @@ class Request(NamedTuple):
       changes: weights that were changed on the way.
       more: steps beyond those of the config, by "go on".
       folder: the work directory, if a command began it; "" for one of the studio's own.
-      is_withdrawn: whether somebody stopped it before its turn.
+      is_wanted: whether it waits for its turn, or is painted.
+      message: why it ended, if that was no success.
     """
 
     content: str
@@ -60,7 +59,8 @@ class Request(NamedTuple):
     changes: Mapping[str, Any]
     more: int = 0
     folder: str = ""
-    is_withdrawn: bool = False
+    is_wanted: bool = True
+    message: str = ""
 
     def experiment(self, with_changes: bool = False) -> Experiment:
         """The experiment; its weights as they were asked for first, or as they were changed.
@@ -68,13 +68,16 @@ class Request(NamedTuple):
         Raises:
           UserError: a key or a value that cannot be.
         """
-        c = looks.turn(config.load(config.find(BASE)), self.knobs)
-        c.content, c.style = self.content, self.style
-        c.log_every, c.save_every = LOG_EVERY, SAVE_EVERY
-        c.update_from_flattened_dict(dict(self.keys))
+        values = config.flat(looks.turn(config.load(config.find(BASE)), self.knobs))
+        values |= {"content": self.content, "style": self.style}
+        values |= {"log_every": LOG_EVERY, "save_every": SAVE_EVERY, **self.keys}
         if with_changes:
-            c.update_from_flattened_dict(dict(self.changes))
-        return config.with_values(c, {"steps": c.steps + self.more})
+            values |= self.changes
+        experiment = config.parse_values(values)
+        if self.more:
+            experiment = config.parse_values({**values, "steps": values["steps"] + self.more})
+        config.check_still(experiment)
+        return experiment
 
     @property
     def command(self) -> str:
@@ -104,82 +107,65 @@ class Painter:
 
     Args:
       root: the folder of all uploads, requests and paintings; it is made.
+
+    Raises:
+      UserError: the folder cannot be made.
     """
 
     def __init__(self, root: Path):
         self.root = root
-        self.messages: dict[str, str] = {}  # name -> why it ended, if that was no success
-        self._queue: queue.Queue[str] = queue.Queue()
-        self._waiting: list[str] = []
-        self._now: str = ""
-        self._stop = Stop()
+        self._lock = threading.Lock()  # of all that follows, and of the files in requests/
+        self._has_work = threading.Condition(self._lock)
+        self._now, self._stop = "", Stop()
         self._objective: Objective | None = None
-        self._lock = threading.Lock()
-        for name in ("uploads", "requests", "paintings"):
-            (root / name).mkdir(parents=True, exist_ok=True)
-        self._opened: dict[str, Path] = {}  # name -> folder of a run that a command began
-        for name in self.names():
-            with contextlib.suppress(UserError):
-                request = self.request(name)
-                if request.folder:
-                    self._opened[name] = Path(request.folder)
-                if request.is_withdrawn:
-                    self.messages[name] = WITHDRAWN
+        try:
+            for name in ("uploads", "requests", "paintings"):
+                (root / name).mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(f"cannot write to --workdir {root}: {error.strerror}") from None
+        self._requests = dict(self._kept())
+        self._waiting = [name for name, request in self._requests.items() if request.is_wanted]
+
+    def _kept(self) -> Iterator[tuple[str, Request]]:
+        """The requests in files; those that are damaged are passed over."""
+        for path in sorted((self.root / "requests").glob("[0-9]*.json")):
+            with contextlib.suppress(UserError, TypeError):
+                yield path.stem, Request(**workdir.read_json(path))
 
     def start(self):
         """Begins with what an earlier server left."""
-        for name in self.names():
-            if self.status(name) == WAITING and name not in self._waiting:
-                self._put(name)
         threading.Thread(target=self._run, daemon=True).start()
 
     def names(self) -> list[str]:
         """All paintings, the oldest first."""
-        return sorted(path.stem for path in (self.root / "requests").glob("[0-9]*.json"))
+        return [*self._requests]
+
+    def request(self, name: str) -> Request:
+        """What was asked for."""
+        return self._requests[name]
 
     def folder(self, name: str) -> Path:
         """The work directory of a painting."""
-        return self._opened.get(name, self.root / "paintings" / name)
+        return Path(self.request(name).folder or self.root / "paintings" / name)
 
     def painting(self, name: str) -> Path:
-        """The picture of a painting, which need not be there yet.
-
-        Raises:
-          UserError: its request is damaged.
-        """
+        """The picture of a painting, which need not be there yet."""
         return self.folder(name) / self.request(name).keys.get("output", "final.png")
 
-    def request(self, name: str) -> Request:
-        """What was asked for.
-
-        Raises:
-          UserError: it is gone, or damaged.
-        """
-        try:
-            return Request(**json.loads((self.root / "requests" / f"{name}.json").read_text()))
-        except (OSError, ValueError, TypeError) as error:
-            raise UserError(f"the request of {name} is damaged: {error}") from None
-
     def status(self, name: str) -> str:
-        """`WAITING`, `PAINTING`, `ENDED` or `ELSEWHERE`.
-
-        It has ended where a result.json says how. One that was opened has ended, too, where no
-        command is at work.
-        """
+        """`PAINTING`, `WAITING`, `ENDED`, or of an opened run `ELSEWHERE`."""
         if name == self._now:
             return PAINTING
         if name in self._waiting:
             return WAITING
-        folder = self.folder(name)
-        if (folder / "result.json").exists() or name in self.messages:
-            return ENDED
-        if name not in self._opened:
-            return WAITING
-        return ELSEWHERE if workdir.is_locked(folder) else ENDED
+        opened = self.request(name).folder
+        return ELSEWHERE if opened and workdir.is_locked(Path(opened)) else ENDED
 
     def place(self, name: str) -> int:
         """How many are painted before a painting that waits."""
-        return self._waiting.index(name) + 1 if name in self._waiting else 0
+        with self._lock:
+            waiting = self._waiting
+            return waiting.index(name) + bool(self._now) if name in waiting else 0
 
     def upload(self, content: bytes) -> Path:
         """Keeps a picture, under a name made of its bytes.
@@ -193,11 +179,10 @@ class Painter:
         if not path.exists():
             with files.replacing(path) as temporary:
                 temporary.write_bytes(content)
-            try:
-                images.read(path, 64, quiet=True)
-            except UserError:
-                path.unlink(missing_ok=True)
-                raise
+                try:
+                    images.read(temporary, 64, quiet=True)
+                except UserError as error:
+                    raise UserError(str(error).replace(str(temporary), "the file")) from None
         return path
 
     def add(self, request: Request) -> str:
@@ -207,9 +192,7 @@ class Painter:
           UserError: a key or a value that cannot be.
         """
         request.experiment()
-        name = self._named(request)
-        self._put(name)
-        return name
+        return self._named(request)
 
     def open(self, folder: Path) -> str:
         """Opens a run that a command began; returns its name.
@@ -218,50 +201,56 @@ class Painter:
           UserError: the folder holds no run, or one of another kind or version.
         """
         folder = folder.resolve()
-        for name, opened in self._opened.items():
-            if opened == folder:
-                return name
-        if not (folder / "config.json").is_file() or (folder / "sweep.json").exists():
+        is_run = (folder / "config.json").is_file() and not (folder / "sweep.json").exists()
+        if not is_run or (folder / "source").is_dir():  # a film has its frames there
             raise UserError(f"{folder} holds no run; name the folder that nst_jax.run printed")
         keys = config.flat(workdir.read_json(folder / "config.json"))
         content, style = keys.pop("content", ""), keys.pop("style", "")
-        request = Request(content, style, {}, keys, {}, folder=str(folder))
+        keys.pop("axes", None)  # of a run there are none
+        request = Request(content, style, {}, keys, {}, folder=str(folder), is_wanted=False)
         try:
-            config.check_still(request.experiment())
+            request.experiment()
         except UserError as error:
             raise UserError(f"{folder}: {error}") from None
-        name = self._named(request)
-        self._opened[name] = folder
-        return name
+        for name, known in self._requests.items():
+            if known.folder == request.folder:
+                if not known.is_wanted:  # a command may have extended it
+                    self._update(name, keys=keys, more=0)
+                return name
+        return self._named(request)
 
     def _named(self, request: Request) -> str:
         """Keeps a new request under a name of its own, which is returned."""
         stamp = time.strftime("%Y%m%d-%H%M%S")
         with self._lock:
-            taken = {*self.names()}
             numbered = (f"{stamp}-{number}" for number in itertools.count(1))
-            name = next(one for one in numbered if one not in taken)
+            name = next(one for one in numbered if one not in self._requests)
             self._keep(name, request)
+            if request.is_wanted:
+                self._put(name)
         return name
 
     def stop(self, name: str):
-        """Keeps a painting as it is; one that waits is not begun."""
-        if name == self._now:
-            self._stop.ask()
-        elif name in self._waiting:
-            self._waiting.remove(name)
-            self.messages[name] = WITHDRAWN
-            self._keep(name, self.request(name)._replace(is_withdrawn=True))
+        """Keeps a painting as it is; one that waits is taken back."""
+        with self._lock:
+            if name == self._now:
+                self._stop.ask()
+            elif name in self._waiting:
+                self._waiting.remove(name)
+                withdrawn = self.request(name)._replace(is_wanted=False, message=WITHDRAWN)
+                self._keep(name, withdrawn)
 
     def go_on(self, name: str, steps: int):
         """Paints a painting further: what was left, and so many steps more if nothing was."""
-        request = self.request(name)._replace(is_withdrawn=False)
         result = self.folder(name) / "result.json"
-        if result.exists() and workdir.read_json(result).get("status") == "done":
-            request = request._replace(more=request.more + steps)
-        self._keep(name, request)
-        self.messages.pop(name, None)
-        self._put(name)
+        is_done = result.exists() and workdir.read_json(result).get("status") == "done"
+        with self._lock:
+            if name == self._now or name in self._waiting:
+                return
+            request = self.request(name)
+            more = request.more + steps * is_done
+            self._keep(name, request._replace(more=more, is_wanted=True, message=""))
+            self._put(name)
 
     def change(self, name: str, weights: Mapping[str, Any]):
         """Changes weights of a painting; while it is painted, from the next chunk of steps on.
@@ -269,45 +258,52 @@ class Painter:
         Raises:
           UserError: a value that cannot be.
         """
-        request = self.request(name)
-        changed = request._replace(changes={**request.changes, **weights})
-        objective = changed.experiment(with_changes=True).objective
-        self._keep(name, changed)
-        if name == self._now:
-            self._objective = objective
+        with self._lock:
+            request = self.request(name)
+            changed = request._replace(changes={**request.changes, **weights})
+            objective = changed.experiment(with_changes=True).objective
+            self._keep(name, changed)
+            if name == self._now:
+                self._objective = objective
+
+    def _update(self, name: str, **fields: Any):
+        with self._lock:
+            self._keep(name, self.request(name)._replace(**fields))
 
     def _keep(self, name: str, request: Request):
+        self._requests[name] = request
         files.write_json(self.root / "requests" / f"{name}.json", request._asdict())
 
     def _put(self, name: str):
         self._waiting.append(name)
-        self._queue.put(name)
+        self._has_work.notify()
 
     def _run(self):
         while True:
-            name = self._queue.get()
-            if name not in self._waiting:
-                continue  # it was stopped before its turn
-            self._stop, self._now = Stop(), name
-            self._waiting.remove(name)
+            with self._lock:
+                self._has_work.wait_for(lambda: self._waiting)
+                self._now, self._stop = self._waiting.pop(0), Stop()
+                self._objective, name = None, self._now
+                request = self.request(name)
+            message = ""
             try:
-                self._paint(name)
+                self._paint(name, request)
             except (UserError, StoppedError) as error:
-                self.messages[name] = str(error)
+                message = str(error)
             except Exception as error:  # the next one shall be painted nevertheless
                 traceback.print_exc()
-                self.messages[name] = f"it failed: {one_line(str(error))}"
-            finally:
+                message = f"it failed: {one_line(str(error))}"
+            with self._lock:
                 self._now = ""
+                ended = self.request(name)._replace(is_wanted=False, message=message)
+                self._keep(name, ended)
 
-    def _paint(self, name: str):
+    def _paint(self, name: str, request: Request):
         from nst_jax.runs import single  # imports JAX
 
-        request = self.request(name)
         experiment = request.experiment()
-        self._objective = (
-            request.experiment(with_changes=True).objective if request.changes else None
-        )
+        if request.changes:
+            self.change(name, {})  # as they were when an earlier server ended
         single.run(
             experiment,
             name,
@@ -320,5 +316,6 @@ class Painter:
 
     def _revision(self) -> Objective | None:
         """The objective that was asked for since the last chunk."""
-        objective, self._objective = self._objective, None
+        with self._lock:
+            objective, self._objective = self._objective, None
         return objective

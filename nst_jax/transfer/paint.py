@@ -100,8 +100,6 @@ def paint(
         problem = place.put_problem(
             _batched([problem_of(job.experiment, job.pictures, network, place) for job in sized])
         )
-        for job in jobs:
-            release(job.pictures)
         shows_start = state is None  # a later scale starts from what was just shown
         if resume and number == resume.scale:
             state = resume.state
@@ -114,6 +112,8 @@ def paint(
             drop_programs_if_large(math.prod(shapes[number]))
         state = place.put_state(state)
         del sized
+        for job in jobs:
+            release(job.pictures)
         steps = optimize(
             static,
             state,
