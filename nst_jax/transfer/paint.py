@@ -112,6 +112,7 @@ def paint(
             drop_programs_if_large(math.prod(shapes[number]))
         state = place.put_state(state)
         del sized
+        jax.block_until_ready((problem, state))  # until then, the pictures are still read
         for job in jobs:
             release(job.pictures)
         steps = optimize(
