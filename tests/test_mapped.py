@@ -1,6 +1,6 @@
 """Large pictures on the disk: what they hold, and what they take."""
 
-import resource
+import mmap
 import sys
 from pathlib import Path
 
@@ -24,7 +24,7 @@ def test_small_arrays_stay_where_they_are():
 def test_a_large_array_takes_memory_only_while_it_is_used():
     def megabytes():
         pages = int(Path("/proc/self/statm").read_text().split()[1])
-        return pages * resource.getpagesize() / 1e6
+        return pages * mmap.PAGESIZE / 1e6
 
     array = np.arange(40_000_000, dtype=np.float32)  # 160 MB
     last = array[-1]

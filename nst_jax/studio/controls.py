@@ -1,4 +1,4 @@
-"""The studio's controls: fields for pictures, a brush, knobs, and every key of the config."""
+"""The studio's controls: fields for pictures, a brush, knobs, and the keys of the config."""
 
 import functools
 from collections.abc import Callable

@@ -11,7 +11,7 @@ from nst_jax.errors import UserError
 from nst_jax.report import reading
 from nst_jax.runs import workdir
 from nst_jax.runs.log import duration
-from nst_jax.studio.controls import Choice
+from nst_jax.studio.choice import Choice
 from nst_jax.studio.painter import ELSEWHERE, ENDED, PAINTING, WAITING, Painter, Request
 
 NEWEST = 1 << 30  # of all frames

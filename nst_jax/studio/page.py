@@ -96,7 +96,7 @@ def _page(painter: Painter):
 
     def refresh():
         easel.refresh()
-        newest = [(name, painter.status(name)) for name in painter.names()[:-MAX_CARDS:-1]]
+        newest = [(name, painter.status(name)) for name in painter.names()[::-1][:MAX_CARDS]]
         if seen != newest:
             seen[:] = newest
             history.clear()

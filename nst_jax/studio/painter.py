@@ -73,9 +73,9 @@ class Request(NamedTuple):
         values |= {"log_every": LOG_EVERY, "save_every": SAVE_EVERY, **self.keys}
         if with_changes:
             values |= self.changes
+        if self.more:  # none before it was painted, with steps that are a number
+            values["steps"] += self.more
         experiment = config.parse_values(values)
-        if self.more:
-            experiment = config.parse_values({**values, "steps": values["steps"] + self.more})
         config.check_still(experiment)
         return experiment
 
@@ -215,7 +215,8 @@ class Painter:
         for name, known in self._requests.items():
             if known.folder == request.folder:
                 if not known.is_wanted:  # a command may have extended it
-                    self._update(name, keys=keys, more=0)
+                    with self._lock:
+                        self._keep(name, known._replace(keys=keys, more=0))
                 return name
         return self._named(request)
 
@@ -265,10 +266,6 @@ class Painter:
             self._keep(name, changed)
             if name == self._now:
                 self._objective = objective
-
-    def _update(self, name: str, **fields: Any):
-        with self._lock:
-            self._keep(name, self.request(name)._replace(**fields))
 
     def _keep(self, name: str, request: Request):
         self._requests[name] = request

@@ -1,6 +1,6 @@
 """Experiment -> pictures: read, sized for every scale, recoloured, with masks for their regions."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,6 +17,7 @@ from nst_jax.pictures.masks import Mask
 from nst_jax.pictures.sizes import LONGER_SIDE, Sizing
 from nst_jax.transfer.cache import Cache, file_state
 
+LARGE = ("content", "start", "photo")  # of `Pictures`, and the styles
 KEEP_CHROMA = ("luminance", "recombine")  # colour modes whose paintings get the photograph's chroma
 
 
@@ -80,21 +81,19 @@ def load(experiment: Experiment, cache: Cache) -> Pictures:
         content_weight=weight,
         sizing=inputs.sizing,
     )
-    return _each(mapped.on_disk, _recolour(inputs.color, _with_regions(experiment, pictures)))
+    pictures = _recolour(inputs.color, _with_regions(experiment, pictures))
+    single = {name: getattr(pictures, name) for name in LARGE}
+    return pictures._replace(
+        styles=tuple(map(mapped.on_disk, pictures.styles)),
+        **{name: mapped.on_disk(one) for name, one in single.items() if one is not None},
+    )
 
 
 def release(pictures: Pictures):
     """Gives back the memory of large pictures, which are read from the disk when used again."""
-    _each(mapped.release, pictures)
-
-
-def _each(change: Callable[[Picture], Any], pictures: Pictures) -> Pictures:
-    """The pictures with each of the large ones changed."""
-    single = {name: getattr(pictures, name) for name in ("content", "start", "photo")}
-    return pictures._replace(
-        styles=tuple(map(change, pictures.styles)),
-        **{name: change(picture) for name, picture in single.items() if picture is not None},
-    )
+    for picture in (*pictures.styles, *(getattr(pictures, name) for name in LARGE)):
+        if picture is not None:
+            mapped.release(picture)
 
 
 def _read(source: Source, experiment: Experiment, field: str, cache: Cache) -> Picture:
