@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -138,10 +139,11 @@ def run_command(module, *words, code=0, cwd=None, **environment):
 
 def script(name):
     """A script as a module; flags that another one has defined, too, are its own from here on."""
-    for flag in ("minutes", "seed", "keep", "frames", "width", "height"):
+    path = ROOT / "scripts" / f"{name}.py"
+    for flag in re.findall(r'flags\.DEFINE_\w+\(\s*"(\w+)"', path.read_text()):
         if flag in flags.FLAGS:
             delattr(flags.FLAGS, flag)
-    spec = importlib.util.spec_from_file_location(name, ROOT / "scripts" / f"{name}.py")
+    spec = importlib.util.spec_from_file_location(name, path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module

@@ -116,8 +116,7 @@ def test_step_times_are_ratios_to_the_defaults():
 
 def test_the_step_written_by_hand_is_one_of_the_defaults(vgg19):
     """Otherwise its time would say nothing."""
-    import step_time
-
+    step_time = script("step_time")
     c = config.sample()
     c.image_size = 48
     experiment, pictures = prepared(c)
