@@ -1,6 +1,7 @@
 """How every command opens and closes: flags, one-line errors, exit codes."""
 
 import contextlib
+import itertools
 import os
 import re
 import sys
@@ -277,11 +278,23 @@ def _parse(argv: list[str]) -> list[str]:
 def _with_default_config(argv: list[str]) -> list[str]:
     """The arguments with --config=starry where two pictures and keys are given without a config."""
     names = [word.partition("=")[0].lstrip("-") for word in argv[1:] if word.startswith("-")]
-    pictures = [word for word in argv[1:] if not word.startswith("-")]
+    pictures = [
+        word
+        for before, word in itertools.pairwise(argv)
+        if not word.startswith("-") and not _takes_value(before)
+    ]
     has_keys = any(name.startswith("config.") and name != "config.help" for name in names)
     if "config" in flags.FLAGS and "config" not in names and has_keys and len(pictures) == 2:
         return [argv[0], "--config=starry", *argv[1:]]
     return argv
+
+
+def _takes_value(word: str) -> bool:
+    """Whether the next word is the value of this one, as in --workdir FOLDER."""
+    name = word.lstrip("-")
+    if not word.startswith("-") or "=" in word:
+        return False
+    return name.startswith("config.") or (name in flags.FLAGS and not flags.FLAGS[name].boolean)
 
 
 def _plainly(text: str) -> str:

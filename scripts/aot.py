@@ -4,10 +4,15 @@
   python scripts/aot.py
   python scripts/aot.py --config configs/starry.py --topologies v5p:2x2x1 --sizes 2048 --chips 1,4
 
+  pip install -e ".[aot-cuda]"
+  python scripts/aot.py --topologies h100:8 --sizes 2048
+
 It is the program of a run, compiled for a square painting and style picture of that many pixels, by
-the compiler of the accelerator (`libtpu` needs no TPU). Nothing is run: memory is what the compiler
-reserves on each chip, for arguments, results and temporaries; operations and seconds of a step are
-the compiler's own estimates, where it makes any. With several chips, each has some of the rows.
+the compiler of the accelerator (`libtpu` needs no TPU, XLA's for CUDA no card). Nothing is run:
+memory is what the compiler reserves on each chip, for arguments, results and temporaries;
+operations of a step are the compiler's own estimate, where it makes one. With several chips, each
+has some of the rows. For an H100 it is less than what a run takes: convolutions are cuDNN's, which
+chooses its scratch memory on the card, and no operations are counted.
 
 2 CPU cores: 1 to 5 minutes for each line of the table.
 """
@@ -16,6 +21,7 @@ import os
 import re
 import time
 from collections import Counter
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -32,13 +38,42 @@ if TYPE_CHECKING:
 
 cli.define_config("Config file; starry if left out.")
 _TOPOLOGIES = flags.DEFINE_list(
-    "topologies", ["v5e:2x4"], "Chips and how they are connected, as TPUs name them."
+    "topologies",
+    ["v5e:2x4"],
+    "Chips and how they are connected, as TPUs name them; or h100:8 for as many cards.",
 )
 _CHIPS = flags.DEFINE_list("chips", ["1", "4", "8"], "How many chips share the picture.")
 flags.declare_key_flag("sizes")
 
 # Memory of a chip: https://cloud.google.com/tpu/docs/system-architecture-tpu-vm
-GIGABYTES = {"v5e": 16, "v5p": 95, "v6e": 32}
+GIGABYTES = {"v5e": 16, "v5p": 95, "v6e": 32, "h100": 80}
+# The limits of an H100 SXM, as XLA's compiler asks for them: NVIDIA's H100 white paper, and compute
+# capability 9.0 in the CUDA programming guide.
+H100 = """
+gpu_device_info {
+  cuda_compute_capability { major: 9 }
+  core_count: 132
+  fpus_per_core: 128
+  clock_rate_ghz: 1.98
+  device_memory_size: 84942979072
+  memory_bandwidth: 3352320000000
+  l2_cache_size: 52428800
+  threads_per_warp: 32
+  threads_per_block_limit: 1024
+  threads_per_core_limit: 2048
+  block_dim_limit_x: 2147483647
+  block_dim_limit_y: 65535
+  block_dim_limit_z: 65535
+  registers_per_block_limit: 65536
+  registers_per_core_limit: 65536
+  shared_memory_per_block: 49152
+  shared_memory_per_block_optin: 232448
+  shared_memory_per_core: 233472
+}
+platform_name: "CUDA"
+dnn_version_info { major: 9 minor: 10 }
+device_description_str: "NVIDIA H100 80GB HBM3"
+"""
 # What the compiler would ask of a machine that has a TPU.
 NO_TPU = {
     "TPU_SKIP_MDS_QUERY": "1",
@@ -117,18 +152,17 @@ def compiled(experiment: "Experiment", topology: str, size: int, chips: int) -> 
       jax.errors.JaxRuntimeError: by the compiler, for want of memory for example.
     """
     import jax
-    from jax.experimental import topologies
 
     from nst_jax.optimize.step import chunk
 
-    jax.config.update("jax_enable_compilation_cache", False)  # it cannot be read without a TPU
+    jax.config.update("jax_enable_compilation_cache", False)  # it cannot be read without a chip
     try:
-        found = topologies.get_topology_desc(platform="tpu", topology_name=topology)
+        found = chips_of(topology)
     except Exception as error:
         raise UserError(f"--topologies {topology}: {error}") from error
-    if chips > len(found.devices):
-        raise UserError(f"--chips {chips}, but {topology} has {len(found.devices)}")
-    devices = np.array(found.devices[:chips])
+    if chips > len(found):
+        raise UserError(f"--chips {chips}, but {topology} has {len(found)}")
+    devices = np.array(found[:chips])
     mesh = jax.sharding.Mesh(devices, ("rows",), axis_types=(jax.sharding.AxisType.Auto,))
     static, *arguments = shapes(experiment, size, mesh if chips > 1 else None)
     start = time.monotonic()
@@ -140,12 +174,26 @@ def compiled(experiment: "Experiment", topology: str, size: int, chips: int) -> 
         - memory.alias_size_in_bytes
         + memory.temp_size_in_bytes
     )
-    cost: Any = program.cost_analysis()
+    cost: Any = program.cost_analysis() or {}  # none for CUDA
     text = program.as_text() or ""
     names = re.findall(rf" ({'|'.join(COLLECTIVES)})(?:-start)?\(", text)
     return Compiled(
         reserved / 1e9, cost.get("flops", np.nan) / 1e12, Counter(names), time.monotonic() - start
     )
+
+
+def chips_of(topology: str) -> Sequence[Any]:
+    """The chips of a topology, none of which has to be there."""
+    from jax.experimental import topologies
+
+    kind, _, count = topology.partition(":")
+    if kind == "h100":
+        found = topologies.get_topology_desc(
+            kind, platform="cuda", target_config=H100, topology=f"1x1x{count or 1}"
+        )
+    else:
+        found = topologies.get_topology_desc(platform="tpu", topology_name=topology)
+    return found.devices
 
 
 def shapes(experiment: "Experiment", size: int, mesh: Any) -> tuple[Any, ...]:

@@ -143,6 +143,52 @@ def spst(image, content, style, weights):
     return terms | weighted(style=terms["style"] + moments)
 
 
+def linearly(n, places):
+    """Matrix of linear interpolation at so many places, the first and last values among them."""
+    at = np.linspace(0, n - 1, places)
+    return np.maximum(1 - np.abs(at[:, None] - np.arange(n)), 0)
+
+
+def cosines(a, b):
+    """Of all rows of two matrices."""
+    a, b = (x / np.linalg.norm(x, axis=1, keepdims=True) for x in (a, b))
+    return a @ b.T
+
+
+def nnst(image, content, style, weights):
+    """nkolkin13/NeuralNeighborStyleTransfer, style_transfer.py: both phases, at any one scale.
+
+    With VGG-19's layers, no rotations, what is matched by the content alone, and as a sum of both.
+    """
+    taps = [
+        f"relu{block}_{k}"
+        for block, last in ((1, 2), (2, 2), (3, 3), (4, 3))
+        for k in range(1, last + 1)
+    ]
+    g, c, s = (forward(picture, weights, {*taps, *RELUS}) for picture in (image, content, style))
+
+    def columns(seen):
+        h, w = (side // 4 for side in seen["relu1_1"].shape[:2])
+        resized = [
+            np.einsum("ih,hwc,jw->ijc", linearly(len(x), h), x, linearly(len(x[0]), w)) / x.shape[2]
+            for x in (seen[tap] for tap in taps)
+        ]
+        return np.concatenate(resized, -1).reshape(h * w, -1)
+
+    own, photograph, painting = columns(g), columns(c), columns(s)
+    centred = (x - x.mean(0) for x in (photograph, painting))
+    matched = painting[cosines(*centred).argmax(1)]
+    first = np.mean(
+        [1 - cosines(a[None], t[None])[0, 0] for a, t in zip(own, matched, strict=True)]
+    )
+    second = 0.0
+    lambdas = zip(RELUS, (2e6, 2e6, 5e6, 2.5e7, 1.2e7), strict=True)
+    for tap, weight in lambdas:
+        a, b = (positions(x[tap]) for x in (g, s))
+        second += weight * np.mean(1 - cosines(a - a.mean(0), b - b.mean(0)).max(1))
+    return weighted(content=0, style=1e8 * first + 0.5 * second)
+
+
 def matting(image, photo, epsilon):
     """V^T L V / windows, for the matting Laplacian L of Levin et al. 2008, window by window."""
     total, count = 0.0, 0

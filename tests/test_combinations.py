@@ -44,7 +44,7 @@ IN_TURN = {
     "resample": tuple(FILTERS),
 }
 CHEAP = {"none", "pixels", "adam", "sgd"}  # what compiles sooner than its like
-# Few and shallow layers: it is compilation that takes the time. cross_gram is between two.
+# Few and shallow layers: it is compilation that takes the time. cross_gram sees two.
 FAST = {
     "image_size": 64,
     "steps": 3,
@@ -103,7 +103,7 @@ def configured(files, *row: str, **more) -> config.Config:
         for part in ("content", "style"):
             masks = (f"{side}={files}/{part}-{side}.png" for side in ("left", "right"))
             c.guides[part] = ", ".join(masks)
-    if chosen.get("style_losses") in rules.PAIRED_LOSSES:
+    if chosen.get("style_losses") in rules.JOINT_LOSSES:
         c.style_layers = "relu1_1, relu2_1"
     c.update_from_flattened_dict(chosen | more)
     return c
@@ -122,7 +122,7 @@ def test_every_pair_of_choices_occurs():
     for a, b in itertools.combinations(CHOICES, 2):
         together = set(zip(columns[a], columns[b], strict=True))
         assert together == set(itertools.product(CHOICES[a], CHOICES[b]))
-    assert len(COMBINATIONS) <= 27  # 8 losses by 3 poolings are 24
+    assert len(COMBINATIONS) <= 30  # 9 losses by 3 poolings are 27
     for key, values in IN_TURN.items():
         column = list(CHOICES | IN_TURN).index(key)
         assert {row[column] for row in DEALT} == {*values}
@@ -147,7 +147,7 @@ def test_any_two_choices_paint_together(row, files, vgg19, quickly_compiled):
     assert all(np.isfinite(value) for value in terms.values()), terms
     assert terms["style"] > 0
     regions = ("/left", "/right") if c.guides.content else ("",)
-    tap = "relu1_1" if STYLE[c.style_losses].neighbours == 2 else "relu2_1"  # the first of the pair
+    tap = "relu1_1" if c.style_losses in rules.JOINT_LOSSES else "relu2_1"  # the first of two
     expected = {f"style/{c.style_losses}/{tap}{region}" for region in regions}
     assert {name for name in terms if name.startswith("style/")} == expected
     painting = prepare.finished(image, pictures, experiment.inputs.color)

@@ -228,6 +228,8 @@ def test_the_config_allows_what_there_is(table, names):
 def test_the_config_names_every_start_loss_between_layers_and_kind_of_file():
     assert {*rules.STARTS} == STARTS.keys() - {"file"}
     assert {*rules.PAIRED_LOSSES} == {name for name in STYLE if STYLE[name].neighbours > 1}
+    assert {*rules.MATCHED_LOSSES} == {name for name in STYLE if STYLE[name].match is not None}
+    assert {*rules.JOINT_LOSSES} == {name for name in STYLE if STYLE[name].neighbours != 1}
     for suffix in writers.WRITERS:
         assert suffix in rules.RULES["output"][1]
 
@@ -309,6 +311,8 @@ BAD_VALUES = {
         "gram:-1",
         "cross_gram(relu1_1)",
         "cross_gram(relu1_1:6, relu2_1:1)",  # the last layer's lambda would not be used
+        "hypercolumns(relu1_1)",
+        "hypercolumns(relu1_1:6, relu2_1:1, relu3_1)",
         "gram:1e20(relu1_1:1e20)",  # their product is what is used
     ],
     "guides.weights": ["sky", "sky:x", "sky:-1", "sky:1, sky:2"],
@@ -351,6 +355,7 @@ CONFLICTS = {
         {"tile": 96, "style_losses": "gram, cross_gram", "normalize_gradients": True},
         "cross_gram",
     ),
+    "style_losses": ({"content": "", "style_losses": "gram, hypercolumns"}, "another loss"),
     "split": ({"split": 2, "parameterization": "fourier"}, "config.parameterization"),
     "optimizer.patience": ({"optimizer.patience": 5, "optimizer.name": "lbfgs"}, "L-BFGS"),
     "normalize_gradients": (

@@ -133,7 +133,8 @@ def test_a_dry_run_says_what_a_run_would_take(tmp_path):
 
 @pytest.mark.slow
 def test_two_pictures_and_keys_need_no_config(pair):
-    _, err = nst_jax("run", *pair, "--config.image_size=8", code=2)
+    spaced = ("--workdir", "painted", "--config.seed", "3")  # values are no pictures
+    _, err = nst_jax("run", *pair, *spaced, "--config.image_size=8", code=2)
     assert "config.pyramid.min_size is above config.image_size" in err
 
 

@@ -7,10 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from PIL import Image
-from scipy import linalg, special, stats
+from scipy import linalg, ndimage, special, stats
 from scipy.spatial import distance
 
-from nst_jax.losses import context, grams, samples, wasserstein
+from nst_jax.losses import context, grams, hypercolumns, samples, wasserstein
 from nst_jax.losses.content import CONTENT
 from nst_jax.losses.context import Context
 from nst_jax.losses.smoothness import SMOOTHNESS, whole
@@ -35,6 +35,7 @@ PLACED = {
     "cross_gram",
     "cross_covariance",
     "shifted_gram",
+    "hypercolumns",
 }  # see which activations are neighbours
 DISTANCES = [name for name in CONTENT if name != "amplify"]
 
@@ -65,6 +66,8 @@ def described(name: str, features, weights=None):
 def measured(name: str, features, target, weights=None, pixels=PIXELS):
     """A style loss's value and its gradient; `target` is as `described` or `mix` left it."""
     context, finished = Context(weights, KEY, pixels), STYLE[name].finish(target)
+    if (match := STYLE[name].match) is not None:
+        finished = match(finished, look(name, features), context)
 
     def loss(x):
         return STYLE[name].distance(look(name, x), finished, context)
@@ -383,6 +386,58 @@ def test_cross_covariance_agrees_with_numpy(rng):
     assert found == pytest.approx((difference**2).sum() / (4 * 4 * 3), rel=1e-4)
 
 
+def on_a_grid(layers):
+    """SciPy's hypercolumns at a quarter of the first layer's positions, from end to end."""
+    rows, columns = (side // 4 for side in layers[0].shape[:2])
+    found = []
+    for layer in layers:
+        ends = (
+            np.linspace(0, layer.shape[0] - 1, rows),
+            np.linspace(0, layer.shape[1] - 1, columns),
+        )
+        at = np.meshgrid(*ends, indexing="ij")
+        found += [
+            ndimage.map_coordinates(np.float64(layer[..., k]), at, order=1) / layer.shape[2]
+            for k in range(layer.shape[2])
+        ]
+    return np.stack(found, -1).reshape(rows * columns, -1)
+
+
+def two_layers(rng, height, width):
+    """Activations of a layer, and of the next, which are another picture's."""
+    layers = activations(rng, height, width, 4), activations(rng, height // 2, width // 2, 3)
+    return tuple(map(jnp.asarray, layers))
+
+
+def test_hypercolumns_agree_with_scipy(rng):
+    """The photograph says which style hypercolumn a position gets, the painting how far it is."""
+    painting, photograph, style = (two_layers(rng, *s) for s in ((24, 16), (24, 16), (20, 32)))
+    a, c, s = (on_a_grid(layers) for layers in (painting, photograph, style))
+    nearest = distance.cdist(c - c.mean(0), s - s.mean(0), "cosine").argmin(1)
+    expected = np.mean([distance.cosine(x, t) for x, t in zip(a, s[nearest], strict=True)])
+    loss, plain = STYLE["hypercolumns"], Context(key=KEY)
+    target = hypercolumns.match(loss.describe(style, plain), photograph, plain)
+    assert float(loss.distance(painting, target, plain)) == pytest.approx(expected, rel=1e-4)
+
+
+def test_a_region_gets_hypercolumns_of_its_region(rng):
+    """Of the style's top rows and of the painting's left columns."""
+    painting, photograph, style = (two_layers(rng, *s) for s in ((24, 16), (24, 16), (20, 32)))
+    top, left = np.zeros((20, 32)), np.zeros((24, 16))
+    top[:8], left[:, :5] = 1, 1  # of 5 rows and 4 columns of the grid, the first two and the first
+    loss, plain = STYLE["hypercolumns"], Context(key=KEY)
+    described = loss.describe(style, Context(weighed(top), KEY))
+    target = hypercolumns.match(described, photograph, plain)
+    given = np.concatenate(target, -1).reshape(24, -1)
+    candidates = on_a_grid(style)[:16]
+    candidates /= np.linalg.norm(candidates, axis=1, keepdims=True)
+    assert distance.cdist(given, candidates).min(1).max() < 1e-5
+    value = loss.distance(painting, target, Context(weighed(left), KEY))
+    first = np.arange(24).reshape(6, 4)[:, 0]
+    costs = [distance.cosine(on_a_grid(painting)[i], given[i]) for i in first]
+    assert float(value) == pytest.approx(np.mean(costs), rel=1e-4)
+
+
 def test_shifted_grams_agree_with_loops(rng):
     """A picture of 5 x 3 has shifts of 1, 2 and 4 down, and of 1 and 2 to the right."""
     features, other = (np.float64(activations(rng, 5, 3)) for _ in range(2))
@@ -575,10 +630,11 @@ def test_a_guide_of_everything_changes_nothing(name, rng):
     np.testing.assert_allclose(guided_slope, slope, atol=1e-4 * np.abs(slope).max())
 
 
-@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize("name", [name for name in KINDS if name != "hypercolumns"])
 def test_a_guide_of_one_half_is_that_half_alone(name, rng):
     """The columns beyond begin like the half's edge, so that patches at the edge agree too.
 
+    Not hypercolumns, whose grid goes from end to end of the picture.
     Where quantiles are read between values there are as many in the half as quantiles.
     """
     height, half = (32, 32) if name == "histogram" else SIDES

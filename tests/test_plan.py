@@ -198,7 +198,7 @@ GROUPS = {
     "contents_by_styles": [2, 2],
     "initialisation": [12],
     "layers": [9],
-    "losses": [1] * 20,
+    "losses": [1] * 21,
     "optimizers": [4, 1, 1, 1],
     "style_weight": [12],
 }

@@ -18,7 +18,7 @@ PRESETS = sorted(path.stem for path in (ROOT / "configs" / "presets").glob("*.py
 
 
 def test_there_is_a_dialect_for_every_preset():
-    assert len(PRESETS) == 11
+    assert len(PRESETS) == 12
     assert all(callable(getattr(dialects, name)) for name in PRESETS)
 
 
@@ -38,8 +38,9 @@ def test_weighted_terms_equal_the_programs(name, vgg19, pixels):
     c.convolution = "direct"  # compiles sooner
     experiment = config.parse(c)
     objective = experiment.objective
-    image, content = pixels(33, 47), pixels(33, 47)
-    style = pixels(33, 47) if name == "keras_example" else pixels(47, 33)
+    # No more pixels than nnst draws, so that it takes all.
+    image, content = pixels(29, 35), pixels(29, 35)
+    style = pixels(29, 35) if name == "keras_example" else pixels(35, 29)
     terms = terms_of(experiment, image, content, style, vgg19)
     expected = getattr(dialects, name)(image, content, style, vgg19)
     assert objective.alpha * terms["content"] == pytest.approx(expected["content"], rel=1e-4)
@@ -57,6 +58,7 @@ SIZES = {
     "gatys2017": ("area", 1024, "bilinear"),  # pyramid_reduce(.., sqrt(size / hr_img_size**2))
     "keras_example": ("height", 400, "nearest"),  # img_nrows = 400; load_img(target_size=)
     "neural_style": ("long", 512, "bilinear"),  # 512 / max(image.size); transforms.Resize
+    "nnst": ("long", 512, "bilinear"),  # max_side = 512; F.interpolate(mode='bilinear')
     "pastiche": ("area", 500, "bilinear"),  # size_pixels = 500 ** 2; Image.BILINEAR
     "pytorch_tutorial": ("short", 512, "bilinear"),  # transforms.Resize(512)
     "spst": ("short", 2048, "bicubic"),  # any; min(wco, hco), Image.resize's default filter

@@ -76,7 +76,7 @@ def test_command(line, clone):
         )
         assert done.returncode == 0, done.stderr
         if "--dry_run" in words:
-            expected = "20 cells, 20 programs, about" if "sweep" in line else "whole, 4 steps"
+            expected = "21 cells, 21 programs, about" if "sweep" in line else "whole, 4 steps"
             assert expected in done.stdout
             continue
         printed = clone / done.stdout.splitlines()[-1]

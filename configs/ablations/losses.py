@@ -15,7 +15,7 @@ STARRY = Path(__file__).parents[1] / "starry.py"
 
 
 def get_config(arg: str = "") -> config.Config:
-    """The portrait of starry.py at 256 pixels; 20 cells, 20 programs."""
+    """The portrait of starry.py at 256 pixels; 21 cells, 21 programs."""
     c = config.load(STARRY, f"small,{arg}")
     c.metrics = True
     c.axes = (axes.each("style_losses", *rules.STYLE_LOSSES),)

@@ -15,6 +15,7 @@ import itertools
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from nst_jax import files
@@ -150,7 +151,11 @@ def parse_layers(text: str, arch: str) -> dict[str, float]:
 
 
 def parse_losses(
-    text: str, layers: str, defaults: Mapping[str, str], arch: str, paired: Sequence[str] = ()
+    text: str,
+    layers: str,
+    defaults: Mapping[str, str],
+    arch: str,
+    joint: Mapping[str, slice] = MappingProxyType({}),
 ) -> dict[str, dict[str, float]]:
     """Reads losses with their weights and layers.
 
@@ -165,8 +170,7 @@ def parse_losses(
       layers: layers of losses that name none.
       defaults: loss -> its layers where neither names any.
       arch: whose layers they are.
-      paired: losses that compare each layer with the next deeper one. The deepest layer that they
-        name has no lambda of its own.
+      joint: losses that see several layers together -> which of them, by depth, have no lambda.
 
     Raises:
       UserError: a loss that is not in `defaults`, one named twice, no layer, a bad weight, or one
@@ -189,8 +193,8 @@ def parse_losses(
         lambdas = parse_layers(own, arch)
         if not lambdas:
             raise UserError(f"loss {name} has no layer; name one such as relu4_2")
-        if name in paired:
-            _check_pairs(name, own, lambdas)
+        if name in joint:
+            _check_joint(name, own, lambdas, joint[name])
         losses[name] = {
             tap: _product(weight, value, f"loss {name} at {tap} has the weight")
             for tap, value in lambdas.items()
@@ -204,17 +208,17 @@ def _product(weight: float, value: float, subject: str) -> float:
     return weight * value
 
 
-def _check_pairs(name: str, text: str, lambdas: Mapping[str, float]):
-    """Checks the layers of a loss between neighbouring layers."""
+def _check_joint(name: str, text: str, lambdas: Mapping[str, float], unweighed: slice):
+    """Checks the layers of a loss that sees several together."""
     if len(lambdas) < 2:
-        raise UserError(f"{name} compares neighbouring layers; name two or more")
-    deepest = max(lambdas, key=architecture.depth)
-    if re.search(rf"\b{deepest}\s*:", text):
-        raise UserError(
-            f"{name} weighs each layer together with the next one, so that the deepest, {deepest}, "
-            f"has no lambda; leave it out, or give {name} layers of its own, as in "
-            f"{name}(relu1_1:6, relu2_1)"
-        )
+        raise UserError(f"{name} compares several layers together; name two or more")
+    for tap in sorted(lambdas, key=architecture.depth)[unweighed]:
+        if re.search(rf"\b{tap}\s*:", text):
+            raise UserError(
+                f"{name} weighs {tap} together with the layers before it, so that it has no lambda "
+                f"of its own; leave it out, or give {name} layers of its own, as in "
+                f"{name}(relu1_1:6, relu2_1)"
+            )
 
 
 def parse_pictures(value: str | Sequence[Any]) -> dict[str, float]:

@@ -287,7 +287,7 @@ def _losses(take: Take, part: str, arch: str, wanted: bool) -> tuple[LossTerm, .
     with _about(f"{part}_layers"):
         grammar.parse_layers(layers, arch)
     with _about(f"{part}_losses"):
-        losses = grammar.parse_losses(text, layers, known, arch, rules.PAIRED_LOSSES)
+        losses = grammar.parse_losses(text, layers, known, arch, rules.JOINT_LOSSES)
     if not wanted:
         return ()
     if not losses:

@@ -43,11 +43,19 @@ STYLE_LOSSES = {
     "histogram": "relu1_1:3400, relu2_1:460, relu3_1:480, relu4_1:140, relu5_1:840",
     "remd": "relu1_1:5e6, relu2_1:6e6, relu3_1:1e7, relu4_1:4e7, relu5_1:1.2e7",
     "nnst": "relu1_1:2e6, relu2_1:2e6, relu3_1:5e6, relu4_1:2.5e7, relu5_1:1.2e7",
+    "hypercolumns": "relu1_1:1e8, relu1_2, relu2_1, relu2_2, relu3_1, relu3_2, relu3_3, relu4_1, "
+    "relu4_2, relu4_3",
     "mrf": "relu3_1:50, relu4_1:13",
 }
 LOSSES = {"content": CONTENT_LOSSES, "style": STYLE_LOSSES}
 PAIRED_LOSSES = ("cross_gram", "cross_covariance")  # compare each layer with the next one
-WHOLE_LOSSES = ("shifted_gram",)  # see positions of a layer that are far from each other
+MATCHED_LOSSES = ("hypercolumns",)  # give every position of the content something of the style
+# Losses that see several layers together -> which of them, by depth, have no lambda of their own.
+JOINT_LOSSES = {
+    **{name: slice(-1, None) for name in PAIRED_LOSSES},
+    **{name: slice(1, None) for name in MATCHED_LOSSES},
+}
+WHOLE_LOSSES = ("shifted_gram", *MATCHED_LOSSES)  # see positions that are far from each other
 TV_LOSSES = ("squared", "absolute", "nine_point", "power")
 POOLINGS = ("max", "max_ceil", "average", "l2", "average_rescaled", "l2_rescaled")
 PADDINGS = ("zero", "reflect", "replicate", "circular", "replicate_first")
@@ -376,6 +384,11 @@ CONFLICTS: dict[str, tuple[Callable[[Experiment], Any], str]] = {
         "keeps the periods of a texture: it needs one config.style, as large as the output, and "
         "config.content empty",
     ),
+    "style_losses": (
+        lambda e: e.inputs.content is None and is_matched(e),
+        f"with {', '.join(MATCHED_LOSSES)} matches config.content with the style, and it is empty; "
+        "name a picture or choose another loss",
+    ),
     "guides.content_weight": (
         lambda e: e.inputs.content_weight and e.inputs.content is None,
         "weighs config.content, which is empty; name a picture",
@@ -392,6 +405,11 @@ def untileable(e: Experiment) -> bool:
     """Whether the objective cannot be computed tile by tile."""
     whole = any(term.name in WHOLE_LOSSES for term in e.objective.style)
     return whole or (e.objective.normalize_gradients and is_paired(e))
+
+
+def is_matched(e: Experiment) -> bool:
+    """Whether a loss gives the content's positions something of the style."""
+    return any(term.name in MATCHED_LOSSES for term in e.objective.style)
 
 
 def is_paired(e: Experiment) -> bool:

@@ -1,7 +1,6 @@
 """The arguments of the objective besides the image and the network, and how losses see the taps."""
 
 import dataclasses
-import itertools
 from typing import Any, NamedTuple
 
 import jax
@@ -151,22 +150,21 @@ class Problem(NamedTuple):
 
 
 def groups(loss: str, lambdas: dict[str, Any]) -> dict[str, tuple[str, ...]]:
-    """The taps that a style loss sees together, by the first of them: one, or it and the next."""
+    """The taps that a style loss sees together, by the first: one, it and the next, or all."""
     taps = sorted(lambdas, key=architecture.depth)
-    if STYLE[loss].neighbours == 1:
-        return {tap: (tap,) for tap in taps}
-    return {tap: (tap, following) for tap, following in itertools.pairwise(taps)}
+    count = STYLE[loss].neighbours or len(taps)
+    return {taps[i]: tuple(taps[i : i + count]) for i in range(len(taps) - count + 1)}
 
 
 def margin(knobs: Knobs) -> int:
     """How far losses see around the core of a tile; see `Tiling`."""
-    return MARGIN if any(STYLE[loss].neighbours > 1 for loss in knobs.style) else 0
+    return MARGIN if any(STYLE[loss].neighbours != 1 for loss in knobs.style) else 0
 
 
 def activations_of(tile: Tile, group: tuple[str, ...]) -> Any:
-    """What a loss sees of a tile: the activations of a tap, or a tuple of those of two.
+    """What a loss sees of a tile: the activations of a tap, or a tuple of those of several.
 
-    The second are enlarged to the size of the first, for which it must see around them.
+    Those after the first are enlarged to the size of the first, for which it must see around them.
     """
     first, *others = group
     activations = tile.taps[first]

@@ -1,7 +1,8 @@
 """Style losses: which features occur together, wherever in the picture they occur.
 
 The table `STYLE` holds every style loss. `nst_jax.losses.grams`, `moments` and `wasserstein`
-compare statistics of the activations; `nst_jax.losses.samples` compares the activations themselves.
+compare statistics of the activations; `nst_jax.losses.samples` compares the activations themselves,
+and `nst_jax.losses.hypercolumns` those of all layers together.
 
 Notation: n_C channels and n_H x n_W positions; a_i [n_C] are the activations at position i and w_i
 is its weight, 1 / (n_H n_W) or the guide's. The suffixes S and G mean style and painting. Unless
@@ -17,7 +18,7 @@ from typing import Any, NamedTuple
 from jax import Array
 from jaxtyping import Float
 
-from nst_jax.losses import grams, moments, samples, wasserstein
+from nst_jax.losses import grams, hypercolumns, moments, samples, wasserstein
 from nst_jax.losses.context import Context, average
 
 
@@ -31,7 +32,10 @@ class StyleLoss(NamedTuple):
       compare: (summary, target, context) -> scalar >= 0.
       mix: (targets, shares) -> one target for several style pictures; the shares sum to 1.
       finish: target -> target, applied once after mixing.
-      neighbours: 1, or 2 if `features` is the pair of a layer's activations and the next layer's.
+      neighbours: 1, or 2 if `features` is the pair of a layer's activations and the next layer's,
+        or 0 if they are those of all layers.
+      match: (target, features, context) -> target, of the content picture's activations; None where
+        the target does not depend on them.
       adds: whether what `describe` makes of the tiles of a picture adds up, too.
     """
 
@@ -41,6 +45,7 @@ class StyleLoss(NamedTuple):
     mix: Callable[[list[Any], list[Array]], Any]
     finish: Callable[[Any], Any] = lambda target: target
     neighbours: int = 1
+    match: Callable[..., Any] | None = None
     adds: bool = False
 
     def distance(self, features: Any, target: Any, context: Context) -> Float[Array, ""]:
@@ -118,5 +123,13 @@ STYLE: dict[str, StyleLoss] = {
     ),
     "remd": _of_points(samples.remd_distance),
     "nnst": _of_points(samples.nearest_neighbour_distance),
+    "hypercolumns": StyleLoss(
+        hypercolumns.points,
+        hypercolumns.costs,
+        hypercolumns.distance,
+        samples.pool,
+        neighbours=0,
+        match=hypercolumns.match,
+    ),
     "mrf": StyleLoss(samples.patches, samples.drawn_patches, samples.mrf_distance, samples.pool),
 }

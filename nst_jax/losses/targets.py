@@ -66,7 +66,8 @@ def _described(
     def describe(one: Description, tile: Tile) -> Any:
         origin = None if tile.origin is None else place(one.tap, tile.origin)
         first, *others = (shapes[tap] for tap in one.group)
-        context = Context(regions[one.region].get(one.tap), key, pixels, first, origin, 0, *others)
+        own = regions[one.region].get(one.tap)
+        context = Context(own, key, pixels, first, origin, 0, *others[:1])
         return STYLE[one.loss].describe(activations_of(tile, one.group), context)
 
     cut = static.tiling(network, image, margin(knobs))
@@ -127,6 +128,7 @@ def compute_targets(
     content_taps = {}
     if content_image is not None:
         wanted = {tap for taps in knobs.content.values() for tap in taps}
+        wanted |= {tap for loss, taps in knobs.style.items() if STYLE[loss].match for tap in taps}
         content_taps = _features(network, content_image, static, wanted)
     on_one_device = dataclasses.replace(static, split=None)
     described = [
@@ -137,19 +139,27 @@ def compute_targets(
     def describe(name: str, tap: str, region: str) -> tuple[tuple[Array, Any], ...]:
         """Pairs (share, target) of the style pictures that have the region."""
         loss, given, descriptions = STYLE[name], [], []
-        asked = Description(name, tap, region, groups(name, knobs.style[name])[tap])
+        group = groups(name, knobs.style[name])[tap]
+        asked = Description(name, tap, region, group)
+
+        def finished(description: Any) -> Any:
+            target = loss.finish(description)
+            if loss.match is None:
+                return target
+            return loss.match(target, [content_taps[one] for one in group], Context(key=key))
+
         for own, share in zip(described, shares, strict=True):
             if asked in own:
                 descriptions.append(own[asked])
                 given.append(share)
         if len(given) == 1:
-            return ((jnp.float32(1), loss.finish(descriptions[0])),)
+            return ((jnp.float32(1), finished(descriptions[0])),)
         total = sum(given)
         # Where every picture that has the region has the share 0, they count the same.
         scaled = [jnp.where(total > 0, share / total, 1 / len(given)) for share in given]
         if blend == "targets":
-            return ((jnp.float32(1), loss.finish(loss.mix(descriptions, scaled))),)
-        return tuple(zip(scaled, map(loss.finish, descriptions), strict=True))
+            return ((jnp.float32(1), finished(loss.mix(descriptions, scaled))),)
+        return tuple(zip(scaled, map(finished, descriptions), strict=True))
 
     names = dict.fromkeys(region for own in regions for region in own)
     return Targets(

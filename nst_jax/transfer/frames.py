@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from nst_jax.config import rules
 from nst_jax.config.experiment import Experiment
 from nst_jax.errors import UserError
 from nst_jax.losses.arguments import Problem, Temporal
@@ -373,6 +374,7 @@ def check(experiment: Experiment):
         "split": experiment.network.split not in (0, 1),
         "normalize_network": "content" in experiment.network.normalize,
         "matting_weight": experiment.objective.matting_weight,
+        f"style_losses={rules.MATCHED_LOSSES[0]}": rules.is_matched(experiment),
         "color.photorealism": inputs.color.photorealism,
         "keep_alpha": output.keep_alpha,
         "animation": output.animation,

@@ -74,7 +74,7 @@ def static_of(experiment: Experiment, pictures: Pictures) -> Static:
         objective=objective_static(experiment, pictures.shape),
         content_losses=tuple(sorted(term.name for term in objective.content)),
         style_losses=tuple(
-            (term.name, tuple(term.layers) if STYLE[term.name].neighbours > 1 else ())
+            (term.name, tuple(term.layers) if STYLE[term.name].neighbours != 1 else ())
             for term in sorted(objective.style, key=lambda term: term.name)
         ),
         tv_loss=objective.tv_loss,
