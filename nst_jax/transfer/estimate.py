@@ -8,6 +8,7 @@ import jax
 from nst_jax import files
 from nst_jax.config import rules
 from nst_jax.config.experiment import Experiment
+from nst_jax.losses.hypercolumns import GRID
 from nst_jax.network import architecture
 from nst_jax.network.windows import MARGIN, Section, sections
 from nst_jax.optimize.lbfgs import pairs_of
@@ -22,6 +23,7 @@ STATE_PICTURES = 6  # float32 pictures that a step keeps besides the optimiser's
 REMATERIALIZED_SHARE = 0.5  # of the activations' memory
 TILES = (2048, 1024, 512, 256)  # sides in pixels, of which one is chosen
 MATTING_PICTURES = 31  # 108 bytes a pixel of colours, and 260 of a step
+HYPERCOLUMN_COPIES = 2  # targets, and what a step keeps
 TILED_PICTURES = 5  # that a step in tiles keeps besides, the first section's output among them
 
 
@@ -120,12 +122,25 @@ def memory(experiment: Experiment, shape: tuple[int, int], tile: int) -> int:
         pictures = STATE_PICTURES + 2 * pairs_of(static.memory, math.prod(shape))
     if experiment.objective.matting_weight:
         pictures += MATTING_PICTURES
+    matched = _hypercolumn_channels(experiment) / GRID**2
     height, width = math.ceil(shape[0] / devices(experiment)), shape[1]
     seen = height * width * 1.1
     if is_tiled:
         pictures += TILED_PICTURES
         seen = math.prod(min(side, tile) + 2 * section.halo for side in (height, width))
-    return round(4 * (seen * activations + height * width * 3 * pictures))
+    kept = 3 * pictures + HYPERCOLUMN_COPIES * matched
+    return round(4 * (seen * activations + height * width * kept))
+
+
+def _hypercolumn_channels(experiment: Experiment) -> int:
+    """Channels of all layers of the losses on hypercolumns."""
+    shapes = architecture.conv_shapes(experiment.network.arch)
+    return sum(
+        shapes[architecture.conv(tap)][-1]
+        for term in experiment.objective.style
+        if term.name in rules.MATCHED_LOSSES
+        for tap in term.layers
+    )
 
 
 def tile(experiment: Experiment, shape: tuple[int, int], available: float = 0) -> int:
