@@ -271,6 +271,7 @@ def test_a_damaged_film_keeps_the_frames_that_it_has(clip, tmp_path):
         ({"film.output": "film.mov"}, "config.film.output is 'film.mov'; it must be"),
         ({"keep_alpha": True}, "config.keep_alpha"),
         ({"split": 2}, "config.split is for still pictures"),
+        ({"style_losses": "hypercolumns"}, "config.style_losses=hypercolumns is for still"),
         ({"style": ""}, "a film needs a style picture"),
     ],
 )
