@@ -222,8 +222,10 @@ def test_masks_of_several_styles():
             "loss gram at relu1_1 has the weight 1e.20 x 1e.20; it must be 3e.38 at most",
         ),
         (
-            lambda: grammar.parse_losses("w2(relu2_1:1, relu1_1)", "", LOSSES, "vgg19", ["w2"]),
-            "the deepest, relu2_1, has no lambda",
+            lambda: grammar.parse_losses(
+                "w2(relu2_1:1, relu1_1)", "", LOSSES, "vgg19", {"w2": slice(-1, None)}
+            ),
+            "weighs relu2_1 together with the layers before it",
         ),
     ],
 )

@@ -115,4 +115,4 @@ def test_the_slurm_script_starts_a_worker(tmp_path):
         text=True,
     )
     assert done.returncode == 0, done.stderr
-    assert "20 cells" in done.stdout
+    assert "21 cells" in done.stdout
