@@ -108,8 +108,9 @@ def costs(layers: Layers, target: Columns, context: Context) -> Float[Array, ""]
       phase before the last.
 
     Departs from the paper: positions are matched by the photograph alone, where they mix in a
-    quarter of the painting so far; the style picture is not added in other rotations; and pixels
-    may be optimised, where they optimise the coefficients of a Laplacian pyramid.
+    quarter of the painting so far, with 16384 places of the style at most; the style picture is not
+    added in other rotations; and pixels may be optimised, where they optimise the coefficients of a
+    Laplacian pyramid.
     """
     found = columns(layers)
     along = sum(jnp.sum(a * t, -1) for a, t in zip(found, target, strict=True))
