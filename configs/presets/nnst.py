@@ -5,11 +5,11 @@
 
 "Neural Neighbor Style Transfer" (https://arxiv.org/abs/2203.13215) and its program,
 nkolkin13/NeuralNeighborStyleTransfer. It has two phases: first features of all layers together, at
-four sizes, then, at the last, each layer by itself ("feature splitting"). Here they are two losses
-of one objective, at all sizes. There is no content loss: the photograph says only which features of
-the painting a position is matched with. The program takes VGG-16, adds the painting in four
-rotations, mixes a quarter of the painting so far into what is matched, optimises the coefficients
-of a Laplacian pyramid, with a step of 0.002, and corrects the colours at the end.
+four sizes, then at the last size each layer by itself ("feature splitting"). Here they are two
+losses of one objective, at all sizes. There is no content loss: the photograph says only which
+features of the painting a position is matched with. The program takes VGG-16, adds the painting in
+four rotations, mixes a quarter of the painting so far into what is matched, optimises the
+coefficients of a Laplacian pyramid with a step of 0.002, and corrects the colours at the end.
 
 2 CPU cores: 13 minutes. GPU, TPU: not measured.
 Loss: 2.51e7 with the sample pictures.

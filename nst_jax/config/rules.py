@@ -49,7 +49,7 @@ STYLE_LOSSES = {
 }
 LOSSES = {"content": CONTENT_LOSSES, "style": STYLE_LOSSES}
 PAIRED_LOSSES = ("cross_gram", "cross_covariance")  # compare each layer with the next one
-MATCHED_LOSSES = ("hypercolumns",)  # give every position of the content something of the style
+MATCHED_LOSSES = ("hypercolumns",)  # match each position of the content with one of the style
 # Losses that see several layers together -> which of them, by depth, have no lambda of their own.
 JOINT_LOSSES = {
     **{name: slice(-1, None) for name in PAIRED_LOSSES},
@@ -408,7 +408,7 @@ def untileable(e: Experiment) -> bool:
 
 
 def is_matched(e: Experiment) -> bool:
-    """Whether a loss gives the content's positions something of the style."""
+    """Whether a loss matches positions of the content with those of the style."""
     return any(term.name in MATCHED_LOSSES for term in e.objective.style)
 
 

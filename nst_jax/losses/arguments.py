@@ -158,13 +158,13 @@ def groups(loss: str, lambdas: dict[str, Any]) -> dict[str, tuple[str, ...]]:
 
 def margin(knobs: Knobs) -> int:
     """How far losses see around the core of a tile; see `Tiling`."""
-    return MARGIN if any(STYLE[loss].neighbours != 1 for loss in knobs.style) else 0
+    return MARGIN if any(STYLE[loss].neighbours > 1 for loss in knobs.style) else 0
 
 
 def activations_of(tile: Tile, group: tuple[str, ...]) -> Any:
     """What a loss sees of a tile: the activations of a tap, or a tuple of those of several.
 
-    Those after the first are enlarged to the size of the first, for which it must see around them.
+    A loss that enlarges the second to the size of the first must see around it in a tile.
     """
     first, *others = group
     activations = tile.taps[first]

@@ -17,6 +17,7 @@ from nst_jax.losses import samples
 from nst_jax.losses.context import (
     Context,
     Features,
+    itself,
     layer_shape,
     magnitude,
     masked,
@@ -44,12 +45,6 @@ class ContentLoss(NamedTuple):
         return self.compare(self.summarize(features, target, context), target, context)
 
 
-def _itself(summary: Array, target: Array, context: Context) -> Array:
-    """A summary that is the distance already."""
-    del target, context
-    return summary
-
-
 def _squared(factor: Callable[[int], float]) -> ContentLoss:
     """J_content = f sum_i m_i (a_C - a_G)^2, in squared activation units; f = factor(size)."""
 
@@ -61,7 +56,7 @@ def _squared(factor: Callable[[int], float]) -> ContentLoss:
         height, width = layer_shape(features, context)
         return factor(height * width * features.shape[2]) * jnp.sum(squares)
 
-    return ContentLoss(summarize, _itself)
+    return ContentLoss(summarize, itself)
 
 
 def self_similarity_distance(

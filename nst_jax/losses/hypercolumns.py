@@ -1,11 +1,11 @@
 """A style loss on hypercolumns: the features of all layers at one position, taken together.
 
-Each position of the photograph is given the style's nearest hypercolumn once, before the first step
-of a scale, and the painting is drawn to what it was given. So the photograph's layout stays without
-a content loss.
+Before the first step of a scale, each position of the photograph is matched once with the style's
+nearest hypercolumn. The painting's hypercolumns are then pulled towards these matches. So the
+photograph's layout stays without a content loss.
 
 In the formulas i is a position of a grid, a_i the painting's hypercolumn, c_i the photograph's, s_j
-the style's, and t_i what position i was given. A function's `layers` are the activations of all
+the style's, and t_i the match of position i. A function's `layers` are the activations of all
 layers of the loss, [h, w, c] each and the first the largest.
 """
 
@@ -66,7 +66,7 @@ def points(layers: Layers, context: Context) -> Points:
 
 
 def match(target: Points, layers: Layers, context: Context) -> Columns:
-    """What each position is given: t_i = s_j / |s_j|, j = argmax_j cos(c_i - mean c, s_j - mean s).
+    """The match of each position: t_i = s_j / |s_j|, j = argmax_j cos(c_i - mean c, s_j - mean s).
 
     Args:
       target: the style's hypercolumns, by `points`.
@@ -95,8 +95,8 @@ def match(target: Points, layers: Layers, context: Context) -> Columns:
     )
 
 
-def costs(layers: Layers, target: Columns, context: Context) -> Float[Array, ""]:
-    """Distance from what was given: sum_i w_i (1 - cos(a_i, t_i)), dimensionless, 0 to 2.
+def matched_distance(layers: Layers, target: Columns, context: Context) -> Float[Array, ""]:
+    """Distance from the matches: sum_i w_i (1 - cos(a_i, t_i)), dimensionless, 0 to 2.
 
     Args:
       layers: the painting's activations.
@@ -109,8 +109,8 @@ def costs(layers: Layers, target: Columns, context: Context) -> Float[Array, ""]
 
     Departs from the paper: positions are matched by the photograph alone, where they mix in a
     quarter of the painting so far, with 16384 places of the style at most; the style picture is not
-    added in other rotations; and pixels may be optimised, where they optimise the coefficients of a
-    Laplacian pyramid.
+    added in other rotations; and pixels are optimised by default, where they optimise the
+    coefficients of a Laplacian pyramid.
     """
     found = columns(layers)
     along = sum(jnp.sum(a * t, -1) for a, t in zip(found, target, strict=True))
@@ -118,9 +118,3 @@ def costs(layers: Layers, target: Columns, context: Context) -> Float[Array, ""]
     each = 1 - along / jnp.sqrt(jnp.maximum(squares, 1e-8))
     weights = _guide(layers, context)
     return jnp.mean(each) if weights is None else jnp.sum(weights * each)
-
-
-def distance(summary: Array, target: Columns, context: Context) -> Float[Array, ""]:
-    """The summary, which is the distance already."""
-    del target, context
-    return summary

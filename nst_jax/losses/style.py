@@ -19,7 +19,7 @@ from jax import Array
 from jaxtyping import Float
 
 from nst_jax.losses import grams, hypercolumns, moments, samples, wasserstein
-from nst_jax.losses.context import Context, average
+from nst_jax.losses.context import Context, average, itself
 
 
 class StyleLoss(NamedTuple):
@@ -33,7 +33,7 @@ class StyleLoss(NamedTuple):
       mix: (targets, shares) -> one target for several style pictures; the shares sum to 1.
       finish: target -> target, applied once after mixing.
       neighbours: 1, or 2 if `features` is the pair of a layer's activations and the next layer's,
-        or 0 if they are those of all layers.
+        or 0 if it holds those of all layers.
       match: (target, features, context) -> target, of the content picture's activations; None where
         the target does not depend on them.
       adds: whether what `describe` makes of the tiles of a picture adds up, too.
@@ -125,8 +125,8 @@ STYLE: dict[str, StyleLoss] = {
     "nnst": _of_points(samples.nearest_neighbour_distance),
     "hypercolumns": StyleLoss(
         hypercolumns.points,
-        hypercolumns.costs,
-        hypercolumns.distance,
+        hypercolumns.matched_distance,
+        itself,
         samples.pool,
         neighbours=0,
         match=hypercolumns.match,

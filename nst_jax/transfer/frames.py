@@ -374,7 +374,7 @@ def check(experiment: Experiment):
         "split": experiment.network.split not in (0, 1),
         "normalize_network": "content" in experiment.network.normalize,
         "matting_weight": experiment.objective.matting_weight,
-        f"style_losses={rules.MATCHED_LOSSES[0]}": rules.is_matched(experiment),
+        f"style_losses={', '.join(rules.MATCHED_LOSSES)}": rules.is_matched(experiment),
         "color.photorealism": inputs.color.photorealism,
         "keep_alpha": output.keep_alpha,
         "animation": output.animation,
