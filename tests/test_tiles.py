@@ -25,7 +25,7 @@ SHALLOW = ("relu2_1",)
 LEFT_OUT = ("mse", "half_sum", "sum", "gram_mse", "gram_johnson", "gram_normalized", "w2_crowsonkb")
 LEFT_OUT += rules.PAIRED_LOSSES + rules.WHOLE_LOSSES
 UNGUIDED = ("squared", "self_similarity", "gram", "gram_keras", "mean_variance", "w2", "mrf")
-ROUNDED = ("w2", "w2_crowsonkb")  # in tiles their covariance comes from moments
+ROOTED = ("w2", "w2_crowsonkb")  # float32 roots, which a rounding error in activations changes more
 
 
 @pytest.mark.parametrize("arch", ["vgg16", "vgg19"])
@@ -117,7 +117,7 @@ def test_every_loss_is_the_same_in_tiles(guided, vgg19, picture, rng, quickly_co
             evaluate(image, network, problem._replace(knobs=knobs(name)))
             for problem in (whole, tiled)
         )
-        assert_close(found, expected, 5e-5 if name in ROUNDED else 5e-6, name)
+        assert_close(found, expected, 2e-5 if name in ROOTED else 5e-6, name)
 
 
 @pytest.mark.slow

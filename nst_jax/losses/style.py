@@ -77,7 +77,7 @@ def _wasserstein(steps: int) -> StyleLoss:
     """`wasserstein.wasserstein_distance`, with roots of so many steps."""
     return StyleLoss(
         wasserstein.spread,
-        wasserstein.shifted_spread,
+        wasserstein.parts,
         functools.partial(wasserstein.wasserstein_distance, steps=steps),
         wasserstein.mixture,
         functools.partial(wasserstein.gaussian, steps=steps),

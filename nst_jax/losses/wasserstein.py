@@ -8,8 +8,16 @@ import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Float
 
-from nst_jax.losses.context import Context, Features, average, correlation, mean, rows, weighed
-from nst_jax.losses.moments import Moments
+from nst_jax.losses.context import (
+    Context,
+    Features,
+    average,
+    correlation,
+    layer_shape,
+    mean,
+    rows,
+    weighed,
+)
 
 
 class Spread(NamedTuple):
@@ -37,15 +45,50 @@ def spread(features: Features, context: Context) -> Spread:
     return Spread(centre, correlation(a - centre, a - centre, context.weights))
 
 
-def shifted_spread(features: Features, target: Gaussian, context: Context) -> Spread | Moments:
-    """The painting's mean and covariance; of a tile, its moments about the style's mean.
+class Parts(NamedTuple):
+    """Means and covariances of the t tiles of a layer; those of single tiles add up.
 
-    Those of tiles add up, and rounding costs less than in moments about zero.
+    Attributes:
+      weights: [t], the weight of each tile; they sum to 1.
+      means: [t, c], of each tile; zeros where a tile has no weight.
+      within: [c, c], sum_t of the weight times the covariance within the tile.
     """
+
+    weights: Float[Array, " t"]
+    means: Float[Array, "t c"]
+    within: Float[Array, "c c"]
+
+
+def parts(features: Features, target: Gaussian, context: Context) -> Parts:
+    """The painting's `Parts`, of a tile with zeros for the others.
+
+    Every tile is centred at its own mean. Raw moments would add up as well, but their difference
+    loses digits: in a tile of relu1_1, the gradient was off by 6e-5.
+    """
+    del target
     if context.origin is None:
-        return spread(features, context)
-    weights, a = weighed(features, context), rows(features) - target.mean
-    return Moments(mean(a, weights), correlation(a, a, weights))
+        centre, covariance = spread(features, context)
+        return Parts(jnp.ones(1), centre[None], covariance)
+    weights = weighed(features, context)
+    share = jnp.sum(weights)
+    own = spread(features, Context(weights / jnp.where(share > 0, share, 1)))
+    counts, place = [], []
+    for side, start, length in zip(
+        layer_shape(features, context), context.origin, features.shape, strict=False
+    ):
+        counts.append(-(-side // length))
+        place.append(start // length)
+    slot = jax.nn.one_hot(place[0] * counts[1] + place[1], counts[0] * counts[1])
+    return Parts(share * slot, slot[:, None] * own.mean, share * own.covariance)
+
+
+def together(own: Parts) -> Spread:
+    """The mean and covariance of all tiles: what is within them, and between their means."""
+    with jax.default_matmul_precision("highest"):
+        centre = own.weights @ own.means
+        apart = own.means - centre
+        between = jnp.einsum("t,ta,tb->ab", own.weights, apart, apart)
+    return Spread(centre, own.within + between)
 
 
 def mixture(targets: list[Spread], shares: list[Array]) -> Spread:
@@ -116,7 +159,7 @@ def gaussian(target: Spread, steps: int) -> Gaussian:
 
 
 def wasserstein_distance(
-    own: Spread | Moments, target: Gaussian, context: Context, steps: int
+    own: Parts, target: Gaussian, context: Context, steps: int
 ) -> Float[Array, ""]:
     """Squared Wasserstein-2 (Bures) distance of two normal distributions, divided by n_C.
 
@@ -128,12 +171,10 @@ def wasserstein_distance(
     can make the iteration diverge.
     """
     del context
-    if isinstance(own, Moments):
-        covariance = own.second - jnp.outer(own.mean, own.mean)
-        own = Spread(own.mean + target.mean, covariance)
-    covariance = _padded(own.covariance)
+    centre, covariance = together(own)
+    covariance = _padded(covariance)
     with jax.default_matmul_precision("highest"):
         cross = root_trace(target.root @ covariance @ target.root, steps)
     traces = jnp.trace(target.covariance) + jnp.trace(covariance)
     bures = traces - 2 * cast(Array, cross)
-    return jnp.mean(jnp.square(own.mean - target.mean)) + bures / len(own.mean)
+    return jnp.mean(jnp.square(centre - target.mean)) + bures / len(centre)
