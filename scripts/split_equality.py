@@ -60,6 +60,7 @@ ROWS: dict[str, dict[str, Any]] = {
     "winograd": {"convolution": "winograd"},
     "bfloat16": {"precision": "bfloat16"},
     "circular": {"padding": "circular", "content": "{0}/square.png", "image_size": 256},
+    "recomputed": {"rematerialize": True, "content_layers": "relu2_1, relu4_2"},
     "two regions": {"guides.content": MASKS, "guides.style": MASKS},
     "two styles": {"style": f"{config.PICTURES / 'starry.jpg'}:2, {config.sample_photograph()}"},
 }

@@ -62,10 +62,10 @@ def test_a_circular_picture_that_does_not_divide_is_whole(vgg19, picture):
     assert tiling.tiling(network, (96, 80), 32) is not None
 
 
-def at_taps(mask):
-    """A mask at every tap of `SHALLOW`."""
+def at_taps(mask, taps=SHALLOW):
+    """A mask at every one of the taps."""
     found = {}
-    for tap in SHALLOW:
+    for tap in taps:
         stride = 2 ** (architecture.block(tap) - 1)
         height, width = (side // stride for side in mask.shape)
         found[tap] = jnp.asarray(mask[::stride, ::stride][:height, :width])
@@ -143,6 +143,38 @@ def test_two_layers_at_once_and_normalized_gradients(loss, vgg19, picture, quick
     assert_close(found, expected, 2e-6)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("padding", ["zero", "circular"])
+def test_recomputed_content_targets(padding, vgg19, picture, rng, quickly_compiled):
+    """Layers of both sections; a loss that draws positions keeps its target."""
+    taps = ("relu1_2", "relu2_1", "relu4_1")
+    shape = (64, 48) if padding == "circular" else (59, 45)
+    network = network_of(vgg19, taps, pooling="average", padding=padding)
+    content, image, style = (jnp.asarray(picture(*s)) for s in (shape, shape, (43, 38)))
+    losses = {"squared": {"relu2_1": 1.0, "relu4_1": 3.0}, "self_similarity": {"relu1_2": 0.1}}
+    knobs = Knobs(1.0, 1e-9, losses, {"gram": {"relu1_2": 1.0}}, {}, {"": 1.0})
+    weights = at_taps(0.5 + np.float32(rng.random(shape)), losses["squared"])
+    evaluate = jax.jit(jax.value_and_grad(objective))
+    whole, kept, anew = (
+        problem_for(
+            network, content, style, knobs, guides=GuideWeights(weights, {"": {}}), static=static
+        )
+        for static in (
+            ObjectiveStatic(recomputes=True),
+            ObjectiveStatic(tile=32),
+            ObjectiveStatic(tile=32, recomputes=True),
+        )
+    )
+    assert anew.targets.content["squared"] == dict.fromkeys(losses["squared"])
+    assert anew.targets.content["self_similarity"]["relu1_2"] is not None
+    assert not whole.targets.inputs
+    sizes = [sum(leaf.nbytes for leaf in jax.tree.leaves(one.targets)) for one in (anew, kept)]
+    assert sizes[0] < sizes[1]
+    expected = evaluate(image, network, whole)
+    assert expected[0] > 1
+    assert_close(evaluate(image, network, anew), expected, 2e-6)
+
+
 def assert_close(one, other, tolerance, name=""):
     """Within a share of the largest element of each array."""
     for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True):
@@ -160,6 +192,17 @@ def test_tiles_are_the_largest_that_fit(monkeypatch):
     for least, tile in ((whole, 0), (large, 2048), (small, 512), (1, 256)):
         monkeypatch.setattr(estimate, "device_bytes", lambda least=least: int(least / 0.69))
         assert estimate.tile(experiment, shape) == tile
+    monkeypatch.setattr(estimate, "device_bytes", lambda: int(large / 0.69))
+    assert not estimate.recomputes_content(experiment, shape, 2048)
+    c.content_layers = "relu2_2"
+    low = config.parse(c)
+    assert estimate.tile(low, shape) < 2048
+    assert not estimate.recomputes_content(low, shape, estimate.tile(low, shape))
+    monkeypatch.setattr(estimate, "device_bytes", lambda: int(small / 0.71))
+    kept, anew = (estimate.memory(low, shape, 256, recomputes=one) for one in (False, True))
+    assert kept - anew == 4 * (128 // 4 - 3) * 4096**2
+    assert estimate.recomputes_content(low, shape, estimate.tile(low, shape))
+    monkeypatch.setattr(estimate, "device_bytes", lambda: 1)
     c.normalize_gradients, c.style_losses = True, "cross_gram"
     assert estimate.tile(config.parse(c), shape) == 0
     with pytest.raises(UserError, match="takes about .* GB of memory, and the device has"):

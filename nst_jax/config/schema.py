@@ -58,7 +58,8 @@ def default() -> Config:
     c.pooling = "max"  # a key of rules.POOLINGS
     c.padding = "zero"  # outside the picture: a key of rules.PADDINGS; "circular" makes it tile
 
-    c.rematerialize = False  # recompute activations: half their memory, a third more time
+    # Recompute activations: half their memory, a third more time; in tiles, the content targets.
+    c.rematerialize = False
     # The objective is computed in tiles of this side, in pixels, a multiple of 16: the same value
     # for the memory of one tile. 0: whole; -1: whole where that fits the device, else in tiles.
     c.tile = -1

@@ -1,6 +1,7 @@
 """The arguments of the objective besides the image and the network, and how losses see the taps."""
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -12,7 +13,7 @@ from jaxtyping import Complex, Float
 from nst_jax.losses.style import STYLE
 from nst_jax.network import architecture, tiling
 from nst_jax.network.state import NetworkState
-from nst_jax.network.tiles import Tile
+from nst_jax.network.tiles import NOTHING, Tile
 from nst_jax.network.tiling import ROWS, Tiling
 from nst_jax.network.windows import MARGIN, Origin
 
@@ -36,12 +37,13 @@ class Targets(NamedTuple):
     """What the content and style pictures ask for; computed once for every scale of a run.
 
     Attributes:
-      content: loss -> tap -> target.
+      content: loss -> tap -> target; None where it is recomputed.
       style: loss -> tap -> region -> pairs (share, target). The region is "" without guides. There
         are several pairs only where the losses of several style pictures are blended.
       temporal: of a frame of a film; None for a still picture.
       matting: [9, h - 2, w - 2, 3] the photograph's `matting.colour_basis`; None without that loss.
       spectrum: [h, w // 2 + 1, 3] the texture's `spectrum.spectrum`; None without that loss.
+      inputs: of the content picture, from `tiles.inputs_in_tiles`, where targets are recomputed.
     """
 
     content: dict[str, dict[str, Any]]
@@ -49,6 +51,7 @@ class Targets(NamedTuple):
     temporal: Temporal | None = None
     matting: Float[Array, "9 h2 w2 3"] | None = None
     spectrum: Complex[Array, "h w2 3"] | None = None
+    inputs: Mapping[str, Array] = NOTHING
 
 
 class Knobs(NamedTuple):
@@ -114,11 +117,14 @@ class ObjectiveStatic:
       tile: the longest side of the tiles in which the objective is computed, in pixels, a multiple
         of 16; 0 for whole pictures. The value is the same, the memory that of one tile.
       split: how the picture lies on several devices; None for one device.
+      recomputes: whether every tile computes its content targets anew, for less memory, where the
+        loss is local; the value is the same.
     """
 
     normalize_gradients: bool = False
     tile: int = 0
     split: Split | None = None
+    recomputes: bool = False
 
     def shape(self, image: Image) -> tuple[int, int]:
         """(height, width) of the picture."""
@@ -192,5 +198,5 @@ def spread(problem: Problem, axes: int = 0) -> Any:
         return P(ROWS) if jnp.ndim(target) - axes == 3 else P()
 
     everywhere = jax.tree.map(lambda leaf: P(), problem)
-    content = jax.tree.map(of, problem.targets.content)
-    return everywhere._replace(targets=everywhere.targets._replace(content=content))
+    own = jax.tree.map(of, {"content": problem.targets.content, "inputs": problem.targets.inputs})
+    return everywhere._replace(targets=everywhere.targets._replace(**own))

@@ -35,10 +35,13 @@ class ContentLoss(NamedTuple):
       summarize: (features, target, context) -> pytree. Those of a picture's tiles add up to that of
         the picture.
       compare: (summary, target, context) -> scalar.
+      is_local: whether a tile sees nothing of the target but its own part, and `compare` nothing at
+        all. Such targets can be recomputed, see `ObjectiveStatic.recomputes`.
     """
 
     summarize: Callable[..., Any]
     compare: Callable[..., Float[Array, ""]]
+    is_local: bool = False
 
     def distance(self, features: Features, target: Array, context: Context) -> Float[Array, ""]:
         """The loss of whole activations."""
@@ -56,7 +59,7 @@ def _squared(factor: Callable[[int], float]) -> ContentLoss:
         height, width = layer_shape(features, context)
         return factor(height * width * features.shape[2]) * jnp.sum(squares)
 
-    return ContentLoss(summarize, itself)
+    return ContentLoss(summarize, itself, is_local=True)
 
 
 def self_similarity_distance(

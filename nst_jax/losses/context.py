@@ -28,7 +28,8 @@ class Context(NamedTuple):
       shape: (height, width) of the whole layer, in positions; None where the activations are whole.
       origin: (row, column) of the layer at which the activations of a tile begin, traced; None
         where they are whole.
-      first: row of the layer at which a content target begins, which may be a device's part.
+      first: row of the layer at which a content target begins, which may be a device's part; None
+        where the target is that of the tile.
       following: (height, width) of the whole next layer, where the loss sees that as well.
     """
 
@@ -81,12 +82,12 @@ def own_part(whole: Array, features: Features, context: Context, first: Any = 0)
     In a tile, positions beyond the layer repeat its edge.
 
     Args:
-      whole: of the layer, or of its rows from `first` on.
+      whole: of the layer, or of its rows from `first` on; the part itself where that is None.
       features: whole, or of a tile.
       context: says which tile.
       first: a row of the layer.
     """
-    if context.origin is None:
+    if context.origin is None or first is None:
         return whole
     ys, xs = _places(features, context)
     return whole.at[ys - first].get(mode="clip").at[:, xs].get(mode="clip")

@@ -63,12 +63,20 @@ class Term(NamedTuple):
     pairs: tuple[tuple[Any, Any], ...]
     context: Context
 
+    @property
+    def is_recomputed(self) -> bool:
+        """Whether every tile has the target."""
+        return self.pairs[0][1] is None
+
     def _summary(self, seen: Any, tile: Tile) -> tuple[Any, ...]:
         """What the loss keeps of activations, for every target."""
         context = self.context
         if tile.origin is not None:
             first, _ = place(self.group[0], (tile.first, 0))
             context = context._replace(origin=place(self.group[0], tile.origin), first=first)
+        if self.is_recomputed:
+            own = tile.content[self.group[0]]
+            return (self.loss.summarize(seen, own, context._replace(first=None)),)
         return tuple(self.loss.summarize(seen, target, context) for _, target in self.pairs)
 
     def summarize(self, tile: Tile) -> tuple[Any, ...]:
@@ -152,7 +160,9 @@ def _distances(image: Image, network: NetworkState, problem: Problem) -> Distanc
     if cut is None:
         total = functools.partial(_of_the_whole, tiles.whole(network, image))
     else:
-        total = functools.partial(tiles.sum_over_tiles, cut, network, image)
+        total = functools.partial(
+            tiles.sum_over_tiles, cut, network, image, content=problem.targets.inputs
+        )
 
     def summarize(problem: Problem, tile: Tile) -> dict[str, Any]:
         found: dict[str, Any] = {

@@ -21,6 +21,7 @@ from nst_jax.losses.arguments import (
     margin,
     place,
 )
+from nst_jax.losses.content import CONTENT
 from nst_jax.losses.context import Context
 from nst_jax.losses.style import STYLE
 from nst_jax.network import tiles, tiling
@@ -125,11 +126,19 @@ def compute_targets(
       blend: "targets" mixes the statistics of the style pictures, "losses" the distances from each.
       static: says how the pictures are cut.
     """
-    content_taps = {}
+    content_taps, inputs, recomputed = {}, {}, set()
     if content_image is not None:
-        wanted = {tap for taps in knobs.content.values() for tap in taps}
+        cut = static.tiling(network, content_image, margin(knobs))
+        if cut is not None and static.recomputes:
+            recomputed = {loss for loss in knobs.content if CONTENT[loss].is_local}
+            again = {tap for loss in recomputed for tap in knobs.content[loss]}
+            inputs = tiles.inputs_in_tiles(cut, network, content_image, again)
+        wanted = {
+            tap for loss, taps in knobs.content.items() if loss not in recomputed for tap in taps
+        }
         wanted |= {tap for loss, taps in knobs.style.items() if STYLE[loss].match for tap in taps}
-        content_taps = _features(network, content_image, static, wanted)
+        if wanted:
+            content_taps = _features(network, content_image, static, wanted)
     on_one_device = dataclasses.replace(static, split=None)
     described = [
         _described(network, image, knobs, own, key, on_one_device)
@@ -163,7 +172,10 @@ def compute_targets(
 
     names = dict.fromkeys(region for own in regions for region in own)
     return Targets(
-        {loss: {tap: content_taps[tap] for tap in taps} for loss, taps in knobs.content.items()},
+        {
+            loss: {tap: None if loss in recomputed else content_taps[tap] for tap in taps}
+            for loss, taps in knobs.content.items()
+        },
         {
             loss: {
                 tap: {region: describe(loss, tap, region) for region in names}
@@ -171,4 +183,5 @@ def compute_targets(
             }
             for loss, lambdas in knobs.style.items()
         },
+        inputs=inputs,
     )

@@ -70,6 +70,7 @@ def parts(features: Features, target: Gaussian, context: Context) -> Parts:
         centre, covariance = spread(features, context)
         return Parts(jnp.ones(1), centre[None], covariance)
     weights = weighed(features, context)
+    assert weights is not None, "a tile always has them"
     share = jnp.sum(weights)
     own = spread(features, Context(weights / jnp.where(share > 0, share, 1)))
     counts, place = [], []

@@ -32,6 +32,9 @@ from nst_jax.network.windows import (
 EVERYWHERE = P()
 
 
+NOTHING: Mapping[str, Array] = {}
+
+
 class Tile(NamedTuple):
     """What is seen of a tile at once.
 
@@ -43,6 +46,7 @@ class Tile(NamedTuple):
       origin: (row, column) of the picture, in pixels, at which the tile begins; traced. None for a
         whole picture, whose pixels have nothing around them.
       first: row of the picture, in pixels, at which the device's own rows begin.
+      content: tap -> activations of the content picture there, where they are recomputed.
     """
 
     taps: dict[str, Array]
@@ -50,6 +54,7 @@ class Tile(NamedTuple):
     pixels: Array | None
     origin: Origin | None
     first: Array | int
+    content: Mapping[str, Array] = NOTHING
 
 
 class Given(NamedTuple):
@@ -59,11 +64,13 @@ class Given(NamedTuple):
       network: the network.
       arguments: of the function that summarizes.
       first: see `Tile`.
+      content: see `inputs_in_tiles`.
     """
 
     network: NetworkState
     arguments: Any
     first: Array
+    content: Mapping[str, Array]
 
 
 Summary = dict[Any, Any]
@@ -82,6 +89,7 @@ def sum_over_tiles(
     summarize: Callable[[Any, Tile], Summary],
     arguments: Any = (),
     spread: Any = EVERYWHERE,
+    content: Mapping[str, Array] = NOTHING,
 ) -> Summary:
     """The sums of what a function makes of every tile. The VJP computes the tiles once more.
 
@@ -92,25 +100,26 @@ def sum_over_tiles(
       summarize: (arguments, tile) -> name -> pytree. Names of different sections differ.
       arguments: of `summarize`; no gradient reaches them.
       spread: `PartitionSpec`s of the arguments.
+      content: of a content picture, from `inputs_in_tiles`, for `Tile.content`.
     """
 
-    def of_device(image: Array, network: NetworkState, arguments: Any) -> Summary:
-        return _pass(tiles, network, image, summarize, arguments, ())[0]
+    def of_device(image: Array, network: NetworkState, arguments: Any, content: Any) -> Summary:
+        return _pass(tiles, network, image, summarize, arguments, content=content).sums
 
     if tiles.mesh is None:
-        return of_device(image, network, arguments)
+        return of_device(image, network, arguments, content)
 
-    def of_one(image: Array, network: NetworkState, arguments: Any) -> Summary:
-        return jax.tree.map(lambda leaf: leaf[None], of_device(image, network, arguments))
+    def of_one(*given: Any) -> Summary:
+        return jax.tree.map(lambda leaf: leaf[None], of_device(*given))
 
     spread_out = jax.shard_map(
         of_one,
         mesh=tiles.mesh,
-        in_specs=(P(ROWS), EVERYWHERE, spread),
+        in_specs=(P(ROWS), EVERYWHERE, spread, P(ROWS)),
         out_specs=P(ROWS),
         check_vma=False,
     )
-    return jax.tree.map(lambda leaf: leaf.sum(0), spread_out(image, network, arguments))
+    return jax.tree.map(lambda leaf: leaf.sum(0), spread_out(image, network, arguments, content))
 
 
 def features_in_tiles(
@@ -120,22 +129,50 @@ def features_in_tiles(
 
     Those on several devices keep the rows of the canvas.
     """
-    wanted, shapes = tuple(taps), tap_shapes(tiles.shape, network)
-
-    def of_device(image: Array, network: NetworkState) -> dict[str, Array]:
-        return _pass(tiles, network, image, lambda arguments, tile: {}, (), wanted)[1]
-
-    if tiles.mesh is not None:
-        of_device = jax.shard_map(
-            of_device,
-            mesh=tiles.mesh,
-            in_specs=(P(ROWS), EVERYWHERE),
-            out_specs=P(ROWS),
-            check_vma=False,
-        )
-    found = of_device(image, network)
+    shapes = tap_shapes(tiles.shape, network)
+    found = _by_rows(tiles, network, image, wanted=tuple(taps)).taps
     heights = {tap: None if tiles.mesh else shapes[tap][0] for tap in found}
     return {tap: whole[: heights[tap], : shapes[tap][1]] for tap, whole in found.items()}
+
+
+def inputs_in_tiles(
+    tiles: Tiling, network: NetworkState, image: Float[Array, "h w 3"], taps: Iterable[str]
+) -> dict[str, Array]:
+    """What a picture is at the input of the sections that have some of the taps.
+
+    From that, every tile computes its own taps anew, which takes less memory than the taps of a
+    whole picture: 12 bytes a pixel up to block 3, where relu2_2 takes 128, and 16 bytes after it,
+    where relu4_2 takes 32.
+
+    Returns:
+      first layer of a section -> its input, with a halo around every device's rows.
+    """
+    return _by_rows(tiles, network, image, again=tuple(taps)).inputs
+
+
+def _by_rows(tiles: Tiling, network: NetworkState, image: Array, **keeps: Any) -> "_Passed":
+    """A forward pass that sums nothing; what it keeps of every device lies by rows."""
+
+    def of_device(image: Array, network: NetworkState) -> _Passed:
+        return _pass(tiles, network, image, lambda arguments, tile: {}, (), **keeps)
+
+    if tiles.mesh is None:
+        return of_device(image, network)
+    return jax.shard_map(
+        of_device,
+        mesh=tiles.mesh,
+        in_specs=(P(ROWS), EVERYWHERE),
+        out_specs=P(ROWS),
+        check_vma=False,
+    )(image, network)
+
+
+class _Passed(NamedTuple):
+    """What a forward pass leaves: sums, taps, and the inputs of sections by their first layer."""
+
+    sums: Summary
+    taps: dict[str, Array]
+    inputs: dict[str, Array]
 
 
 def _pass(
@@ -144,28 +181,43 @@ def _pass(
     image: Array,
     summarize: Callable[[Any, Tile], Summary],
     arguments: Any,
-    wanted: tuple[str, ...],
-) -> tuple[Summary, dict[str, Array]]:
-    """A forward pass over a device's own tiles: the sums, and the wanted taps."""
+    *,
+    wanted: tuple[str, ...] = (),
+    again: tuple[str, ...] = (),
+    content: Mapping[str, Array] = NOTHING,
+) -> _Passed:
+    """A forward pass over a device's own tiles.
+
+    Args:
+      tiles: of the picture.
+      network: the network.
+      image: the device's rows.
+      summarize: see `sum_over_tiles`.
+      arguments: of `summarize`.
+      wanted: taps to keep.
+      again: taps that will be computed again, from the inputs of their sections.
+      content: see `sum_over_tiles`.
+    """
     first = jax.lax.axis_index(ROWS) * tiles.local[0] if tiles.mesh else jnp.int32(0)
-    given = Given(network, arguments, first)
+    given = Given(network, arguments, first, content)
     parts = sections(nnx.merge(network.graphdef, network.params).convs, tiles.margin)
     halo = parts[0].halo
     below, beside = (local - side for local, side in zip(tiles.local, image.shape[:2], strict=True))
     canvas = jnp.pad(image, ((halo, halo + below), (halo, halo + beside), (0, 0)))
-    sums: Summary = {}
-    kept: dict[str, Array] = {}
+    passed = _Passed({}, {}, {})
     for section, following in zip(parts, [*parts[1:], None], strict=True):
         canvas = _bordered(tiles, section, canvas)
         rooms = {tap: 0 for tap in wanted if conv(tap) in section.layers}
+        if any(conv(tap) in section.layers for tap in again):
+            passed.inputs[section.layers[0]] = canvas
         if following:
             rooms["following"] = following.halo
         of_tile = functools.partial(_of_tile, tiles, section, summarize, rooms)
         own, canvases = _over_tiles(tiles, section, of_tile, rooms, canvas, given)
-        sums |= own
+        passed.sums.update(own)
         canvas = canvases.pop("following", canvas)
-        kept |= canvases
-    return sums, kept
+        passed.taps.update(canvases)
+    return passed
 
 
 def _of_tile(
@@ -178,19 +230,28 @@ def _of_tile(
     given: Given,
 ) -> tuple[Summary, dict[str, Array]]:
     """What is made of a tile, whose window begins at a corner of the device's rows, in pixels."""
-    network, arguments, first = given
+    network, arguments, first, content = given
     vgg = nnx.merge(network.graphdef, jax.lax.stop_gradient(network.params))
     origin = first + corner[0], corner[1]
     around, output = section_taps(vgg, section, window, origin, tiles.shape)
-    rim = tiles.margin
-    taps = {tap: own[rim : len(own) - rim, rim : own.shape[1] - rim] for tap, own in around.items()}
+    taps, others = _cores(tiles, around), NOTHING
+    if section.layers[0] in content:
+        windows = _Layout(window.shape, section.stride)
+        photo = windows.read(content[section.layers[0]], corner)
+        others = _cores(tiles, section_taps(vgg, section, photo, origin, tiles.shape)[0])
     pixels = None
     if section.stride == 1:
         rim = section.halo - 1
         own = window[rim : window.shape[0] - rim, rim : window.shape[1] - rim]
         pixels = filled(own[None], (origin[0] - 1, origin[1] - 1), tiles.shape, "edge")[0]
-    summary = summarize(arguments, Tile(taps, around, pixels, origin, first))
+    summary = summarize(arguments, Tile(taps, around, pixels, origin, first, others))
     return summary, {name: taps.get(name, output) for name in kept}
+
+
+def _cores(tiles: Tiling, around: Mapping[str, Array]) -> dict[str, Array]:
+    """Activations without the margin around them."""
+    rim = tiles.margin
+    return {tap: own[rim : len(own) - rim, rim : own.shape[1] - rim] for tap, own in around.items()}
 
 
 def _over_tiles(

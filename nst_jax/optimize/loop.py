@@ -141,7 +141,7 @@ def optimize(
     def dispatch(state: State, stop: int, shows_terms: bool) -> Any:
         nonlocal problem
         if (revised := revise(problem)) is not None:
-            problem, state = revised, restart(static, state)
+            problem, state = revised, restart(static, state, place.split)
         numbers = np.int32(stop - done), np.bool(shows_terms)
         count, shown = place.put_everywhere(numbers)
         return chunk(

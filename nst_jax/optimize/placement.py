@@ -72,6 +72,13 @@ class Placement:
         canvas = np.pad(np.asarray(picture, np.float32), ((0, below), (0, 0), (0, 0)))
         return _put(canvas, NamedSharding(self.split.mesh, P(ROWS)))
 
+    def put_pictures(self, pictures: jax.Array) -> jax.Array:
+        """Puts a batch of pictures [n, h, w, 3] on the devices."""
+        if self.split is None:
+            return self.put(pictures)
+        (picture,) = pictures
+        return self.put_picture(np.asarray(picture))[None]
+
     def put_problem(self, problem: Problem, axes: int = 1) -> Problem:
         """Puts a problem on the devices.
 

@@ -17,13 +17,13 @@ from jax import Array
 from jax.sharding import PartitionSpec as P
 from jaxtyping import Float, Int
 
-from nst_jax.losses.arguments import Image, Problem
+from nst_jax.losses.arguments import Image, Problem, Split
 from nst_jax.losses.objective import breakdown, objective
 from nst_jax.network.state import NetworkState
 from nst_jax.optimize.optimizers import OPTIMIZERS, for_another_size
 from nst_jax.optimize.options import OptimizerStatic, Rates
 from nst_jax.optimize.parameterization import PARAMETERIZATIONS
-from nst_jax.optimize.placement import shardings
+from nst_jax.optimize.placement import ONE_DEVICE, Placement, shardings
 
 Images = Float[Array, "n h w 3"]
 
@@ -49,11 +49,16 @@ def stack(members: Any) -> Any:
     return jax.tree.map(lambda *leaves: jnp.stack(leaves), *members)
 
 
-@functools.partial(jax.jit, static_argnames="static")
-def initial_state(static: OptimizerStatic, images: Images) -> State:
+@functools.partial(jax.jit, static_argnames=("static", "split"))
+def initial_state(static: OptimizerStatic, images: Images, split: Split | None = None) -> State:
     """The state before the first step, for a batch. It does not depend on the rates.
 
     Jitted so that every array has a buffer of its own, which donation requires.
+
+    Args:
+      static: which optimiser.
+      images: the batch; a split picture's on its canvas.
+      split: how a picture lies on several devices, as its state then does.
     """
 
     def one(image: Image) -> State:
@@ -63,10 +68,19 @@ def initial_state(static: OptimizerStatic, images: Images) -> State:
             image, jnp.copy(image), optimizer.init(coordinates.encode(image)), jnp.int32(0)
         )
 
-    return jax.vmap(one)(images)
+    state = jax.vmap(one)(images)
+    if split:
+        places = shardings(split.mesh, state, images.shape)
+        state = jax.lax.with_sharding_constraint(state, places)
+    return state
 
 
-def restart(static: OptimizerStatic, state: State) -> State:
+def begin(static: OptimizerStatic, images: Images, place: Placement) -> State:
+    """The state before the first step, where the batch lies; no device has all of a split one."""
+    return initial_state(static, place.put_pictures(images), place.split)
+
+
+def restart(static: OptimizerStatic, state: State, split: Split | None = None) -> State:
     """The state of a batch whose objective has changed: what an optimiser knew of it is forgotten.
 
     One that proposes points compares values and gradients of several steps, so it begins anew at
@@ -74,10 +88,16 @@ def restart(static: OptimizerStatic, state: State) -> State:
     """
     if not OPTIMIZERS[static.name].proposes:
         return state
-    return initial_state(static, state.average)._replace(step=state.step)
+    return initial_state(static, state.average, split)._replace(step=state.step)
 
 
-def enlarge(static: OptimizerStatic, state: State, shape: tuple[int, int]) -> State:
+def enlarge(
+    static: OptimizerStatic,
+    state: State,
+    shape: tuple[int, int],
+    before: Placement = ONE_DEVICE,
+    place: Placement = ONE_DEVICE,
+) -> State:
     """The state of a batch at another size: the average pictures, and the optimiser warm.
 
     As in crowsonkb/style-transfer-pytorch, pictures and Adam's mean gradient are resized
@@ -89,15 +109,20 @@ def enlarge(static: OptimizerStatic, state: State, shape: tuple[int, int]) -> St
       static: which optimiser.
       state: of a batch.
       shape: (height, width) of the result.
+      before: where the batch lies.
+      place: where the result shall lie. On the way, one device has all of the pictures and of
+        Adam's means.
     """
+    starts_afresh = OPTIMIZERS[static.name].proposes
+    state = before.whole(state._replace(optimizer=()) if starts_afresh else state)
 
     def resized(average: Array) -> Array:
         return jnp.clip(jax.image.resize(average, (*shape, 3), "cubic"), 0, 1)
 
     # One after another: in a batch, the products that resize could be rounded in another way.
-    fresh = initial_state(static, jnp.stack([resized(average) for average in state.average]))
-    if OPTIMIZERS[static.name].proposes:
-        return fresh
+    images = jnp.stack([resized(average) for average in state.average])
+    if starts_afresh:
+        return begin(static, images, place)
 
     def carried(path: Any, leaf: Array) -> Array:
         if leaf.shape != state.image.shape:
@@ -106,7 +131,8 @@ def enlarge(static: OptimizerStatic, state: State, shape: tuple[int, int]) -> St
         return jnp.stack([jax.image.resize(one, (*shape, 3), method) for one in leaf])
 
     optimizer = jax.tree_util.tree_map_with_path(carried, state.optimizer)
-    return fresh._replace(optimizer=for_another_size(static, optimizer))
+    fresh = initial_state(static, images)
+    return place.put_state(fresh._replace(optimizer=for_another_size(static, optimizer)))
 
 
 def current_rate(static: OptimizerStatic, rates: Rates, state: State) -> Array | float:

@@ -121,8 +121,10 @@ def _paint(
     experiment, pictures = member.job
     try:
         if tile := estimate.tile(experiment, pictures.shape):
-            needed = estimate.memory(experiment, pictures.shape, tile) / 1e9
+            needed = estimate.work(experiment, pictures.shape).bytes / 1e9
             say(f"in tiles of {tile} pixels, about {needed:.1f} GB")
+            if estimate.recomputes_content(experiment, pictures.shape, tile):
+                say("content targets are recomputed at every step, which saves memory")
         if (devices := estimate.devices(experiment)) > 1:
             say(f"on {devices} devices, each with some of the rows")
         optimizer = experiment.optimizer.static

@@ -8,6 +8,7 @@ import jax
 from nst_jax import files
 from nst_jax.config import rules
 from nst_jax.config.experiment import Experiment
+from nst_jax.losses.content import CONTENT
 from nst_jax.losses.hypercolumns import GRID
 from nst_jax.network import architecture
 from nst_jax.network.windows import MARGIN, Section, sections
@@ -24,7 +25,7 @@ REMATERIALIZED_SHARE = 0.5  # of the activations' memory
 TILES = (2048, 1024, 512, 256)  # sides in pixels, of which one is chosen
 MATTING_PICTURES = 31  # 108 bytes a pixel of colours, and 260 of a step
 HYPERCOLUMN_COPIES = 2  # targets, and what a step keeps
-TILED_PICTURES = 5  # that a step in tiles keeps besides, the first section's output among them
+TILED_PICTURES = 2  # that a step in tiles keeps besides, among them the first section's output
 
 
 class Work(NamedTuple):
@@ -62,7 +63,7 @@ def work(experiment: Experiment, shape: tuple[int, int]) -> Work:
     cut = tile(experiment, shape)
     return Work(
         height * width,
-        memory(experiment, shape, cut),
+        memory(experiment, shape, cut, recomputes=recomputes_content(experiment, shape, cut)),
         height
         * width
         * operations
@@ -97,13 +98,16 @@ def devices(experiment: Experiment) -> int:
     return len(jax.devices()) if asked < 0 else max(asked, 1)
 
 
-def memory(experiment: Experiment, shape: tuple[int, int], tile: int) -> int:
+def memory(
+    experiment: Experiment, shape: tuple[int, int], tile: int, *, recomputes: bool = False
+) -> int:
     """The memory that a painting takes on a device, without the network, in bytes; an estimate.
 
     Args:
       experiment: the experiment.
       shape: (height, width) of the painting.
       tile: the longest side of its tiles in pixels; 0 for none.
+      recomputes: whether content targets are recomputed.
     """
     static = experiment.optimizer.static
     deepest = max(architecture.conv(tap) for tap in experiment.objective.taps)
@@ -122,14 +126,30 @@ def memory(experiment: Experiment, shape: tuple[int, int], tile: int) -> int:
         pictures = STATE_PICTURES + 2 * pairs_of(static.memory, math.prod(shape))
     if experiment.objective.matting_weight:
         pictures += MATTING_PICTURES
-    matched = _hypercolumn_channels(experiment) / GRID**2
+    numbers = HYPERCOLUMN_COPIES * _hypercolumn_channels(experiment) / GRID**2
     height, width = math.ceil(shape[0] / devices(experiment)), shape[1]
     seen = height * width * 1.1
     if is_tiled:
         pictures += TILED_PICTURES
+        numbers += _content_numbers(experiment, recomputes=recomputes)
         seen = math.prod(min(side, tile) + 2 * section.halo for side in (height, width))
-    kept = 3 * pictures + HYPERCOLUMN_COPIES * matched
+    kept = 3 * pictures + numbers
     return round(4 * (seen * activations + height * width * kept))
+
+
+def _content_numbers(experiment: Experiment, *, recomputes: bool) -> float:
+    """Numbers a pixel of the content targets, or of that from which they are recomputed."""
+    arch, taps, again = experiment.network.arch, set(), set()
+    for term in experiment.objective.content:
+        is_local = recomputes and CONTENT[term.name].is_local
+        (again if is_local else taps).update(map(architecture.conv, term.layers))
+    shapes = architecture.conv_shapes(arch)
+    margin = MARGIN if rules.is_paired(experiment) else 0
+    inputs = [
+        part.layers[0] for part in sections(shapes, margin) if not again.isdisjoint(part.layers)
+    ]
+    kept = sum(shapes[name][-1] * _share(name) for name in taps)
+    return kept + sum(shapes[name][-2] * _share(name) for name in inputs)
 
 
 def _hypercolumn_channels(experiment: Experiment) -> int:
@@ -157,11 +177,39 @@ def tile(experiment: Experiment, shape: tuple[int, int], available: float = 0) -
     asked = experiment.network.tile
     if asked >= 0:
         return asked if asked < max(shape) else 0
-    most = BATCH_MEMORY_SHARE * (available or device_bytes() or UNKNOWN_DEVICE_BYTES)
+    most = _most(available)
     if rules.untileable(experiment) or memory(experiment, shape, 0) <= most:
         return 0
-    fitting = (side for side in TILES if memory(experiment, shape, side) <= most)
+    fitting = (
+        side
+        for recomputes in (False, True)
+        for side in TILES
+        if memory(experiment, shape, side, recomputes=recomputes) <= most
+    )
     return next(fitting, TILES[-1])
+
+
+def recomputes_content(experiment: Experiment, shape: tuple[int, int], tile: int) -> bool:
+    """Whether a painting in tiles recomputes its content targets instead of keeping them.
+
+    It does where the config asks to recompute, or where memory is short; but not where that would
+    take more.
+
+    Args:
+      experiment: the experiment.
+      shape: (height, width) of the painting.
+      tile: of the painting, from `tile`.
+    """
+    anew, kept = (_content_numbers(experiment, recomputes=one) for one in (True, False))
+    if anew >= kept or not (tile or devices(experiment) > 1):
+        return False
+    asked = experiment.network.rematerialize
+    return asked or memory(experiment, shape, tile) > _most()
+
+
+def _most(available: float | int = 0) -> float:
+    """How much of a device's memory, in bytes, a painting may take; of this machine's for 0."""
+    return BATCH_MEMORY_SHARE * (available or device_bytes() or UNKNOWN_DEVICE_BYTES)
 
 
 def device_bytes() -> int:

@@ -46,7 +46,7 @@ def check_memory(experiment: Experiment, shape: tuple[int, int]):
     Raises:
       UserError: it has less.
     """
-    needed = estimate.memory(experiment, shape, estimate.tile(experiment, shape))
+    needed = estimate.work(experiment, shape).bytes
     there = estimate.device_bytes()
     if there and needed > there:
         advice = "choose a smaller one"

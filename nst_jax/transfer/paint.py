@@ -18,7 +18,7 @@ from nst_jax.network.state import NetworkState
 from nst_jax.network.tiling import ROWS, tiling
 from nst_jax.optimize.loop import NonFiniteLossError, Progress, Snapshot, never, optimize
 from nst_jax.optimize.placement import Placement
-from nst_jax.optimize.step import State, enlarge, initial_state, stack
+from nst_jax.optimize.step import State, begin, enlarge, stack
 from nst_jax.transfer import estimate
 from nst_jax.transfer.cache import drop_programs_if_crowded, drop_programs_if_large
 from nst_jax.transfer.prepare import Pictures, at_scale, release, shape_at
@@ -102,15 +102,12 @@ def paint(
         )
         shows_start = state is None  # a later scale starts from what was just shown
         if resume and number == resume.scale:
-            state = resume.state
+            state = place.put_state(resume.state)
         elif state is None:
-            starts = stack(_starts(sized, network))
-            state = initial_state(static, starts if place.split else place.put(starts))
-            del starts  # a picture as large as any of the state's
+            state = begin(static, stack(_starts(sized, network)), place)
         else:
-            state = enlarge(static, places[number - 1].whole(state), sized[0].pictures.shape)
+            state = enlarge(static, state, shapes[number], places[number - 1], place)
             drop_programs_if_large(math.prod(shapes[number]))
-        state = place.put_state(state)
         del sized
         jax.block_until_ready((problem, state))  # until then, the pictures are still read
         for job in jobs:

@@ -95,8 +95,11 @@ def static_of(experiment: Experiment, pictures: Pictures) -> Static:
 
 def objective_static(experiment: Experiment, shape: tuple[int, int]) -> ObjectiveStatic:
     """The static options of the objective, for a painting of this (height, width)."""
+    tile = estimate.tile(experiment, shape)
     return ObjectiveStatic(
-        experiment.objective.normalize_gradients, estimate.tile(experiment, shape)
+        experiment.objective.normalize_gradients,
+        tile,
+        recomputes=estimate.recomputes_content(experiment, shape, tile),
     )
 
 
