@@ -10,9 +10,10 @@
 It is the program of a run, compiled for a square painting and style picture of that many pixels, by
 the compiler of the accelerator (`libtpu` needs no TPU, XLA's for CUDA no card). Nothing is run:
 memory is what the compiler reserves on each chip, for arguments, results and temporaries;
-operations of a step are the compiler's own estimate, where it makes one. With several chips, each
-has some of the rows. For an H100 it is less than what a run takes: convolutions are cuDNN's, which
-chooses its scratch memory on the card, and no operations are counted.
+operations and milliseconds of a step are the compiler's own estimates, where it makes them. With
+several chips, each has some of the rows, and what they wait for each other is not in the time. For
+an H100 the memory is less than what a run takes: convolutions are cuDNN's, which chooses its
+scratch memory on the card. There are no estimates of operations and time there.
 
 2 CPU cores: 1 to 5 minutes for each line of the table.
 """
@@ -47,6 +48,9 @@ flags.declare_key_flag("sizes")
 
 # Memory of a chip: https://cloud.google.com/tpu/docs/system-architecture-tpu-vm
 GIGABYTES = {"v5e": 16, "v5p": 95, "v6e": 32, "h100": 80}
+# Clock of a TPU: its peak in bfloat16 over the size of its matrix units. Austin et al. 2025, "How
+# to Scale Your Model" (https://jax-ml.github.io/scaling-book/tpus).
+GIGAHERTZ = {"v5e": 1.5, "v5p": 1.75, "v6e": 1.75}
 # The limits of an H100 SXM, as XLA's compiler asks for them: NVIDIA's H100 white paper, and compute
 # capability 9.0 in the CUDA programming guide.
 H100 = """
@@ -90,12 +94,14 @@ class Compiled(NamedTuple):
     Attributes:
       gigabytes: of a chip's memory.
       operations: floating-point operations of a step on a chip, times 1e12; NaN if it does not say.
+      cycles: of a step on a chip; 0 if it does not say.
       collectives: operation -> how often it is in the program.
       seconds: that it took to compile.
     """
 
     gigabytes: float
     operations: float
+    cycles: int
     collectives: Counter[str]
     seconds: float
 
@@ -106,7 +112,8 @@ def main():
     for name, value in NO_TPU.items():
         os.environ.setdefault(name, value)
     c, _ = cli.given_config() if flags.FLAGS["config"].value else (starry(), "")
-    print(f"{'chips':<12}{'pixels':>7}{'tile':>6}{'GB':>8}{'fits':>6}{'TFLOP':>8}  collectives")
+    names = f"{'chips':<12}{'pixels':>7}{'tile':>6}{'GB':>8}{'fits':>6}{'TFLOP':>8}{'ms':>8}"
+    print(f"{names}  collectives")
     for topology in _TOPOLOGIES.value:
         for size in sizes(512, 1024, 2048, 8192):
             for chips in map(int, _CHIPS.value):
@@ -138,9 +145,10 @@ def line(c: config.Config, topology: str, size: int, chips: int) -> str:
         return f"{label:<12}{size:>7}{tile or 'whole':>6}{'':>8}{'no':>6}"
     collectives = ", ".join(f"{n} {name}" for name, n in sorted(done.collectives.items())) or "none"
     fits = "yes" if done.gigabytes <= most else "no"
+    milliseconds = f"{done.cycles / GIGAHERTZ[kind] / 1e6:.3g}" if done.cycles else ""
     return (
         f"{label:<12}{size:>7}{tile or 'whole':>6}{done.gigabytes:>8.3g}{fits:>6}"
-        f"{done.operations:>8.3g}  {collectives} ({done.seconds:.0f} s)"
+        f"{done.operations:>8.3g}{milliseconds:>8}  {collectives} ({done.seconds:.0f} s)"
     )
 
 
@@ -178,8 +186,42 @@ def compiled(experiment: "Experiment", topology: str, size: int, chips: int) -> 
     text = program.as_text() or ""
     names = re.findall(rf" ({'|'.join(COLLECTIVES)})(?:-start)?\(", text)
     return Compiled(
-        reserved / 1e9, cost.get("flops", np.nan) / 1e12, Counter(names), time.monotonic() - start
+        reserved / 1e9,
+        cost.get("flops", np.nan) / 1e12,
+        cycles_of_a_step(text),
+        Counter(names),
+        time.monotonic() - start,
     )
+
+
+def cycles_of_a_step(program: str) -> int:
+    """The compiler's estimate for the loop over the steps, once; 0 where it makes none.
+
+    Every instruction has its own cycles. A loop over tiles counts as often as it runs, the loop
+    over steps, whose length is not known, once.
+
+    Args:
+      program: the text of a compiled program.
+    """
+    computations: dict[str, list[str]] = {}
+    own: list[str] = []
+    for line in program.splitlines():
+        if header := re.match(r"(?:ENTRY )?%?([\w.\-]+) \(.*\{$", line):
+            own = computations.setdefault(header[1], [])
+        own.append(line)
+
+    def cycles(name: str) -> int:
+        total = 0
+        for line in computations[name]:
+            if found := re.search(r'"estimated_cycles":"(\d+)"', line):
+                total += int(found[1])
+            if loop := re.search(r" while\(.*body=%?([\w.\-]+)", line):
+                times = re.search(r'"known_trip_count":\{"n":"(\d+)"', line)
+                total += (int(times[1]) if times else 1) * cycles(loop[1])
+        return total
+
+    bodies = re.findall(r" while\((?!.*known_trip_count).*body=%?([\w.\-]+)", program)
+    return max(map(cycles, bodies), default=0)
 
 
 def chips_of(topology: str) -> Sequence[Any]:

@@ -35,6 +35,27 @@ def test_the_style_picture_is_small_and_rich():
         assert np.abs(np.diff(gray, axis=1)).mean() > 0.02
 
 
+def test_cycles_of_a_step_count_a_loop_over_tiles_as_often_as_it_runs():
+    program = """
+%tile.1 (a: f32[2]) -> f32[2] {
+  %b = f32[2] fusion(%a), backend_config={"estimated_cycles":"100"}
+}
+
+%step.2 (a: f32[2]) -> f32[2] {
+  %c = f32[2] fusion(%a), backend_config={"estimated_cycles":"7"}
+  %d = f32[2] while(%c), condition=%x, body=%tile.1, backend_config={"known_trip_count":{"n":"4"}}
+}
+
+ENTRY %main (a: f32[2]) -> f32[2] {
+  %e = f32[2] fusion(%a), backend_config={"estimated_cycles":"9000"}
+  ROOT %f = f32[2] while(%e), condition=%y, body=%step.2, metadata={op_name="jit(chunk)/while"}
+}
+"""
+    aot = script("aot")
+    assert aot.cycles_of_a_step(program) == 407
+    assert aot.cycles_of_a_step("ENTRY %main (a: f32[2]) -> f32[2] {\n}\n") == 0
+
+
 @pytest.mark.slow
 def test_the_same_seed_paints_the_same_picture(paint_starry):
     """A twentieth of the strokes, to be quick."""

@@ -1,6 +1,7 @@
 """Wasserstein-2 distance of normal distributions. See `nst_jax.losses.style`."""
 
 import functools
+import math
 from typing import NamedTuple, cast
 
 import jax
@@ -73,13 +74,10 @@ def parts(features: Features, target: Gaussian, context: Context) -> Parts:
     assert weights is not None, "a tile always has them"
     share = jnp.sum(weights)
     own = spread(features, Context(weights / jnp.where(share > 0, share, 1)))
-    counts, place = [], []
-    for side, start, length in zip(
-        layer_shape(features, context), context.origin, features.shape, strict=False
-    ):
-        counts.append(-(-side // length))
-        place.append(start // length)
-    slot = jax.nn.one_hot(place[0] * counts[1] + place[1], counts[0] * counts[1])
+    (height, width), (top, left) = layer_shape(features, context), context.origin
+    down, across = math.ceil(height / features.shape[0]), math.ceil(width / features.shape[1])
+    number = top // features.shape[0] * across + left // features.shape[1]
+    slot = jax.nn.one_hot(number, down * across)
     return Parts(share * slot, slot[:, None] * own.mean, share * own.covariance)
 
 
