@@ -438,6 +438,20 @@ def test_a_region_gets_hypercolumns_of_its_region(rng):
     assert float(value) == pytest.approx(np.mean(costs), rel=1e-4)
 
 
+def test_a_region_between_the_grid_gets_hypercolumns_around_it(rng):
+    """One row of 20, between the second and third of the grid's, which are at 4.75 and 9.5."""
+    photograph, style = two_layers(rng, 24, 16), two_layers(rng, 20, 32)
+    row = np.zeros((20, 32))
+    row[7] = 1
+    loss = STYLE["hypercolumns"]
+    described = loss.describe(style, Context(weighed(row), KEY))
+    target = hypercolumns.match(described, photograph, Context(key=KEY))
+    candidates = on_a_grid(style)[8:24]
+    candidates /= np.linalg.norm(candidates, axis=1, keepdims=True)
+    given = np.concatenate(target, -1).reshape(24, -1)
+    assert distance.cdist(given, candidates).min(1).max() < 1e-5
+
+
 def test_shifted_grams_agree_with_loops(rng):
     """A picture of 5 x 3 has shifts of 1, 2 and 4 down, and of 1 and 2 to the right."""
     features, other = (np.float64(activations(rng, 5, 3)) for _ in range(2))

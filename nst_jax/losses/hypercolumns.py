@@ -55,6 +55,9 @@ def _guide(layers: Layers, context: Context) -> Float[Array, "rows across"] | No
     if context.weights is None:
         return None
     weights = _on_grid(context.weights[..., None], layers[0])[..., 0]
+    # A region that lies between the grid's positions has those around it.
+    around = jax.image.resize(context.weights, weights.shape, "linear")
+    weights = jnp.where(jnp.sum(weights) > 0, weights, around)
     return weights / jnp.maximum(jnp.sum(weights), 1e-12)
 
 
