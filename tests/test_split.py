@@ -130,10 +130,11 @@ def test_what_cannot_be_split_is_said():
         (["--distributed", "--process=1"], "--coordinator"),
         (["--distributed", "--workdir="], "name it with --workdir"),
         (["--distributed", "--config.split=0"], "--config.split=-1"),
+        (["--config.split=4096"], "config.split=4096, but there"),
     ],
 )
 @pytest.mark.slow
-def test_flags_of_processes_that_do_not_fit_are_one_line(words, said, tmp_path):
+def test_processes_and_devices_that_are_not_there_are_one_line(words, said, tmp_path):
     words = ["--config=starry", "--config.split=-1", f"--workdir={tmp_path / 'w'}", *words]
     done = subprocess.run(
         [sys.executable, "-m", "nst_jax.run", *words], capture_output=True, text=True

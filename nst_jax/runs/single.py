@@ -60,6 +60,7 @@ def run(
     """
     interrupts.arm()
     jax.devices()  # a device that is not there is said before anything is written
+    rows_mesh(experiment)
     cache = Cache()
     pictures = prepare.load(experiment, cache)
     failures.check_memory(experiment, pictures.shape)
