@@ -149,7 +149,7 @@ def _content_numbers(experiment: Experiment, *, recomputes: bool) -> float:
         part.layers[0] for part in sections(shapes, margin) if not again.isdisjoint(part.layers)
     ]
     kept = sum(shapes[name][-1] * _share(name) for name in taps)
-    return kept + sum(shapes[name][-2] * _share(name) for name in inputs)
+    return float(kept + sum(shapes[name][-2] * _share(name) for name in inputs))
 
 
 def _hypercolumn_channels(experiment: Experiment) -> int:
