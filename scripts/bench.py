@@ -5,6 +5,7 @@
   python scripts/bench.py quality --sizes 256 --content me.jpg --style painting.jpg
   python scripts/bench.py memory --sizes 512,1024
   python scripts/bench.py sweep --sizes 128 --rounds 5
+  python scripts/bench.py tiles --sizes 1024 --steps 2 --rounds 3
 
 step      an Adam step of the default objective, against PyTorch's on the same device (needs the
           extra `bench`) and against direct convolutions
@@ -17,6 +18,7 @@ quality   seconds until the loss is within 5 % of what neural-style-pt reaches i
 sweep     a cell of a sweep in batches, as `nst_jax.sweep` paints it, against one cell at a time
 memory    a command's peak memory per pixel of the painting: the difference between two sizes,
           divided by their difference in pixels
+tiles     an Adam step in tiles, against one of the whole picture
 compile   seconds to compile the steps at a size, and from the start of a command to its first step
 
 A ratio below 1 is better than the reference. Machines are noisy: every round measures all sides in
@@ -239,6 +241,16 @@ def memory() -> Iterator[Row]:
         yield Row(label, each / 1e3, [each / first])
 
 
+def tiles() -> Iterator[Row]:
+    """A step on a square picture in tiles, against one of the whole picture."""
+    for size in sizes(1024, 2048):
+        tiled = {f"in tiles of {tile}": {"tile": tile} for tile in (512, 1024) if tile < size}
+        ways = {"whole": {"tile": 0}, **tiled}
+        seconds = rounds({way: stepped(square(size, keys)) for way, keys in ways.items()})
+        for way in tiled:
+            yield row(f"{size} pixels {way}", seconds[way], seconds["whole"], STEPS.value)
+
+
 def compilation() -> Iterator[Row]:
     """Seconds to compile, and from the start of a command to its first step."""
     import jax
@@ -277,6 +289,7 @@ BENCHMARKS: dict[str, tuple[Callable[[], Iterator[Row]], str]] = {
     "quality": (quality.quality, "seconds"),
     "sweep": (sweep, "seconds"),
     "memory": (memory, "kB/pixel"),
+    "tiles": (tiles, "seconds"),
     "compile": (compilation, "seconds"),
 }
 

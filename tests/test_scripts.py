@@ -56,6 +56,19 @@ ENTRY %main (a: f32[2]) -> f32[2] {
     assert aot.cycles_of_a_step("ENTRY %main (a: f32[2]) -> f32[2] {\n}\n") == 0
 
 
+def test_the_contrast_at_borders_of_tiles():
+    """Lines of 8 pixels between four tiles of 40x48; the last row and column of tiles is short."""
+    seam = script("seam")
+    squares = np.ones((70, 90), np.float32)
+    assert seam.contrast(squares, (40, 48), 0) == 1
+    squares[36:44] = squares[:, 44:52] = 3
+    assert seam.contrast(squares, (40, 48), 0) == 3
+    assert seam.contrast(squares, (40, 48), 0.25) < 1  # around row 30 and column 36: few of the 3s
+    apart = np.ones((70, 90), np.float32)
+    apart[26:34] = apart[:, 32:40] = 5
+    assert seam.contrast(apart, (40, 48), 0.25) == 5
+
+
 @pytest.mark.slow
 def test_the_same_seed_paints_the_same_picture(paint_starry):
     """A twentieth of the strokes, to be quick."""

@@ -62,6 +62,7 @@ def run(name, *arguments):
         ("feature_visualisation", ["--taps=conv1_1,conv2_1", "--channels=3,5"], (320, 320)),
         ("reconstructions", ["--blocks=1"], (64, 64)),
         ("alpha_beta_grid", ["--blocks=1", "--ratios=1,100"], (32, 64)),
+        ("seam", ["--size=96", "--tile=80"], (90, 250)),
     ],
 )
 def test_a_script_draws_its_sheet(vgg19, tmp_path, name, arguments, least):
