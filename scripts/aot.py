@@ -138,7 +138,7 @@ def line(c: config.Config, topology: str, size: int, chips: int) -> str:
     tile = estimate.tile(config.with_values(c, values), (size, size), most * 1e9)
     experiment = config.with_values(c, values | {"tile": tile})
     try:
-        done = compiled(experiment, topology, size, chips)
+        done = compiled(experiment, topology, size, chips, most * 1e9)
     except Exception as error:
         if not failures.is_out_of_memory(error):
             raise
@@ -152,8 +152,17 @@ def line(c: config.Config, topology: str, size: int, chips: int) -> str:
     )
 
 
-def compiled(experiment: "Experiment", topology: str, size: int, chips: int) -> Compiled:
+def compiled(
+    experiment: "Experiment", topology: str, size: int, chips: int, available: float
+) -> Compiled:
     """Compiles a run's program for chips that are not there.
+
+    Args:
+      experiment: the experiment.
+      topology: as of --topologies.
+      size: side of the painting in pixels.
+      chips: how many share the rows.
+      available: memory of a chip in bytes.
 
     Raises:
       UserError: there is no such topology, or it has fewer chips.
@@ -172,7 +181,7 @@ def compiled(experiment: "Experiment", topology: str, size: int, chips: int) -> 
         raise UserError(f"--chips {chips}, but {topology} has {len(found)}")
     devices = np.array(found[:chips])
     mesh = jax.sharding.Mesh(devices, ("rows",), axis_types=(jax.sharding.AxisType.Auto,))
-    static, *arguments = shapes(experiment, size, mesh if chips > 1 else None)
+    static, *arguments = shapes(experiment, size, mesh if chips > 1 else None, available)
     start = time.monotonic()
     program = chunk.lower(static, 10, *placed(arguments, mesh), shown=True).compile()
     memory: Any = program.memory_analysis()
@@ -238,7 +247,7 @@ def chips_of(topology: str) -> Sequence[Any]:
     return found.devices
 
 
-def shapes(experiment: "Experiment", size: int, mesh: Any) -> tuple[Any, ...]:
+def shapes(experiment: "Experiment", size: int, mesh: Any, available: float) -> tuple[Any, ...]:
     """The static part, and the shapes of `chunk`'s other arguments."""
     import jax
     import jax.numpy as jnp
@@ -255,7 +264,7 @@ def shapes(experiment: "Experiment", size: int, mesh: Any) -> tuple[Any, ...]:
     place = paint.placement(experiment, (size, size), network, mesh)
 
     def traced() -> tuple[Any, Any]:
-        given = problem.problem_of(experiment, pictures, network, place)
+        given = problem.problem_of(experiment, pictures, network, place, available)
         image = jnp.zeros((1, place.rows or size, size, 3))
         return initial_state(static, image), stack([given])
 

@@ -22,7 +22,7 @@ from nst_jax.pictures import images, sheets
 
 _CONTENT = flags.DEFINE_string("content", config.sample_photograph(), "Photograph.")
 _STYLE = flags.DEFINE_string("style", str(config.PICTURES / "starry.jpg"), "Painting.")
-_SIZE = flags.DEFINE_integer("size", 1024, "Longer side in pixels.", lower_bound=64)
+_SIZE = flags.DEFINE_integer("size", 1024, "Longer side in pixels.", lower_bound=32)
 _TILE = flags.DEFINE_integer("tile", 512, "Longest side of a tile in pixels.", lower_bound=80)
 _STEPS = flags.DEFINE_integer("steps", 50, "Steps of Adam.", lower_bound=1)
 _OUTPUT = flags.DEFINE_string("output", "seam.png", "Picture to write.")

@@ -202,8 +202,20 @@ def test_tiles_are_the_largest_that_fit(monkeypatch):
     kept, anew = (estimate.memory(low, shape, 256, recomputes=one) for one in (False, True))
     assert kept - anew == 4 * (128 // 4 - 3) * 4096**2
     assert estimate.recomputes_content(low, shape, estimate.tile(low, shape))
+    assert not estimate.recomputes_content(low, shape, 256, available=kept / 0.69)  # elsewhere
     monkeypatch.setattr(estimate, "device_bytes", lambda: 1)
     c.normalize_gradients, c.style_losses = True, "cross_gram"
     assert estimate.tile(config.parse(c), shape) == 0
     with pytest.raises(UserError, match="takes about .* GB of memory, and the device has"):
         failures.check_memory(experiment, shape)
+
+
+def test_recomputed_content_targets_leave_room_for_larger_tiles():
+    c = config.default()
+    c.content = c.style = "a.jpg"
+    kept, shape = config.parse(c), (4096, 4096)
+    c.rematerialize = True
+    anew = config.parse(c)
+    room = estimate.memory(anew, shape, 512, recomputes=True) / 0.69
+    assert estimate.tile(anew, shape, room) == 512
+    assert estimate.tile(kept, shape, room) == 256

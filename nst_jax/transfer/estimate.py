@@ -163,7 +163,7 @@ def _hypercolumn_channels(experiment: Experiment) -> int:
     )
 
 
-def tile(experiment: Experiment, shape: tuple[int, int], available: float = 0) -> int:
+def tile(experiment: Experiment, shape: tuple[int, int], available: float = 0.0) -> int:
     """The side of the tiles in which a painting is computed, in pixels; 0 for whole.
 
     What the config says; or none where the painting fits the device, else the largest of `TILES`
@@ -180,16 +180,19 @@ def tile(experiment: Experiment, shape: tuple[int, int], available: float = 0) -
     most = _most(available)
     if rules.untileable(experiment) or memory(experiment, shape, 0) <= most:
         return 0
+    ways = (True,) if experiment.network.rematerialize else (False, True)
     fitting = (
         side
-        for recomputes in (False, True)
+        for recomputes in ways
         for side in TILES
         if memory(experiment, shape, side, recomputes=recomputes) <= most
     )
     return next(fitting, TILES[-1])
 
 
-def recomputes_content(experiment: Experiment, shape: tuple[int, int], tile: int) -> bool:
+def recomputes_content(
+    experiment: Experiment, shape: tuple[int, int], tile: int, available: float = 0.0
+) -> bool:
     """Whether a painting in tiles recomputes its content targets instead of keeping them.
 
     It does where the config asks to recompute, or where memory is short; but not where that would
@@ -199,15 +202,16 @@ def recomputes_content(experiment: Experiment, shape: tuple[int, int], tile: int
       experiment: the experiment.
       shape: (height, width) of the painting.
       tile: of the painting, from `tile`.
+      available: memory of a device in bytes; 0 for this machine's.
     """
     anew, kept = (_content_numbers(experiment, recomputes=one) for one in (True, False))
     if anew >= kept or not (tile or devices(experiment) > 1):
         return False
     asked = experiment.network.rematerialize
-    return asked or memory(experiment, shape, tile) > _most()
+    return asked or memory(experiment, shape, tile) > _most(available)
 
 
-def _most(available: float | int = 0) -> float:
+def _most(available: float) -> float:
     """How much of a device's memory, in bytes, a painting may take; of this machine's for 0."""
     return BATCH_MEMORY_SHARE * (available or device_bytes() or UNKNOWN_DEVICE_BYTES)
 

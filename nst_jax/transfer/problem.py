@@ -93,13 +93,21 @@ def static_of(experiment: Experiment, pictures: Pictures) -> Static:
     )
 
 
-def objective_static(experiment: Experiment, shape: tuple[int, int]) -> ObjectiveStatic:
-    """The static options of the objective, for a painting of this (height, width)."""
-    tile = estimate.tile(experiment, shape)
+def objective_static(
+    experiment: Experiment, shape: tuple[int, int], available: float = 0.0
+) -> ObjectiveStatic:
+    """The static options of the objective.
+
+    Args:
+      experiment: the experiment.
+      shape: (height, width) of the painting.
+      available: memory of a device in bytes; 0 for this machine's.
+    """
+    tile = estimate.tile(experiment, shape, available)
     return ObjectiveStatic(
         experiment.objective.normalize_gradients,
         tile,
-        recomputes=estimate.recomputes_content(experiment, shape, tile),
+        recomputes=estimate.recomputes_content(experiment, shape, tile, available),
     )
 
 
@@ -215,6 +223,7 @@ def problem_of(
     pictures: Pictures,
     network: NetworkState,
     place: Placement = ONE_DEVICE,
+    available: float = 0.0,
 ) -> Problem:
     """The arguments of the objective at one scale.
 
@@ -223,6 +232,7 @@ def problem_of(
       pictures: at the scale.
       network: with the taps of the experiment's losses.
       place: where the painting lies.
+      available: memory of a device in bytes; 0 for this machine's.
 
     Raises:
       UserError: a region is too small for a layer.
@@ -232,7 +242,7 @@ def problem_of(
     key = jax.random.fold_in(jax.random.key(experiment.seed), 2)
     content = None if pictures.content is None else place.put_picture(pictures.content)
     shares = [style.share for style in experiment.inputs.styles]
-    static = objective_static(experiment, pictures.shape)
+    static = objective_static(experiment, pictures.shape, available)
     static = dataclasses.replace(static, split=place.split)
     with jax.default_matmul_precision(experiment.network.precision):
         targets = compute_targets(
