@@ -51,7 +51,11 @@ COMMON = {"pooling": "average", "init.noise": 0.1, "convolution": "direct"}
 MASKS = "left={0}/left.png, right={0}/right.png"  # {0}: the folder with the pictures
 # Row -> the config keys that differ.
 ROWS: dict[str, dict[str, Any]] = {
-    **{name: {"style_losses": name} for name in rules.STYLE_LOSSES},
+    **{
+        name: {"style_losses": name}
+        for name in rules.STYLE_LOSSES
+        if name not in rules.WHOLE_LOSSES
+    },
     **{f"content {name}": {"content_losses": name} for name in rules.CONTENT_LOSSES},
     **{name: {"padding": name} for name in ("reflect", "replicate", "replicate_first")},
     **{f"tv {name}": {"tv_loss": name} for name in rules.TV_LOSSES},

@@ -9,9 +9,11 @@ import sys
 
 import numpy as np
 import pytest
-from conftest import ROOT, run_command
+from absl import flags
+from conftest import ROOT, run_command, script
 
 from nst_jax import config
+from nst_jax.config import rules
 from nst_jax.errors import UserError
 from nst_jax.transfer import paint
 
@@ -43,6 +45,16 @@ def checked(text, rows):
         assert (int(neighbours) > 0) == (int(devices) > 1), name
         assert (int(sums) > 0) == (int(devices) > 1), name
         assert int(gathered) == 0, name
+
+
+def test_every_row_of_the_table_can_be_tiled_and_split():
+    table = script("split_equality")
+    flags.FLAGS.mark_as_parsed()
+    for settings in table.ROWS.values():
+        experiment = table.experiment_of(settings | {"tile": 80, "split": 2})
+        assert not rules.untileable(experiment)
+    serving = {name for name in rules.STYLE_LOSSES if name not in rules.WHOLE_LOSSES}
+    assert serving | {f"content {name}" for name in rules.CONTENT_LOSSES} <= set(table.ROWS)
 
 
 @pytest.mark.slow

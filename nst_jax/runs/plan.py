@@ -148,10 +148,11 @@ def outlook(experiment: Experiment, cache: Cache) -> str:
     asked = estimate.work(experiment, pictures.shape)
     network, device = experiment.network, jax.local_devices()[0]
     devices = estimate.devices(experiment)
+    scales = len(experiment.scales)
     seconds = asked.operations / measure_speed(network.precision, network.convolution)
     return (
         f"{width}x{height} pixels, {f'tiles of {tile}' if tile else 'whole'}, "
-        f"{experiment.steps} steps at {len(experiment.scales)} sizes, memory "
+        f"{experiment.steps} steps{f' at {scales} sizes' if scales > 1 else ''}, memory "
         f"{asked.bytes / 1e9:.2g} GB besides weights, about {duration(seconds / devices)} on "
         f"{f'{devices} ' if devices > 1 else ''}{device.device_kind}, without compilation and "
         "metrics"
