@@ -261,7 +261,8 @@ def shapes(experiment: "Experiment", size: int, mesh: Any, available: float) -> 
     pictures = Pictures((size, size), blank, (blank,) * len(experiment.inputs.styles))
     network = networks.load_network(experiment, pictures, SHARED)
     static = experiment.optimizer.static
-    place = paint.placement(experiment, (size, size), network, mesh)
+    paint.check_split(experiment, (size, size), mesh)
+    place = paint.placement(experiment, (size, size), mesh)
 
     def traced() -> tuple[Any, Any]:
         given = problem.problem_of(experiment, pictures, network, place, available)

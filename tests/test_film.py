@@ -162,6 +162,23 @@ def test_coarse_to_fine_keeps_what_is_known_and_helps_what_is_not(scene):
     np.testing.assert_allclose(painting[:, 40:], expected[:, 40:], atol=1e-3)
 
 
+def test_recomputed_content_targets_are_those_of_the_frame(scene):
+    """In tiles, which compute them from what the picture is at the input of a section."""
+    keys = {"image_size": 96, "tile": 80, "rematerialize": True, "content_layers": "relu2_1"}
+    film = film_of(scene.frames[0], **keys)
+    first, other = (frames.fitted(film, scene.frames[k]) for k in (0, 4))
+    (problem,), (scale,) = film.problems, film.experiment.scales
+    sized = prepare.at_scale(film.pictures, scale)
+    assert problem.targets.inputs
+    known = np.zeros(other.shape[:2], bool)
+    for source in (first, other):
+        one = frames._problem(film, problem, sized._replace(content=source), source, known)
+        (given,) = one.targets.inputs.values()
+        halo = (given.shape[1] - source.shape[1]) // 2
+        inside = given[halo : halo + len(source), halo : halo + source.shape[1]]
+        np.testing.assert_allclose(inside, source, atol=1e-6)
+
+
 def test_another_scene_begins_anew(scene):
     film = film_of(scene.frames[0])
     other = frames.fitted(film, script("make_clip").scene(1, 48, 64, 7).frames[0])

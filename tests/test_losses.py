@@ -725,13 +725,27 @@ def test_as_many_draws_as_equal_positions_take_each_once(count):
 
 @pytest.mark.parametrize("u", [0.0, 1 - 2**-23])
 def test_the_ends_of_the_random_number_stay_in_place(u, monkeypatch):
-    monkeypatch.setattr(jax.random, "uniform", lambda key: jnp.float32(u))
+    monkeypatch.setattr(jax.random, "uniform", lambda key, shape: jnp.full(shape, u))
     for n in (7, 35, 1024, 1600):
         drawn = np.asarray(samples.positions(min(n, 1024), None, n, KEY))
         assert 0 <= drawn.min() <= drawn.max() < n
         assert (np.diff(drawn) >= 0).all()
         weights = jnp.full(n, 1 / n).at[-1].set(0)
         assert samples.positions(16, weights, n, KEY).max() < n - 1
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize(("height", "width"), [(1024, 1024), (683, 1024), (256, 218), (80, 80)])
+def test_few_draws_reach_all_columns(height, width, weighted):
+    """One random number for all of them would draw 1 to 4 columns at sizes like these."""
+    n, count = height * width, 1024
+    weights = jnp.full(n, 1 / n) if weighted else None
+    drawn = np.asarray(samples.positions(count, weights, n, KEY))
+    columns = np.bincount(drawn % width * 16 // width, minlength=16)
+    rows = np.bincount(drawn // width * 16 // height, minlength=16)
+    np.testing.assert_allclose(rows, count / 16, atol=2)  # each stratum is a few rows at most
+    assert columns.min() > 30  # 64 expected
+    assert columns.max() < 110
 
 
 @pytest.mark.parametrize("weights", [None, "drawn", "half"])

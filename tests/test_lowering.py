@@ -44,7 +44,7 @@ def lowered(values, vgg19, picture, mesh=None) -> list[str]:
     c.update_from_flattened_dict({"image_size": 96, "convolution": "direct", **layers, **values})
     experiment, pictures = prepared(c, picture(96, 90), [picture(64, 70)])
     network = network_for(experiment, pictures, vgg19)
-    static, place = experiment.optimizer.static, placement(experiment, (96, 90), network, mesh)
+    static, place = experiment.optimizer.static, placement(experiment, (96, 90), mesh)
 
     def arguments():
         image = jnp.zeros((1, place.rows or 96, 90, 3))

@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 
+import jax
 import numpy as np
 import pytest
 from absl import flags
@@ -123,6 +124,64 @@ def test_two_processes_paint_one_picture_and_resume(tmp_path):
     assert [line["step"] for line in both] == [0, 1, 2, 3]
     totals = ([line["total"] for line in lines] for lines in (alone, both[:3]))
     np.testing.assert_allclose(*totals, rtol=1e-4)
+
+
+ROWS_OF_8 = jax.sharding.Mesh(np.array(jax.devices()[:1] * 8), ("rows",))
+
+
+def test_a_scale_too_small_for_the_devices_is_whole_on_each():
+    c = config.load(config.find("starry"))
+    c.image_size = 4096
+    experiment = config.parse(c)
+    small, large = (154, 181), (3495, 4096)
+    with pytest.raises(UserError, match=r"8 devices cannot share 181x154 pixels: with 32 rows"):
+        paint.check_split(experiment, small, ROWS_OF_8)
+    paint.check_split(experiment, large, ROWS_OF_8)
+    place = paint.placement(experiment, small, ROWS_OF_8)
+    assert (place.split, place.rows) == (None, 0)
+    place = paint.placement(experiment, large, ROWS_OF_8)
+    assert place.split.height == 3495
+    assert place.rows == 8 * 448
+
+
+def test_circular_rows_are_whole_where_they_do_not_divide():
+    c = config.default()
+    c.content = c.style = "a.jpg"
+    c.padding = "circular"
+    experiment = config.parse(c)
+    assert paint.placement(experiment, (512, 512), ROWS_OF_8).rows == 512
+    assert not paint.placement(experiment, (600, 512), ROWS_OF_8).rows
+    with pytest.raises(UserError, match="divides evenly, such as 512x640 for 8 devices"):
+        paint.check_split(experiment, (600, 512), ROWS_OF_8)
+
+
+def test_pairs_of_lbfgs_do_not_depend_on_the_devices():
+    """1792 rows of a canvas of 8 devices are beyond the pixels that have 20 pairs, 1728 are not."""
+    c = config.default()
+    c.content = c.style = "a.jpg"
+    c.optimizer.name = "lbfgs"
+    assert paint._static_at(config.parse(c), (1728, 2304)).memory == 20
+    assert paint._static_at(config.parse(c), (1792, 2304)).memory == 5
+    c.optimizer.memory = 7
+    assert paint._static_at(config.parse(c), (1792, 2304)).memory == 7
+
+
+@pytest.mark.slow
+def test_a_split_run_begins_whole_where_it_is_too_small_to_share(tmp_path):
+    """16 rows of 3 devices, then 96; L-BFGS."""
+    keys = ["--config=starry", "--config.image_size=96", "--config.pyramid.min_size=16"]
+    keys += ["--config.pyramid.factor=6", "--config.pyramid.first_steps=3", "--config.steps=3"]
+    keys += ["--config.style_layers=relu1_1,relu3_1", "--config.content_layers=relu2_2"]
+    keys += ["--config.pooling=average", "--config.log_every=1", "--config.optimizer.name=lbfgs"]
+    flags = {"XLA_FLAGS": "--xla_force_host_platform_device_count=3"}
+    paintings = []
+    for split in (0, 3):
+        own = [*keys, f"--config.split={split}", f"--workdir={tmp_path / str(split)}"]
+        run_command("nst_jax.run", *own, **QUICKLY, **flags)
+        lines = (tmp_path / str(split) / "metrics.jsonl").read_text().splitlines()
+        paintings.append([json.loads(line)["total"] for line in lines])
+    assert len(paintings[0]) == 7
+    np.testing.assert_allclose(*paintings, rtol=1e-3)
 
 
 def test_what_cannot_be_split_is_said():

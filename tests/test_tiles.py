@@ -56,6 +56,18 @@ def test_a_window_has_the_taps_of_the_whole(padding, pooling, vgg19, picture, qu
         np.testing.assert_allclose(tiled[tap] / size, whole[tap] / size, atol=2e-6)
 
 
+@pytest.mark.parametrize("mode", ["zero", "reflect", "edge"])
+@pytest.mark.parametrize("shape", [(1, 1), (1, 5), (2, 3), (4, 1)])
+def test_beyond_a_small_layer_is_what_padding_has_there(mode, shape, rng):
+    picture = rng.random((*shape, 2)).astype(np.float32)
+    around = rng.random((shape[0] + 6, shape[1] + 6, 2)).astype(np.float32)
+    around[3:-3, 3:-3] = picture
+    found = windows.filled(jnp.asarray(around[None]), (-3, -3), shape, mode)[0, 2:-2, 2:-2]
+    pads = (1, 1), (1, 1), (0, 0)
+    expected = jnp.pad(picture, pads, mode={"zero": "constant"}.get(mode, mode))
+    np.testing.assert_array_equal(found, expected)
+
+
 def test_a_circular_picture_that_does_not_divide_is_whole(vgg19, picture):
     network = network_of(vgg19, TAPS, padding="circular")
     assert tiling.tiling(network, (90, 80), 32) is None
@@ -208,6 +220,47 @@ def test_tiles_are_the_largest_that_fit(monkeypatch):
     assert estimate.tile(config.parse(c), shape) == 0
     with pytest.raises(UserError, match="takes about .* GB of memory, and the device has"):
         failures.check_memory(experiment, shape)
+    assert "--config.tile=256" in str(failures.out_of_memory(experiment))
+    c = config.default()
+    c.content = c.style = "a.jpg"
+    c.style_losses, c.style_layers = "shifted_gram", "relu3_1"
+    assert "rematerialize=True" in str(failures.out_of_memory(config.parse(c)))
+
+
+def test_the_estimate_counts_what_losses_keep_of_styles():
+    c = config.default()
+    c.content = c.style = "a.jpg"
+    c.style_layers = "relu3_1"
+    shape = (1024, 512)
+
+    def gigabytes(**keys):
+        return estimate.memory(config.with_values(c, keys), shape, 256) / 1e9
+
+    gram, positions = gigabytes(), 256 / 16 * 1024 * 512 * 4 / 1e9
+    assert gigabytes(style_losses="sliced") - gram == pytest.approx(positions, rel=1e-3)
+    assert gigabytes(style_losses="mrf") - gram == pytest.approx(9 * positions, rel=1e-3)
+    twice = gigabytes(style_losses="sliced", style_scale=2.0)
+    assert twice - gram == pytest.approx(4 * positions, rel=1e-3)
+    whole_layers = gigabytes(style_losses="w2", style_scale=20.0)
+    assert whole_layers == pytest.approx(400 * positions, rel=1e-3)
+
+
+def test_the_estimate_of_a_circular_picture_that_does_not_divide_is_of_the_whole():
+    c = config.default()
+    c.content = c.style = "a.jpg"
+    c.padding, c.tile = "circular", 512
+    assert estimate.tile(config.parse(c), (1024, 1024)) == 512
+    assert estimate.tile(config.parse(c), (1024, 1025)) == 0
+
+
+def test_content_is_not_recomputed_where_that_takes_more():
+    c = config.default()
+    c.content = c.style = "a.jpg"
+    c.content_layers, c.rematerialize = "relu5_1", True
+    experiment, shape = config.parse(c), (4096, 4096)
+    room = estimate.memory(experiment, shape, 512) / 0.69
+    assert estimate.tile(experiment, shape, room) == 512
+    assert not estimate.recomputes_content(experiment, shape, 512)
 
 
 def test_recomputed_content_targets_leave_room_for_larger_tiles():

@@ -61,9 +61,10 @@ def pool(several: list[Points], shares: list[Array]) -> Points:
 def positions(count: int, weights: Float[Array, " n"] | None, n: int, key: Array) -> Array:
     """Indices of `count` out of n positions, drawn in proportion to their weights.
 
-    Systematic sampling: index k is the position where the cumulative weight passes
-    (k + u) / count, with the same u, uniform in [0, 1), for every k. With equal weights and
-    count = n that is every position once.
+    Stratified sampling: index k is the position where the cumulative weight passes
+    (k + u_k) / count, u_k uniform in [0, 1). Where there are enough draws for all positions that
+    have weight, u is the same for every k, so that equal weights and count = n give every position
+    once. With fewer draws, the same u would give a regular lattice, at many sizes a single column.
 
     Args:
       count: number of draws, 1 or more.
@@ -74,7 +75,9 @@ def positions(count: int, weights: Float[Array, " n"] | None, n: int, key: Array
     Returns:
       [count] indices in ascending order.
     """
-    levels = (jnp.arange(count) + jax.random.uniform(key)) / count
+    u = jax.random.uniform(key, (count,))
+    u = jnp.where(count < (n if weights is None else jnp.sum(weights > 0)), u, u[0])
+    levels = (jnp.arange(count) + u) / count
     if weights is None:
         return jnp.minimum((levels * n).astype(jnp.int32), n - 1)
     cumulative = jnp.cumsum(weights)

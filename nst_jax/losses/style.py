@@ -37,6 +37,7 @@ class StyleLoss(NamedTuple):
       match: (target, features, context) -> target, of the content picture's activations; None where
         the target does not depend on them.
       adds: whether what `describe` makes of the tiles of a picture adds up, too.
+      keeps: numbers that a target has for each activation of the style picture; 0 for statistics.
     """
 
     describe: Callable[..., Any]
@@ -47,6 +48,7 @@ class StyleLoss(NamedTuple):
     neighbours: int = 1
     match: Callable[..., Any] | None = None
     adds: bool = False
+    keeps: int = 0
 
     def distance(self, features: Any, target: Any, context: Context) -> Float[Array, ""]:
         """The loss of whole activations."""
@@ -88,7 +90,7 @@ def _of_points(
     compare: Callable[..., Float[Array, ""]], summarize: Callable[..., Any] = PAIRED
 ) -> StyleLoss:
     """A loss that compares activations drawn from the painting with the style's."""
-    return StyleLoss(samples.points, summarize, compare, samples.pool)
+    return StyleLoss(samples.points, summarize, compare, samples.pool, keeps=1)
 
 
 # Name -> style loss.
@@ -131,5 +133,7 @@ STYLE: dict[str, StyleLoss] = {
         neighbours=0,
         match=hypercolumns.match,
     ),
-    "mrf": StyleLoss(samples.patches, samples.drawn_patches, samples.mrf_distance, samples.pool),
+    "mrf": StyleLoss(
+        samples.patches, samples.drawn_patches, samples.mrf_distance, samples.pool, keeps=9
+    ),
 }

@@ -41,6 +41,11 @@ def _features(
     return tiles.features_in_tiles(cut, network, image, wanted)
 
 
+def _each(taps: Iterable[str]) -> list[str]:
+    """Each of the taps once. A set's order, and so the program, would differ between processes."""
+    return list(dict.fromkeys(taps))
+
+
 class Description(NamedTuple):
     """What names a target of a style picture; `group` are the taps that the loss sees."""
 
@@ -85,7 +90,7 @@ def _described(
     if summed:
         found = tiles.sum_over_tiles(cut, network, image, summarize)
     if others:
-        taps = tiles.features_in_tiles(cut, network, image, {one.tap for one in others})
+        taps = tiles.features_in_tiles(cut, network, image, _each(one.tap for one in others))
         picture = Tile(taps, taps, None, None, 0)
         found |= {one: describe(one, picture) for one in others}
     return found
@@ -126,18 +131,16 @@ def compute_targets(
       blend: "targets" mixes the statistics of the style pictures, "losses" the distances from each.
       static: says how the pictures are cut.
     """
-    content_taps, inputs, recomputed = {}, {}, set()
+    content_taps, inputs, recomputed = {}, {}, []
     if content_image is not None:
         cut = static.tiling(network, content_image, margin(knobs))
         if cut is not None and static.recomputes:
-            recomputed = {loss for loss in knobs.content if CONTENT[loss].is_local}
-            again = {tap for loss in recomputed for tap in knobs.content[loss]}
+            recomputed = [loss for loss in knobs.content if CONTENT[loss].is_local]
+            again = _each(tap for loss in recomputed for tap in knobs.content[loss])
             inputs = tiles.inputs_in_tiles(cut, network, content_image, again)
-        wanted = {
-            tap for loss, taps in knobs.content.items() if loss not in recomputed for tap in taps
-        }
-        wanted |= {tap for loss, taps in knobs.style.items() if STYLE[loss].match for tap in taps}
-        if wanted:
+        kept = [knobs.content[loss] for loss in knobs.content if loss not in recomputed]
+        kept += [knobs.style[loss] for loss in knobs.style if STYLE[loss].match]
+        if wanted := _each(tap for taps in kept for tap in taps):
             content_taps = _features(network, content_image, static, wanted)
     on_one_device = dataclasses.replace(static, split=None)
     described = [

@@ -77,15 +77,34 @@ def tiling(
         return None
     vgg = nnx.merge(network.graphdef, network.params)
     layers = list(vgg.convs)
-    unit = 2 ** (block(layers[-1]) - 1)
-    wraps = vgg.convs[layers[-1]].padding == "wrap"
-    if wraps and mesh is None and (shape[0] % unit or shape[1] % unit):
+    deepest, wraps = block(layers[-1]), vgg.convs[layers[-1]].padding == "wrap"
+    if mesh is None and not is_tileable(shape, deepest, wraps=wraps):
         return None
+    cut = cut_of(shape, most, deepest, mesh)
+    keeps = cut.counts == (1, 1) and not vgg.rematerialize
+    return cut._replace(wraps=wraps, keeps=keeps, margin=margin)
+
+
+def is_tileable(shape: tuple[int, int], deepest: int, *, wraps: bool) -> bool:
+    """Whether one device can compute a picture of this (height, width) in tiles; see `tiling`.
+
+    Args:
+      shape: of the picture.
+      deepest: the last block of the network.
+      wraps: whether opposite edges meet.
+    """
+    unit = 2 ** (deepest - 1)
+    return not (wraps and (shape[0] % unit or shape[1] % unit))
+
+
+def cut_of(
+    shape: tuple[int, int], most: int, deepest: int, mesh: jax.sharding.Mesh | None = None
+) -> Tiling:
+    """How a picture is cut; for the arguments see `tiling` and `is_tileable`."""
     sides = math.ceil(shape[0] / (mesh.size if mesh else 1)), shape[1]
-    cuts = [_cuts(side, most, unit) for side in sides]
+    cuts = [_cuts(side, most, 2 ** (deepest - 1)) for side in sides]
     core, counts, merged = ((rows, columns) for rows, columns in zip(*cuts, strict=True))
-    keeps = counts == (1, 1) and not vgg.rematerialize
-    return Tiling(shape, core, counts, merged, wraps, mesh, keeps, margin)
+    return Tiling(shape, core, counts, merged, mesh=mesh)
 
 
 def _cuts(side: int, most: int, unit: int) -> tuple[int, int, int]:

@@ -120,8 +120,9 @@ def filled(
     if mode == "zero":
         ys, xs = ((at >= 0) & (at < side) for at, side in zip(places, shape, strict=True))
         return jnp.where((ys[:, None] & xs)[None, ..., None], features, 0)
-    step = 2 if mode == "reflect" else 1  # how far inside lies what stands for the one outside
     for axis, at, side in zip((1, 2), places, shape, strict=True):
+        # How far inside lies what stands for the one outside; a single one stands for itself.
+        step = 2 if mode == "reflect" and side > 1 else 1
         at = at.reshape(-1, *(1,) * (3 - axis))
         features = jnp.where(at == -1, jnp.roll(features, -step, axis), features)
         features = jnp.where(at == side, jnp.roll(features, step, axis), features)

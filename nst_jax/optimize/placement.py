@@ -22,12 +22,13 @@ class Placement:
     """Where a batch lies.
 
     With a mesh over "rows", the batch is one picture, whose arrays lie on a canvas: as many rows on
-    every device, 0 below the picture.
+    every device, 0 below the picture. One too small for that is whole on every device, and each
+    computes all of it.
 
     Attributes:
       mesh: the devices, along "cells" or "rows"; None for the default device.
       height: of the picture.
-      rows: of the canvas.
+      rows: of the canvas; 0 where the picture is whole.
     """
 
     mesh: jax.sharding.Mesh | None = None
@@ -42,9 +43,7 @@ class Placement:
     @property
     def split(self) -> Split | None:
         """How the picture's rows lie, where they are on several devices."""
-        if self.mesh is None or ROWS not in self.mesh.axis_names:
-            return None
-        return Split(self.mesh, self.height)
+        return Split(self.mesh, self.height) if self.mesh and self.rows else None
 
     @property
     def everywhere(self) -> Sharding | None:
@@ -115,29 +114,30 @@ class Placement:
         if self.split is None:
             return jax.device_get(state)
         shape = state.image.shape
-        if jax.process_count() > 1:
-            whole = multihost_utils.process_allgather(state, tiled=True)
-        else:
-            whole = jax.device_get(state)
 
-        def own(leaf: Any) -> Any:
-            return leaf[..., : self.height, :, :] if _is_picture(leaf, shape) else leaf
+        def own(leaf: jax.Array) -> Any:
+            whole = jax.device_get(leaf) if jax.process_count() == 1 else _from_processes(leaf)
+            return whole[..., : self.height, :, :] if _is_picture(whole, shape) else whole
 
-        return jax.tree.map(own, whole)
+        return jax.tree.map(own, state)
 
     def whole(self, state: Any) -> Any:
         """A state with the picture's own height, where one device can work on it."""
-        return state if self.split is None else jax.tree.map(jnp.asarray, self.fetch(state))
+        if self.mesh is None or self.cells:
+            return state
+        return jax.tree.map(jnp.asarray, self.fetch(state))
 
     def shown(self, images: jax.Array) -> jax.Array:
         """Pictures [n, h, w, 3] without what is below them; every process has them whole."""
         if self.split is None:
             return images
+        if jax.process_count() == 1:
+            return jax.device_put(images, self.split.mesh.devices.flat[0])[:, : self.height]
         return _gathered(self.everywhere)(images)[:, : self.height]
 
     def agreed(self, number: int) -> int:
         """A number of process 0, in all processes that share a picture."""
-        if self.split is None or jax.process_count() == 1:
+        if self.mesh is None or self.cells or jax.process_count() == 1:
             return number
         return int(multihost_utils.broadcast_one_to_all(np.int32(number)))
 
@@ -153,6 +153,14 @@ def _put(leaf: Any, sharding: Any) -> jax.Array:
         return jax.random.wrap_key_data(_put(jax.random.key_data(leaf), sharding))
     whole = np.asarray(jnp.asarray(leaf))  # every process has it, and keeps its share
     return jax.make_array_from_callback(whole.shape, sharding, lambda place: whole[place])
+
+
+def _from_processes(leaf: jax.Array) -> np.ndarray:
+    """An array of which every process has a share, on the host: one picture of it at a time."""
+    if leaf.ndim <= 4:  # [n, h, w, 3], or smaller
+        return multihost_utils.process_allgather(leaf, tiled=True)
+    pictures = (leaf[:, k] for k in range(leaf.shape[1]))
+    return np.stack([multihost_utils.process_allgather(one, tiled=True) for one in pictures], 1)
 
 
 @functools.cache

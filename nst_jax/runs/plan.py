@@ -23,7 +23,7 @@ from nst_jax.runs.log import duration
 from nst_jax.transfer import estimate, failures, prepare
 from nst_jax.transfer.cache import Cache
 from nst_jax.transfer.estimate import Work
-from nst_jax.transfer.paint import rows_mesh
+from nst_jax.transfer.paint import check_split, rows_mesh
 from nst_jax.transfer.problem import Static, static_of
 from nst_jax.transfer.settings import own_settings
 
@@ -140,8 +140,9 @@ def outlook(experiment: Experiment, cache: Cache) -> str:
     Raises:
       UserError: a picture cannot be used, or a device has too little memory or is not there.
     """
-    rows_mesh(experiment)
+    mesh = rows_mesh(experiment)
     pictures = prepare.load(experiment, cache)
+    check_split(experiment, pictures.shape, mesh)
     failures.check_memory(experiment, pictures.shape)
     height, width = pictures.shape
     tile = estimate.tile(experiment, pictures.shape)

@@ -22,7 +22,7 @@ from nst_jax.runs.interrupts import Interrupts
 from nst_jax.runs.log import Log, say
 from nst_jax.transfer import estimate, failures, metrics, networks, prepare
 from nst_jax.transfer.cache import Cache
-from nst_jax.transfer.paint import Job, paint, rows_mesh
+from nst_jax.transfer.paint import Job, check_split, paint, rows_mesh
 from nst_jax.transfer.settings import own_settings
 
 
@@ -60,9 +60,10 @@ def run(
     """
     interrupts.arm()
     jax.devices()  # a device that is not there is said before anything is written
-    rows_mesh(experiment)
+    mesh = rows_mesh(experiment)
     cache = Cache()
     pictures = prepare.load(experiment, cache)
+    check_split(experiment, pictures.shape, mesh)
     failures.check_memory(experiment, pictures.shape)
     if jax.process_index():
         return _follow(Member(name, Job(experiment, pictures), Path(folder)), cache)
@@ -96,6 +97,10 @@ def _follow(member: Member, cache: Cache) -> Path:
 
     Returns:
       The painting's path.
+
+    Raises:
+      StoppedError: the device failed, or the picture is lost.
+      UserError: the device has too little memory.
     """
     job, folder = member.job, member.folder
     painting = record.painting_path(folder, job.experiment)
@@ -104,8 +109,13 @@ def _follow(member: Member, cache: Cache) -> Path:
     found, _ = checkpoints.newest(folder, job.experiment, job.pictures)
     network = networks.load_network(job.experiment, job.pictures, cache)
     resume, mesh = found.progress if found else None, rows_mesh(job.experiment)
-    for _ in paint([job], network, mesh=mesh, resume=resume):
-        pass
+    try:
+        for _ in paint([job], network, mesh=mesh, resume=resume):
+            pass
+    except NonFiniteLossError as error:
+        raise StoppedError(str(error), 1) from error
+    except (RuntimeError, ValueError) as error:
+        raise failures.explained(error, job.experiment) from error
     return painting
 
 

@@ -10,7 +10,9 @@ from nst_jax.config import rules
 from nst_jax.config.experiment import Experiment
 from nst_jax.losses.content import CONTENT
 from nst_jax.losses.hypercolumns import GRID
+from nst_jax.losses.style import STYLE
 from nst_jax.network import architecture
+from nst_jax.network.tiling import is_tileable
 from nst_jax.network.windows import MARGIN, Section, sections
 from nst_jax.optimize.lbfgs import pairs_of
 
@@ -54,7 +56,7 @@ def work(experiment: Experiment, shape: tuple[int, int]) -> Work:
     """
     height, width = shape
     arch = experiment.network.arch
-    deepest = max(architecture.conv(tap) for tap in experiment.objective.taps)
+    deepest = _deepest(experiment)
     operations = sum(
         2 * 2 * rows * columns * into * out * _share(name)
         for name, (rows, columns, into, out) in architecture.conv_shapes(arch).items()
@@ -72,6 +74,16 @@ def work(experiment: Experiment, shape: tuple[int, int]) -> Work:
     )
 
 
+def _deepest(experiment: Experiment) -> str:
+    """The last convolution that is computed."""
+    return max(architecture.conv(tap) for tap in experiment.objective.taps)
+
+
+def deepest_block(experiment: Experiment) -> int:
+    """The block of the last convolution."""
+    return architecture.block(_deepest(experiment))
+
+
 def _share(name: str) -> float:
     """Of the picture's pixels, the positions of a layer."""
     return 4.0 ** (1 - architecture.block(name))
@@ -79,7 +91,7 @@ def _share(name: str) -> float:
 
 def _first_section(experiment: Experiment) -> Section:
     """The first section that a tile passes through."""
-    deepest = max(architecture.conv(tap) for tap in experiment.objective.taps)
+    deepest = _deepest(experiment)
     layers = [name for name in architecture.conv_shapes(experiment.network.arch) if name <= deepest]
     return sections(layers, MARGIN if rules.is_paired(experiment) else 0)[0]
 
@@ -110,7 +122,7 @@ def memory(
       recomputes: whether content targets are recomputed.
     """
     static = experiment.optimizer.static
-    deepest = max(architecture.conv(tap) for tap in experiment.objective.taps)
+    deepest = _deepest(experiment)
     is_tiled = 0 < tile < max(shape)
     section = _first_section(experiment)
     last = architecture.block(section.layers[-1] if is_tiled else deepest)
@@ -134,7 +146,36 @@ def memory(
         numbers += _content_numbers(experiment, recomputes=recomputes)
         seen = math.prod(min(side, tile) + 2 * section.halo for side in (height, width))
     kept = 3 * pictures + numbers
-    return round(4 * (seen * activations + height * width * kept))
+    style = math.prod(shape) * _style_pixels(experiment)
+    targets = style * _style_numbers(experiment)
+    step = seen * activations + height * width * kept + targets
+    describing = style * _described_numbers(experiment) if is_tiled else 0
+    return round(4 * max(step, describing))
+
+
+def _style_pixels(experiment: Experiment) -> float:
+    """Pixels of the style pictures for each of the painting, as if their sides were in ratio."""
+    scale = experiment.scales[-1]
+    return len(experiment.inputs.styles) * (scale.style_size / scale.size) ** 2
+
+
+def _style_numbers(experiment: Experiment) -> float:
+    """Numbers a pixel of the style pictures that the targets keep, besides statistics."""
+    shapes = architecture.conv_shapes(experiment.network.arch)
+    numbers = (
+        STYLE[term.name].keeps * shapes[name][-1] * _share(name)
+        for term in experiment.objective.style
+        for name in map(architecture.conv, term.layers)
+    )
+    return sum(numbers, 0.0)
+
+
+def _described_numbers(experiment: Experiment) -> float:
+    """Numbers a pixel of layers of the style pictures that are whole while targets are computed."""
+    shapes = architecture.conv_shapes(experiment.network.arch)
+    terms = [term for term in experiment.objective.style if not STYLE[term.name].adds]
+    layers = {architecture.conv(tap) for term in terms for tap in term.layers}
+    return sum((shapes[name][-1] * _share(name) for name in layers), 0.0)
 
 
 def _content_numbers(experiment: Experiment, *, recomputes: bool) -> float:
@@ -175,12 +216,18 @@ def tile(experiment: Experiment, shape: tuple[int, int], available: float = 0.0)
       available: memory of a device in bytes; 0 for this machine's.
     """
     asked = experiment.network.tile
+    wraps, deepest = experiment.network.padding == "circular", deepest_block(experiment)
+    if not rules.is_split(experiment) and not is_tileable(shape, deepest, wraps=wraps):
+        return 0
     if asked >= 0:
         return asked if asked < max(shape) else 0
     most = _most(available)
     if rules.untileable(experiment) or memory(experiment, shape, 0) <= most:
         return 0
+    anew, kept = (_content_numbers(experiment, recomputes=one) for one in (True, False))
     ways = (True,) if experiment.network.rematerialize else (False, True)
+    if anew >= kept:
+        ways = (False,)
     fitting = (
         side
         for recomputes in ways

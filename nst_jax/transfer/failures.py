@@ -25,9 +25,10 @@ def is_out_of_memory(error: Exception) -> bool:
 def out_of_memory(experiment: Experiment) -> UserError:
     """The error of an experiment that the device cannot hold."""
     advice = "choose a smaller one"
-    if experiment.network.tile <= 0 and not rules.untileable(experiment):
-        advice += ", or --config.tile=512, which takes the memory of one tile"
-    elif not experiment.network.tile and not experiment.network.rematerialize:
+    tile = next((side for side in (512, 256) if side < experiment.size), 0)
+    if tile and experiment.network.tile <= 0 and not rules.untileable(experiment):
+        advice += f", or --config.tile={tile}, which takes the memory of one tile"
+    elif experiment.network.tile <= 0 and not experiment.network.rematerialize:
         advice += ", or --config.rematerialize=True, which takes about half"
     return UserError(
         f"the device has too little memory for config.image_size {experiment.size}; {advice}"

@@ -195,24 +195,26 @@ def _problem(
         may mix with it.
       found: see `carried_over`.
     """
-    content = {}
+    content, inputs = {}, {}
     if first.knobs.content and pictures.content is not None:
         with jax.default_matmul_precision(film.experiment.network.precision):
-            content = compute_targets(
+            made = compute_targets(
                 film.network,
                 jnp.asarray(pictures.content),
                 (),
-                first.knobs._replace(style={}, smoothness={}),
+                first.knobs._replace(smoothness={}),
                 jnp.zeros(0),
                 (),
                 first.key,
                 static=first.static,
-            ).content
+            )
+        content, inputs = made.content, made.inputs
     temporal = Temporal(
         jnp.asarray(images.resize(before, pictures.shape, pictures.sizing.resample)),
         jnp.asarray(masks.resize(found.astype(np.float32), pictures.shape)),
     )
-    return first._replace(targets=first.targets._replace(content=content, temporal=temporal))
+    targets = first.targets._replace(content=content, inputs=inputs, temporal=temporal)
+    return first._replace(targets=targets)
 
 
 def _begun(

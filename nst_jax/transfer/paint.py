@@ -15,8 +15,10 @@ from nst_jax.config.experiment import Experiment, Objective
 from nst_jax.errors import UserError
 from nst_jax.losses.arguments import Problem
 from nst_jax.network.state import NetworkState
-from nst_jax.network.tiling import ROWS, tiling
+from nst_jax.network.tiling import ROWS, Tiling, cut_of
+from nst_jax.optimize.lbfgs import pairs_of
 from nst_jax.optimize.loop import NonFiniteLossError, Progress, Snapshot, never, optimize
+from nst_jax.optimize.options import OptimizerStatic
 from nst_jax.optimize.placement import Placement
 from nst_jax.optimize.step import State, begin, enlarge, stack
 from nst_jax.transfer import estimate
@@ -71,9 +73,10 @@ def paint(
     """
     drop_programs_if_crowded()
     first = jobs[0].experiment
-    static, output = first.optimizer.static, first.output
+    output = first.output
     shapes = [shape_at(jobs[0].pictures, scale) for scale in first.scales]
-    places = [placement(first, shape, network, mesh) for shape in shapes]
+    check_split(first, shapes[-1], mesh)
+    places = [placement(first, shape, mesh) for shape in shapes]
     place = places[0]
     _check_agreed(place, resume.step if resume else -1)
     network = place.put_everywhere(network)
@@ -94,6 +97,7 @@ def paint(
         if resume and number < resume.scale:
             done += scale.steps
             continue
+        static = _static_at(first, shapes[number])
         sized = [job._replace(pictures=at_scale(job.pictures, scale)) for job in jobs]
         place = places[number]
         # Before the state, which is as large as the memory that this takes.
@@ -161,48 +165,74 @@ def _check_agreed(place: Placement, step: int):
         )
 
 
+def _static_at(experiment: Experiment, shape: tuple[int, int]) -> OptimizerStatic:
+    """The optimiser at one scale: how many pairs L-BFGS keeps does not depend on the canvas."""
+    static = experiment.optimizer.static
+    if static.name != "lbfgs":
+        return static
+    return dataclasses.replace(static, memory=pairs_of(static.memory, math.prod(shape)))
+
+
 def placement(
-    experiment: Experiment,
-    shape: tuple[int, int],
-    network: NetworkState,
-    mesh: jax.sharding.Mesh | None,
+    experiment: Experiment, shape: tuple[int, int], mesh: jax.sharding.Mesh | None
 ) -> Placement:
-    """Where a batch lies at one scale.
+    """Where a batch lies at one scale: in rows only if every device has some.
 
     Args:
       experiment: of the first job.
       shape: (height, width) of the paintings at the scale.
-      network: of the batch.
+      mesh: see `paint`.
+    """
+    if mesh is None or ROWS not in mesh.axis_names or _why_whole(experiment, shape, mesh):
+        return Placement(mesh, shape[0])
+    return Placement(mesh, shape[0], _cut_of(experiment, shape, mesh).rows)
+
+
+def check_split(
+    experiment: Experiment, shape: tuple[int, int], mesh: jax.sharding.Mesh | None = None
+):
+    """Checks that the devices can share the rows of the largest scale.
+
+    Args:
+      experiment: the experiment.
+      shape: (height, width) of the painting.
       mesh: see `paint`.
 
     Raises:
-      UserError: the rows cannot be spread over so many devices.
+      UserError: they cannot.
     """
-    place = Placement(mesh, shape[0])
-    if place.split is None:
-        return place
-    cut = tiling(network, shape, estimate.tile(experiment, shape), mesh)
-    assert cut is not None, "with a mesh there are tiles"
+    if mesh and ROWS in mesh.axis_names and (why := _why_whole(experiment, shape, mesh)):
+        raise UserError(why)
+
+
+def _cut_of(experiment: Experiment, shape: tuple[int, int], mesh: jax.sharding.Mesh) -> Tiling:
+    most, deepest = estimate.tile(experiment, shape), estimate.deepest_block(experiment)
+    return cut_of(shape, most, deepest, mesh)
+
+
+def _why_whole(experiment: Experiment, shape: tuple[int, int], mesh: jax.sharding.Mesh) -> str:
+    """Why the devices of a mesh cannot share a picture's rows; "" if they can."""
+    cut = _cut_of(experiment, shape, mesh)
     size, share = f"{shape[1]}x{shape[0]} pixels", cut.local[0]
     if share * (cut.devices - 1) >= shape[0]:
         most = math.ceil(shape[0] / share)
-        raise UserError(
-            f"{cut.devices} devices cannot share {size}: {share} rows each, and {most} of them "
-            f"have all; choose config.split={most} or less, or a larger size"
+        return (
+            f"{cut.devices} devices cannot share {size}: with {share} rows each, {most} of them "
+            "have all; choose a smaller config.split or a larger config.image_size"
         )
-    if cut.wraps and (cut.rows, cut.local[1]) != shape:
-        raise UserError(
+    if experiment.network.padding == "circular" and (cut.rows, cut.local[1]) != shape:
+        return (
             f"config.split with config.padding=circular needs a size that divides evenly, such as "
             f"{cut.local[1]}x{cut.rows} for {cut.devices} devices, and this is {size}"
         )
-    return dataclasses.replace(place, rows=cut.rows)
+    return ""
 
 
 def rows_mesh(experiment: Experiment) -> jax.sharding.Mesh | None:
     """The devices that share a picture's rows; None for one device.
 
     Raises:
-      UserError: there are fewer.
+      UserError: there are fewer, or a process would have none of them.
     """
     if not rules.is_split(experiment):
         return None
@@ -215,6 +245,12 @@ def rows_mesh(experiment: Experiment) -> jax.sharding.Mesh | None:
         )
     if count == 1:
         return None
+    processes = {device.process_index for device in devices[:count]}
+    if len(processes) < jax.process_count():
+        raise UserError(
+            f"config.split={count} is fewer devices than the {jax.process_count()} processes need; "
+            "choose -1 for all devices"
+        )
     return jax.make_mesh((count,), (ROWS,), (AxisType.Auto,), devices=devices[:count])
 
 

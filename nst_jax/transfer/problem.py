@@ -106,7 +106,7 @@ def objective_static(
     tile = estimate.tile(experiment, shape, available)
     return ObjectiveStatic(
         experiment.objective.normalize_gradients,
-        tile,
+        max(tile, experiment.network.tile),  # a style picture may be larger than the painting
         recomputes=estimate.recomputes_content(experiment, shape, tile, available),
     )
 
