@@ -15,7 +15,7 @@ several chips, each has some of the rows, and what they wait for each other is n
 an H100 the memory is less than what a run takes: convolutions are cuDNN's, which chooses its
 scratch memory on the card. There are no estimates of operations and time there.
 
-2 CPU cores: 1 to 5 minutes for each line of the table.
+2 CPU cores: half a minute to 5 minutes for each line of the table.
 """
 
 import os
@@ -93,7 +93,8 @@ class Compiled(NamedTuple):
 
     Attributes:
       gigabytes: of a chip's memory.
-      operations: floating-point operations of a step on a chip, times 1e12; NaN if it does not say.
+      operations: floating-point operations of a step and of the terms for the log on a chip, times
+        1e12, loops over tiles counted once; NaN if it does not say.
       cycles: of a step on a chip; 0 if it does not say.
       collectives: operation -> how often it is in the program.
       seconds: that it took to compile.
@@ -145,10 +146,12 @@ def line(c: config.Config, topology: str, size: int, chips: int) -> str:
         return f"{label:<12}{size:>7}{tile or 'whole':>6}{'':>8}{'no':>6}"
     collectives = ", ".join(f"{n} {name}" for name, n in sorted(done.collectives.items())) or "none"
     fits = "yes" if done.gigabytes <= most else "no"
+    # XLA counts a loop over tiles once.
+    operations = "" if tile else f"{done.operations:.3g}"
     milliseconds = f"{done.cycles / GIGAHERTZ[kind] / 1e6:.3g}" if done.cycles else ""
     return (
         f"{label:<12}{size:>7}{tile or 'whole':>6}{done.gigabytes:>8.3g}{fits:>6}"
-        f"{done.operations:>8.3g}{milliseconds:>8}  {collectives} ({done.seconds:.0f} s)"
+        f"{operations:>8}{milliseconds:>8}  {collectives} ({done.seconds:.0f} s)"
     )
 
 
