@@ -184,6 +184,40 @@ def test_a_split_run_begins_whole_where_it_is_too_small_to_share(tmp_path):
     np.testing.assert_allclose(*paintings, rtol=1e-3)
 
 
+LOWERED = """
+import hashlib, jax, numpy as np
+from nst_jax import config
+from nst_jax.losses.targets import compute_targets
+from nst_jax.transfer import networks, prepare, problem
+from nst_jax.transfer.cache import SHARED
+
+c = config.default()
+c.content, c.style = config.sample_photograph(), str(config.PICTURES / "starry.jpg")
+keys = {"image_size": 96, "tile": 80, "style_losses": "sliced", "style_layers": "relu1_1, relu2_1"}
+experiment = config.with_values(c, keys | {"content_layers": "relu1_1, relu1_2, relu2_2"})
+pictures = prepare.load(experiment, SHARED)
+network = networks.load_network(experiment, pictures, SHARED)
+regions = problem.guide_weights(experiment, pictures)[1]
+text = compute_targets.lower(
+    network, pictures.content, pictures.styles, problem.knobs_of(experiment.objective, []),
+    np.ones(1, np.float32), regions, jax.random.key(0),
+    static=problem.objective_static(experiment, pictures.shape),
+).as_text()
+print(hashlib.sha256(text.encode()).hexdigest())
+"""
+
+
+@pytest.mark.slow
+def test_processes_compile_the_same_targets_whatever_their_hash_seed():
+    command = [sys.executable, "-c", LOWERED]
+    found = set()
+    for seed in "123":
+        environment = os.environ | {"PYTHONHASHSEED": seed}
+        found.add(subprocess.run(command, env=environment, capture_output=True, text=True).stdout)
+    assert len(found) == 1
+    assert len(found.pop()) == 65
+
+
 def test_what_cannot_be_split_is_said():
     c = config.default()
     c.content = c.style = "a.jpg"
