@@ -184,6 +184,35 @@ def test_a_split_run_begins_whole_where_it_is_too_small_to_share(tmp_path):
     np.testing.assert_allclose(*paintings, rtol=1e-3)
 
 
+@pytest.mark.slow
+def test_three_processes_begin_whole_where_they_cannot_share(tmp_path):
+    """16 rows, which two of three processes would have alone, then 48."""
+    keys = ["--config=starry", "--config.image_size=48", "--config.pyramid.min_size=16"]
+    keys += ["--config.pyramid.factor=3", "--config.pyramid.first_steps=1", "--config.steps=1"]
+    keys += ["--config.style_layers=relu1_1,relu4_1", "--config.content_layers=relu2_2"]
+    keys += ["--config.log_every=1", "--config.split=-1"]
+    run_command("nst_jax.run", *keys, f"--workdir={tmp_path / 'alone'}", **QUICKLY)
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        place = f"--coordinator=localhost:{free.getsockname()[1]}"
+    shared = [*keys, f"--workdir={tmp_path / 'all'}", place, "--processes=3"]
+    others = [
+        subprocess.Popen(
+            [sys.executable, "-m", "nst_jax.run", *shared, f"--process={k}"],
+            env=os.environ | QUICKLY,
+        )
+        for k in (1, 2)
+    ]
+    run_command("nst_jax.run", *shared, "--process=0", **QUICKLY)
+    assert [other.wait(60) for other in others] == [0, 0]
+    alone, together = (
+        [json.loads(line)["total"] for line in (tmp_path / name / "metrics.jsonl").open()]
+        for name in ("alone", "all")
+    )
+    assert len(alone) == 3
+    np.testing.assert_allclose(together, alone, rtol=1e-3)
+
+
 LOWERED = """
 import hashlib, jax, numpy as np
 from nst_jax import config

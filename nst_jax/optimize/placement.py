@@ -133,7 +133,7 @@ class Placement:
             return images
         if jax.process_count() == 1:
             return jax.device_put(images, self.split.mesh.devices.flat[0])[:, : self.height]
-        return _gathered(self.everywhere)(images)[:, : self.height]
+        return _laid_out(self.everywhere)(images)[:, : self.height]
 
     def agreed(self, number: int) -> int:
         """A number of process 0, in all processes that share a picture."""
@@ -147,8 +147,10 @@ ONE_DEVICE = Placement()
 
 def _put(leaf: Any, sharding: Any) -> jax.Array:
     """An array on the devices, of which other processes may have some."""
-    if jax.process_count() == 1 or (isinstance(leaf, jax.Array) and not leaf.is_fully_addressable):
+    if jax.process_count() == 1:
         return jax.device_put(leaf, sharding)
+    if isinstance(leaf, jax.Array) and not leaf.is_fully_addressable:
+        return _laid_out(sharding)(leaf)
     if jnp.issubdtype(jnp.asarray(leaf).dtype, jax.dtypes.prng_key):
         return jax.random.wrap_key_data(_put(jax.random.key_data(leaf), sharding))
     whole = np.asarray(jnp.asarray(leaf))  # every process has it, and keeps its share
@@ -164,8 +166,9 @@ def _from_processes(leaf: jax.Array) -> np.ndarray:
 
 
 @functools.cache
-def _gathered(everywhere: Sharding) -> Any:
-    return jax.jit(lambda images: images, out_shardings=everywhere)
+def _laid_out(sharding: Sharding) -> Any:
+    """A function that lays out an array as `sharding` says; all processes must call it."""
+    return jax.jit(lambda leaf: leaf, out_shardings=sharding)
 
 
 def _is_picture(leaf: Any, shape: tuple[int, ...]) -> bool:
