@@ -100,6 +100,21 @@ def test_a_split_run_paints_what_one_device_does_and_resumes(tmp_path):
     assert "resuming after 5 steps" in said
 
 
+def in_processes(count, words):
+    """Runs a command in so many processes that share a picture."""
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        place = f"--coordinator=localhost:{free.getsockname()[1]}"
+    shared = [*words, place, f"--processes={count}"]
+    command = [sys.executable, "-m", "nst_jax.run", *shared]
+    others = [
+        subprocess.Popen([*command, f"--process={k}"], env=os.environ | QUICKLY)
+        for k in range(1, count)
+    ]
+    run_command("nst_jax.run", *shared, "--process=0", **QUICKLY)
+    assert not any(other.wait(60) for other in others)
+
+
 @pytest.mark.slow
 def test_two_processes_paint_one_picture_and_resume(tmp_path):
     """Both take part; process 0 writes."""
@@ -108,15 +123,7 @@ def test_two_processes_paint_one_picture_and_resume(tmp_path):
     keys += ["--config.pyramid.min_size=0", "--config.log_every=1"]
     run_command("nst_jax.run", *keys, f"--workdir={tmp_path / 'alone'}", **QUICKLY)
     for more in ([], ["--extend_steps=1"]):
-        with socket.socket() as free:
-            free.bind(("localhost", 0))
-            place = f"--coordinator=localhost:{free.getsockname()[1]}"
-        shared = [*keys, *more, f"--workdir={tmp_path / 'both'}", place, "--processes=2"]
-        other = subprocess.Popen(
-            [sys.executable, "-m", "nst_jax.run", *shared, "--process=1"], env=os.environ | QUICKLY
-        )
-        run_command("nst_jax.run", *shared, "--process=0", **QUICKLY)
-        assert other.wait(60) == 0
+        in_processes(2, [*keys, *more, f"--workdir={tmp_path / 'both'}"])
     alone, both = (
         [json.loads(line) for line in (tmp_path / name / "metrics.jsonl").open()]
         for name in ("alone", "both")
@@ -192,19 +199,7 @@ def test_three_processes_begin_whole_where_they_cannot_share(tmp_path):
     keys += ["--config.style_layers=relu1_1,relu4_1", "--config.content_layers=relu2_2"]
     keys += ["--config.log_every=1", "--config.split=-1"]
     run_command("nst_jax.run", *keys, f"--workdir={tmp_path / 'alone'}", **QUICKLY)
-    with socket.socket() as free:
-        free.bind(("localhost", 0))
-        place = f"--coordinator=localhost:{free.getsockname()[1]}"
-    shared = [*keys, f"--workdir={tmp_path / 'all'}", place, "--processes=3"]
-    others = [
-        subprocess.Popen(
-            [sys.executable, "-m", "nst_jax.run", *shared, f"--process={k}"],
-            env=os.environ | QUICKLY,
-        )
-        for k in (1, 2)
-    ]
-    run_command("nst_jax.run", *shared, "--process=0", **QUICKLY)
-    assert [other.wait(60) for other in others] == [0, 0]
+    in_processes(3, [*keys, f"--workdir={tmp_path / 'all'}"])
     alone, together = (
         [json.loads(line)["total"] for line in (tmp_path / name / "metrics.jsonl").open()]
         for name in ("alone", "all")

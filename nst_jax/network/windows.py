@@ -4,7 +4,7 @@ A window is a core with a halo around it. The halo holds every position that the
 see (`halo`). What lies beyond the picture's edge is filled in before every layer as `padding` says,
 in the window as in the whole picture, so that the activations of the core are the same.
 
-The network is passed through in sections, whose outputs are kept whole. A section sees less far
+The network is evaluated in sections, whose outputs are kept whole. A section sees less far
 than all layers together: 22 pixels up to block 3 and 6 positions of 8 pixels after it, where all
 layers up to conv5_1 see 70 pixels. So less work is duplicated. A loss that sees two layers at once
 needs all of them in one section, and a margin around the core.
