@@ -41,6 +41,11 @@ class Placement:
         return self.mesh if self.mesh and CELLS in self.mesh.axis_names else None
 
     @property
+    def shares_picture(self) -> bool:
+        """Whether all devices work on one picture."""
+        return self.mesh is not None and not self.cells
+
+    @property
     def split(self) -> Split | None:
         """How the picture's rows lie, where they are on several devices."""
         return Split(self.mesh, self.height) if self.mesh and self.rows else None
@@ -123,7 +128,7 @@ class Placement:
 
     def whole(self, state: Any) -> Any:
         """A state with the picture's own height, where one device can work on it."""
-        if self.mesh is None or self.cells:
+        if not self.shares_picture:
             return state
         return jax.tree.map(jnp.asarray, self.fetch(state))
 
@@ -137,7 +142,7 @@ class Placement:
 
     def agreed(self, number: int) -> int:
         """A number of process 0, in all processes that share a picture."""
-        if self.mesh is None or self.cells or jax.process_count() == 1:
+        if not self.shares_picture or jax.process_count() == 1:
             return number
         return int(multihost_utils.broadcast_one_to_all(np.int32(number)))
 

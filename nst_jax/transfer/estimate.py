@@ -193,6 +193,12 @@ def _content_numbers(experiment: Experiment, *, recomputes: bool) -> float:
     return float(kept + sum(shapes[name][-2] * _share(name) for name in inputs))
 
 
+def _recomputing_saves(experiment: Experiment) -> bool:
+    """Whether recomputed content targets take less memory than kept ones."""
+    recomputed = _content_numbers(experiment, recomputes=True)
+    return recomputed < _content_numbers(experiment, recomputes=False)
+
+
 def _hypercolumn_channels(experiment: Experiment) -> int:
     """Channels of all layers of the losses on hypercolumns."""
     shapes = architecture.conv_shapes(experiment.network.arch)
@@ -224,10 +230,9 @@ def tile(experiment: Experiment, shape: tuple[int, int], available: float = 0.0)
     most = _most(available)
     if rules.untileable(experiment) or memory(experiment, shape, 0) <= most:
         return 0
-    anew, kept = (_content_numbers(experiment, recomputes=one) for one in (True, False))
-    ways = (True,) if experiment.network.rematerialize else (False, True)
-    if anew >= kept:
-        ways = (False,)
+    ways = (False,)
+    if _recomputing_saves(experiment):
+        ways = (True,) if experiment.network.rematerialize else (False, True)
     fitting = (
         side
         for recomputes in ways
@@ -251,8 +256,7 @@ def recomputes_content(
       tile: of the painting, from `tile`.
       available: memory of a device in bytes; 0 for this machine's.
     """
-    anew, kept = (_content_numbers(experiment, recomputes=one) for one in (True, False))
-    if anew >= kept or not (tile or devices(experiment) > 1):
+    if not _recomputing_saves(experiment) or not (tile or devices(experiment) > 1):
         return False
     asked = experiment.network.rematerialize
     return asked or memory(experiment, shape, tile) > _most(available)
@@ -276,5 +280,5 @@ def batch_size(asked: Work) -> int:
     if jax.local_devices()[0].platform == "cpu":
         most = MAX_CPU_BATCH_PIXELS // asked.pixels
     else:
-        most = int(BATCH_MEMORY_SHARE * (device_bytes() or UNKNOWN_DEVICE_BYTES)) // asked.bytes
+        most = int(_most(0.0)) // asked.bytes
     return max(1, min(most, MAX_BATCH))
