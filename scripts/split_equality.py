@@ -48,7 +48,12 @@ _PROCESS = flags.DEFINE_integer("process", 0, "Number of this process.", lower_b
 # Tiles and halos see the same numbers, but sums in another order; where that decides between two
 # equal elements of a window, max pooling would send the gradient elsewhere.
 COMMON = {"pooling": "average", "init.noise": 0.1, "convolution": "direct"}
-MASKS = "left={0}/left.png, right={0}/right.png"  # {0}: the folder with the pictures
+# {0}: the folder with the pictures.
+MASKS = {
+    f"guides.{of}": f"left={{0}}/{of}_left.png, right={{0}}/{of}_right.png"
+    for of in ("content", "style")
+}
+STYLE = config.PICTURES / "starry.jpg"
 # Row -> the config keys that differ.
 ROWS: dict[str, dict[str, Any]] = {
     **{
@@ -65,8 +70,8 @@ ROWS: dict[str, dict[str, Any]] = {
     "bfloat16": {"precision": "bfloat16"},
     "circular": {"padding": "circular", "content": "{0}/square.png", "image_size": 256},
     "recomputed": {"rematerialize": True, "content_layers": "relu2_1, relu4_2"},
-    "two regions": {"guides.content": MASKS, "guides.style": MASKS},
-    "two styles": {"style": f"{config.PICTURES / 'starry.jpg'}:2, {config.sample_photograph()}"},
+    "two regions": MASKS,
+    "two styles": {"style": f"{STYLE}:2, {config.sample_photograph()}"},
 }
 
 
@@ -100,13 +105,14 @@ def main():
 
 
 def write_pictures(folder: Path):
-    """Writes a square picture, and masks of a left and a right part."""
-    square = images.read(config.sample_photograph())[:256, :256]
-    images.write(folder / "square.png", square)
-    left = np.zeros((256, 256, 3), np.float32)
-    left[:, :100] = 1
-    images.write(folder / "left.png", left)
-    images.write(folder / "right.png", 1 - left)
+    """Writes a square picture, and masks of the left and right parts of content and style."""
+    photograph = images.read(config.sample_photograph())
+    images.write(folder / "square.png", photograph[:256, :256])
+    for of, picture in (("content", photograph), ("style", images.read(STYLE))):
+        left = np.zeros_like(picture)
+        left[:, : 2 * picture.shape[1] // 5] = 1
+        images.write(folder / f"{of}_left.png", left)
+        images.write(folder / f"{of}_right.png", 1 - left)
 
 
 def compared(settings: dict[str, Any], count: int, value: float, gradient: np.ndarray) -> str:
@@ -151,7 +157,7 @@ def experiment_of(settings: dict[str, Any]) -> "Experiment":
     """The experiment of a row."""
     c = config.default()
     c.content = config.sample_photograph()
-    c.style = str(config.PICTURES / "starry.jpg")
+    c.style = str(STYLE)
     own = {"image_size": _SIZE.value, **COMMON, **settings}
     return config.with_values(c, own)
 
