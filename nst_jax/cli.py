@@ -246,13 +246,13 @@ def answer(text: object):
 def fail(message: object, code: int = 2) -> NoReturn:
     """Prints an error as one line and exits; that somebody stopped the command is no error.
 
-    With a code other than 2 an optimisation was under way. The process then ends at once, because
-    Python would wait for the steps that the device still computes.
+    With a `StoppedError`, or a code other than 2, an optimisation was under way. The process then
+    ends at once, because Python would wait for the steps that the device still computes.
     """
     with contextlib.suppress(OSError):
         kind = "" if code > SIGNALLED else "error: "
         print(kind + one_line(str(message)), file=sys.stderr, flush=True)
-    if code != 2:
+    if code != 2 or isinstance(message, StoppedError):
         os._exit(code)
     sys.exit(code)
 

@@ -851,6 +851,12 @@ def test_total_variation_agrees_with_loops(name, picture):
 
 
 @pytest.mark.parametrize("name", SMOOTHNESS)
+def test_total_variation_of_a_picture_of_more_numbers_than_an_int_holds(name):
+    huge = jax.ShapeDtypeStruct((32768, 32768, 3), jnp.float32)
+    assert jax.eval_shape(lambda x: SMOOTHNESS[name](whole(x)), huge).shape == ()
+
+
+@pytest.mark.parametrize("name", SMOOTHNESS)
 def test_total_variation_of_a_constant_is_zero_with_zero_gradient(name):
     value, grad = jax.value_and_grad(lambda x: SMOOTHNESS[name](whole(x)))(jnp.full((4, 5, 3), 0.3))
     assert value == 0

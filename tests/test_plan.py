@@ -311,6 +311,17 @@ def test_what_a_gpu_runs_at_once(gigabytes, most, monkeypatch):
     assert estimate.batch_size(estimate.Work(65536, 177_000_000, 1.0)) == most
 
 
+def test_the_plan_says_which_cells_the_devices_cannot_share(files):
+    c = changed(files, {"image_size": 48, "split": 2})
+    cells = [axes.Cell("0-x", {"seed": "0"}, {}, config.with_values(c, {"seed": 0}))]
+    programs, unusable = plan.plan(cells, Cache())
+    assert not programs
+    assert unusable == {"0-x": "config.split=2, but there is only 1 cpu device"}
+    shared = config.with_values(c, {"split": -1})
+    (program,), _ = plan.plan([cells[0]._replace(experiment=shared)] * 3, Cache(), 2)
+    assert (program.at_once, program.batch) == (1, 1)
+
+
 def test_the_plan_as_a_table(files):
     c = changed(files, {"image_size": 48})
     cells = [

@@ -6,6 +6,7 @@ import re
 import socket
 import subprocess
 import sys
+import time
 
 import jax
 import numpy as np
@@ -100,19 +101,34 @@ def test_a_split_run_paints_what_one_device_does_and_resumes(tmp_path):
     assert "resuming after 5 steps" in said
 
 
-def in_processes(count, words):
-    """Runs a command in so many processes that share a picture."""
+def started_together(count, words):
+    """A command, started in so many processes that share a picture."""
     with socket.socket() as free:
         free.bind(("localhost", 0))
         place = f"--coordinator=localhost:{free.getsockname()[1]}"
-    shared = [*words, place, f"--processes={count}"]
-    command = [sys.executable, "-m", "nst_jax.run", *shared]
-    others = [
-        subprocess.Popen([*command, f"--process={k}"], env=os.environ | QUICKLY)
-        for k in range(1, count)
+    command = [sys.executable, "-m", "nst_jax.run", *words, place, f"--processes={count}"]
+    return [
+        subprocess.Popen(
+            [*command, f"--process={k}"],
+            env=os.environ | QUICKLY,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for k in range(count)
     ]
-    run_command("nst_jax.run", *shared, "--process=0", **QUICKLY)
-    assert not any(other.wait(60) for other in others)
+
+
+def ended(processes, code):
+    """What processes said on standard error, each of which ends with a code."""
+    said = [process.communicate(timeout=300)[1] for process in processes]
+    assert [process.returncode for process in processes] == [code] * len(processes), said
+    assert not any("Traceback" in text for text in said)
+    return said
+
+
+def in_processes(count, words):
+    """Runs a command in so many processes that share a picture."""
+    ended(started_together(count, words), 0)
 
 
 @pytest.mark.slow
@@ -131,6 +147,28 @@ def test_two_processes_paint_one_picture_and_resume(tmp_path):
     assert [line["step"] for line in both] == [0, 1, 2, 3]
     totals = ([line["total"] for line in lines] for lines in (alone, both[:3]))
     np.testing.assert_allclose(*totals, rtol=1e-4)
+
+
+@pytest.mark.slow
+def test_processes_end_together(tmp_path):
+    """By a signal to all, with a checkpoint; and where one of them cannot begin."""
+    keys = ["--config=starry", "--config.image_size=48", "--config.steps=100000"]
+    keys += ["--config.style_layers=relu1_1", "--config.content_layers=relu1_2"]
+    keys += ["--config.pyramid.min_size=0", "--config.split=-1", f"--workdir={tmp_path / 'run'}"]
+    processes = started_together(2, keys)
+    metrics = tmp_path / "run" / "metrics.jsonl"
+    until = time.monotonic() + 200
+    while not (metrics.is_file() and '"step": 20' in metrics.read_text()):
+        assert time.monotonic() < until
+        time.sleep(0.2)
+    for process in processes:
+        process.terminate()
+    first, _ = ended(processes, 143)
+    assert "resumes after step" in first
+    assert list((tmp_path / "run" / "checkpoints").iterdir())
+    first, other = ended(started_together(2, [*keys, "--config.seed=7"]), 2)
+    assert "was begun with other settings" in first
+    assert "another process cannot begin" in other
 
 
 ROWS_OF_8 = jax.sharding.Mesh(np.array(jax.devices()[:1] * 8), ("rows",))

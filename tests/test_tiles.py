@@ -220,11 +220,47 @@ def test_tiles_are_the_largest_that_fit(monkeypatch):
     assert estimate.tile(config.parse(c), shape) == 0
     with pytest.raises(UserError, match="takes about .* GB of memory, and the device has"):
         failures.check_memory(experiment, shape)
-    assert "--config.tile=256" in str(failures.out_of_memory(experiment))
     c = config.default()
     c.content = c.style = "a.jpg"
     c.style_losses, c.style_layers = "shifted_gram", "relu3_1"
     assert "rematerialize=True" in str(failures.out_of_memory(config.parse(c)))
+
+
+def test_the_estimate_counts_what_is_never_in_tiles():
+    """XLA takes 13.4 GB to describe 4096x4096 pixels of a style, and 17.2 GB for metrics."""
+    c = config.default()
+    c.content = c.style = "a.jpg"
+    c.image_size = 1024
+    small = estimate.memory(config.parse(c), (1024, 1024), 0)
+    c.style_scale = 4.0
+    large = estimate.memory(config.parse(c), (1024, 1024), 0)
+    assert small < 4e9
+    assert large == pytest.approx(13.4e9, rel=0.05)
+    c.style_scale, c.image_size, c.tile = 1.0, 4096, 512
+    tiled = estimate.work(config.parse(c), (3072, 4096)).bytes
+    c.metrics = True
+    measured = config.parse(c)
+    assert tiled < 8e9 < estimate.work(measured, (3072, 4096)).bytes < 17.5e9
+
+
+def test_metrics_too_large_for_the_device_are_said_before_the_first_step(monkeypatch):
+    c = config.default()
+    c.content = c.style = "a.jpg"
+    c.image_size, c.tile, c.metrics = 4096, 512, True
+    monkeypatch.setattr(estimate, "device_bytes", lambda: 9_000_000_000)
+    with pytest.raises(UserError, match="leave config.metrics out"):
+        failures.check_memory(config.parse(c), (3072, 4096))
+
+
+def test_out_of_memory_names_a_smaller_tile_than_there_is(monkeypatch):
+    c = config.default()
+    c.content = c.style = "a.jpg"
+    c.image_size = 8192
+    monkeypatch.setattr(estimate, "device_bytes", lambda: 1)  # 256 is chosen
+    for tile, smaller in ((0, 512), (1024, 512), (512, 256), (256, 0), (-1, 0)):
+        c.tile = tile
+        advice = str(failures.out_of_memory(config.parse(c)))
+        assert f"--config.tile={smaller}," in advice if smaller else "tile" not in advice
 
 
 def test_the_estimate_counts_what_losses_keep_of_styles():

@@ -85,6 +85,11 @@ def whole(image: Float[Array, "h w c"]) -> Pixels:
     return Pixels(image, (image.shape[0], image.shape[1]))
 
 
+def _count(height: int, width: int, channels: int) -> float:
+    """How many numbers a picture has; JAX would take an int of more than 2^31 for an overflow."""
+    return float(height * width * channels)
+
+
 def squared(own: Pixels) -> Float[Array, ""]:
     """Squared total variation: mean (x[i+1, j] - x[i, j])^2 + mean (x[i, j+1] - x[i, j])^2.
 
@@ -99,8 +104,8 @@ def squared(own: Pixels) -> Float[Array, ""]:
     size.
     """
     (height, width), channels = own.shape, own.values.shape[2]
-    down = jnp.sum(jnp.square(own.down())) / ((height - 1) * width * channels)
-    return down + jnp.sum(jnp.square(own.right())) / (height * (width - 1) * channels)
+    down = jnp.sum(jnp.square(own.down())) / _count(height - 1, width, channels)
+    return down + jnp.sum(jnp.square(own.right())) / _count(height, width - 1, channels)
 
 
 def absolute(own: Pixels) -> Float[Array, ""]:
@@ -123,8 +128,8 @@ def nine_point(own: Pixels) -> Float[Array, ""]:
     straight = jnp.sum(jnp.square(own.right())) + jnp.sum(jnp.square(own.down()))
     falling, rising = own.diagonals()
     diagonal = jnp.sum(jnp.square(falling)) + jnp.sum(jnp.square(rising))
-    corners = (height + 1) * (width + 1) * channels
-    return 2 * (straight / (3 * height * width * channels) + diagonal / (12 * corners))
+    corners = _count(height + 1, width + 1, channels)
+    return 2 * (straight / (3 * _count(height, width, channels)) + diagonal / (12 * corners))
 
 
 def power(own: Pixels) -> Float[Array, ""]:

@@ -146,6 +146,12 @@ class Placement:
             return number
         return int(multihost_utils.broadcast_one_to_all(np.int32(number)))
 
+    def anywhere(self, is_so: bool) -> bool:
+        """Whether something is so in any of the processes that share a picture."""
+        if not self.shares_picture or jax.process_count() == 1:
+            return is_so
+        return bool(np.any(multihost_utils.process_allgather(np.bool(is_so))))
+
 
 ONE_DEVICE = Placement()
 

@@ -74,6 +74,7 @@ def plan(
     for cell in cells:
         try:
             pictures = prepare.load(cell.experiment, cache)
+            check_split(cell.experiment, pictures.shape, rows_mesh(cell.experiment))
             failures.check_memory(cell.experiment, pictures.shape)
         except UserError as error:
             unusable[cell.name] = str(error)
@@ -82,10 +83,10 @@ def plan(
         groups[static].append(cell)
         own = estimate.work(cell.experiment, pictures.shape)
         asked[static] = max(own, asked.get(static, own), key=lambda one: one.bytes)
-    programs = [
-        Program(group, at_once or estimate.batch_size(asked[static]), asked[static])
-        for static, group in groups.items()
-    ]
+    programs = []
+    for static, group in groups.items():
+        most = 1 if rules.is_split(group[0].experiment) else at_once
+        programs.append(Program(group, most or estimate.batch_size(asked[static]), asked[static]))
     return programs, unusable
 
 

@@ -1,11 +1,15 @@
 """Several processes of one picture, or of a pod whose processes JAX must start together."""
 
+import contextlib
 import re
 import socket
 import sys
 import time
+from collections.abc import Iterator
 
 import jax
+import numpy as np
+from jax.experimental import multihost_utils
 
 from nst_jax.errors import UserError
 
@@ -54,6 +58,29 @@ def join(coordinator: str, processes: int, process: int):
             f"the processes that share the work do not find each other ({error}); "
             "give --coordinator, --processes and --process"
         ) from error
+
+
+@contextlib.contextmanager
+def ready() -> Iterator[None]:
+    """Wraps what each process does before they compute together: none begins without the others.
+
+    Raises:
+      UserError: another process cannot begin.
+    """
+    try:
+        yield
+    except Exception:
+        _all_are(False)
+        raise
+    if not _all_are(True):
+        raise UserError("another process cannot begin; its own message says why")
+
+
+def _all_are(ready: bool) -> bool:
+    """Whether all processes are ready; all of them must ask."""
+    if jax.process_count() == 1:
+        return ready
+    return bool(np.all(multihost_utils.process_allgather(np.bool(ready))))
 
 
 def await_listener(host: str, port: int):

@@ -15,7 +15,7 @@ from nst_jax.network.weights import Weights
 from nst_jax.optimize.lbfgs import pairs_of
 from nst_jax.optimize.loop import NonFiniteLossError
 from nst_jax.report.reading import INTERRUPTED
-from nst_jax.runs import checkpoints, driver, record, workdir
+from nst_jax.runs import checkpoints, driver, processes, record, workdir
 from nst_jax.runs.checkpoints import Found
 from nst_jax.runs.driver import Member, Standing
 from nst_jax.runs.interrupts import Interrupts
@@ -60,62 +60,88 @@ def run(
     """
     interrupts.arm()
     jax.devices()  # a device that is not there is said before anything is written
-    mesh = rows_mesh(experiment)
-    cache = Cache()
-    pictures = prepare.load(experiment, cache)
-    check_split(experiment, pictures.shape, mesh)
-    failures.check_memory(experiment, pictures.shape)
+    cache, standing = Cache(), Standing()
     if jax.process_index():
-        return _follow(Member(name, Job(experiment, pictures), Path(folder)), cache)
-    used = networks.load_weights(experiment.network, cache)
-    if experiment.output.metrics:
-        metrics.prepare(experiment, cache)
-    path, began = workdir.open_run(folder, name)
-    member = Member(name, Job(experiment, pictures), path)
-    with workdir.lock(path), contextlib.ExitStack() as stack:
-        if began:
-            _check_begun(member, used, extended, cache)
-            if record.is_finished(path, experiment):
-                say("it is finished already")
-                return record.painting_path(path, experiment)
-        standing, ending = Standing(), {"name": name, "command": command}
-        try:
+        return _follow(experiment, Path(folder), interrupts, cache)
+    with contextlib.ExitStack() as stack:
+        with processes.ready():
+            job = _load(experiment, cache)
+            used = networks.load_weights(experiment.network, cache)
+            if experiment.output.metrics:
+                metrics.prepare(experiment, cache)
+            path, began = workdir.open_run(folder, name)
+            member = Member(name, job, path)
+            stack.enter_context(workdir.lock(path))
+            if not began:
+                stack.callback(lambda: standing.last or workdir.discard(path))
+            else:
+                _check_begun(member, used, extended, cache)
+                if record.is_finished(path, experiment):
+                    say("it is finished already")
+                    return record.painting_path(path, experiment)
             say(f"writing to {path}; Ctrl-C keeps the picture so far, and --workdir resumes")
             found = _resumed(member) if began else None
             record.write_settings(path, experiment, used, cache)
             record.rewind(path, found.progress.step if found else 0)
-            if profile:
-                stack.enter_context(jax.profiler.trace(path / "profile"))
-            return _paint(member, interrupts, standing, found, ending, cache, revise)
-        finally:
-            if not standing.last and not began:
-                workdir.discard(path)
+        if profile:
+            stack.enter_context(jax.profiler.trace(path / "profile"))
+        ending = {"name": name, "command": command}
+        return _paint(member, interrupts, standing, found, ending, cache, revise)
 
 
-def _follow(member: Member, cache: Cache) -> Path:
+def _load(experiment: Experiment, cache: Cache) -> Job:
+    """The experiment and its pictures.
+
+    Raises:
+      UserError: a picture cannot be used, or the devices cannot compute a painting of its size.
+    """
+    mesh = rows_mesh(experiment)
+    pictures = prepare.load(experiment, cache)
+    check_split(experiment, pictures.shape, mesh)
+    failures.check_memory(experiment, pictures.shape)
+    return Job(experiment, pictures)
+
+
+def _follow(experiment: Experiment, folder: Path, interrupts: Interrupts, cache: Cache) -> Path:
     """Computes this process's share of a picture that process 0 paints and keeps.
+
+    A signal waits until process 0 has the state of a checkpoint, as it does there.
 
     Returns:
       The painting's path.
 
     Raises:
-      StoppedError: the device failed, or the picture is lost.
-      UserError: the device has too little memory.
+      StoppedError: the device failed or has too little memory, or the picture is lost.
+      UserError: a process cannot begin.
+      KeyboardInterrupt: by a signal.
     """
-    job, folder = member.job, member.folder
-    painting = record.painting_path(folder, job.experiment)
-    if (folder / "config.json").is_file() and record.is_finished(folder, job.experiment):
-        return painting
-    found, _ = checkpoints.newest(folder, job.experiment, job.pictures)
-    network = networks.load_network(job.experiment, job.pictures, cache)
-    resume, mesh = found.progress if found else None, rows_mesh(job.experiment)
+    with processes.ready():
+        job = _load(experiment, cache)
+        painting = record.painting_path(folder, experiment)
+        if (folder / "config.json").is_file() and record.is_finished(folder, experiment):
+            return painting
+        found, _ = checkpoints.newest(folder, experiment, job.pictures)
+    network = networks.load_network(experiment, job.pictures, cache)
+    keeps = experiment.output.checkpoint_seconds > 0
+    steps = paint(
+        [job],
+        network,
+        mesh=rows_mesh(experiment),
+        resume=found.progress if found else None,
+        snapshot=lambda is_last: keeps and bool(interrupts.seen),
+    )
     try:
-        for _ in paint([job], network, mesh=mesh, resume=resume):
-            pass
+        for progress in interrupts.patiently(steps, keeps):
+            if progress.state is not None:
+                interrupts.check()
+            del progress  # its state may be large
     except NonFiniteLossError as error:
         raise StoppedError(str(error), 1) from error
+    except UserError as error:
+        raise StoppedError(str(error), 2) from error
     except (RuntimeError, ValueError) as error:
-        raise failures.explained(error, job.experiment) from error
+        failed = failures.explained(error, experiment)
+        raise StoppedError(str(failed), 2 if isinstance(failed, UserError) else 1) from error
     return painting
 
 
@@ -210,7 +236,9 @@ def _explained(
     if isinstance(error, StoppedError):
         return StoppedError(f"{error}{kept}{ahead}", error.code), str(error)
     if isinstance(error, UserError):
-        return UserError(f"{error}{kept}"), str(error)
+        # Python's exit would wait for other processes, which wait for this one.
+        text, shares = f"{error}{kept}", jax.process_count() > 1
+        return StoppedError(text, 2) if shares else UserError(text), str(error)
     return error, INTERRUPTED
 
 

@@ -27,6 +27,10 @@ REMATERIALIZED_SHARE = 0.5  # of the activations' memory
 TILES = (2048, 1024, 512, 256)  # sides in pixels, of which one is chosen
 MATTING_PICTURES = 31  # 108 bytes a pixel of colours, and 260 of a step
 HYPERCOLUMN_COPIES = 2  # targets, and what a step keeps
+# Numbers a pixel of a whole picture, as XLA reports them on CPU, ...
+DESCRIBED_NUMBERS = 200  # ... while the targets of a style picture are computed,
+NORMALIZED_NUMBERS = 145  # ... for the means of `normalize_network`,
+MEASURED_NUMBERS = 341  # ... and for the metrics.
 TILED_PICTURES = 2  # that a step in tiles keeps besides, among them the first section's output
 
 
@@ -65,13 +69,24 @@ def work(experiment: Experiment, shape: tuple[int, int]) -> Work:
     cut = tile(experiment, shape)
     return Work(
         height * width,
-        memory(experiment, shape, cut, recomputes=recomputes_content(experiment, shape, cut)),
+        max(
+            memory(experiment, shape, cut, recomputes=recomputes_content(experiment, shape, cut)),
+            _whole_bytes(experiment, shape),
+        ),
         height
         * width
         * operations
         * experiment.weighed(experiment.steps)
         * _excess(experiment, cut),
     )
+
+
+def _whole_bytes(experiment: Experiment, shape: tuple[int, int]) -> int:
+    """Memory of what is never computed in tiles, before the first step or after the last."""
+    numbers = MEASURED_NUMBERS if experiment.output.metrics else 0
+    if experiment.network.normalize:
+        numbers = max(numbers, NORMALIZED_NUMBERS)
+    return 4 * numbers * math.prod(shape)
 
 
 def _deepest(experiment: Experiment) -> str:
@@ -149,7 +164,9 @@ def memory(
     style = math.prod(shape) * _style_pixels(experiment)
     targets = style * _style_numbers(experiment)
     step = seen * activations + height * width * kept + targets
-    describing = style * _described_numbers(experiment) if is_tiled else 0
+    describing = style * _described_numbers(experiment)
+    if not is_tiled and experiment.network.tile <= 0:
+        describing = style / max(len(experiment.inputs.styles), 1) * DESCRIBED_NUMBERS
     return round(4 * max(step, describing))
 
 
@@ -237,7 +254,7 @@ def tile(experiment: Experiment, shape: tuple[int, int], available: float = 0.0)
         side
         for recomputes in ways
         for side in TILES
-        if memory(experiment, shape, side, recomputes=recomputes) <= most
+        if side < max(shape) and memory(experiment, shape, side, recomputes=recomputes) <= most
     )
     return next(fitting, TILES[-1])
 

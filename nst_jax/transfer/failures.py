@@ -1,5 +1,6 @@
 """What a failed run says: errors of the device in one line, the exit code, what is kept."""
 
+import dataclasses
 import re
 
 import jax
@@ -25,10 +26,11 @@ def is_out_of_memory(error: Exception) -> bool:
 def out_of_memory(experiment: Experiment) -> UserError:
     """The error of an experiment that the device cannot hold."""
     advice = "choose a smaller one"
-    tile = next((side for side in (512, 256) if side < experiment.size), 0)
-    if tile and experiment.network.tile <= 0 and not rules.untileable(experiment):
+    now = estimate.tile(experiment, (experiment.size, experiment.size))
+    tile = next((side for side in (512, 256) if side < (now or experiment.size)), 0)
+    if tile and not rules.untileable(experiment):
         advice += f", or --config.tile={tile}, which takes the memory of one tile"
-    elif experiment.network.tile <= 0 and not experiment.network.rematerialize:
+    elif not (now or experiment.network.rematerialize):
         advice += ", or --config.rematerialize=True, which takes about half"
     return UserError(
         f"the device has too little memory for config.image_size {experiment.size}; {advice}"
@@ -53,6 +55,10 @@ def check_memory(experiment: Experiment, shape: tuple[int, int]):
         advice = "choose a smaller one"
         if experiment.optimizer.static.name == "lbfgs":
             advice += ", or a smaller config.optimizer.memory"
+        plain = dataclasses.replace(experiment.output, metrics=False)
+        plain = dataclasses.replace(experiment, output=plain)
+        if estimate.work(plain, shape).bytes <= there:
+            advice += ", or leave config.metrics out, which needs the whole picture at once"
         raise UserError(
             f"config.image_size {experiment.size} takes about {needed / 1e9:.3g} GB of memory, and "
             f"the device has {there / 1e9:.3g}; {advice}"

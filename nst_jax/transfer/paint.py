@@ -156,9 +156,9 @@ def _check_agreed(place: Placement, step: int):
     """Checks that all processes resume after the same step, -1 for none.
 
     Raises:
-      UserError: this one has another checkpoint.
+      UserError: one has another checkpoint.
     """
-    if place.agreed(step) != step:
+    if place.anywhere(place.agreed(step) != step):
         raise UserError(
             "the processes do not find the same checkpoint; give all of them the same --workdir, a "
             "folder that they share"
