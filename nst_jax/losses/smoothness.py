@@ -86,7 +86,10 @@ def whole(image: Float[Array, "h w c"]) -> Pixels:
 
 
 def _count(height: int, width: int, channels: int) -> float:
-    """How many numbers a picture has; JAX would take an int of more than 2^31 for an overflow."""
+    """The number of values in a picture, as a float: JAX converts an int to int32, which overflows.
+
+    A picture of 32768x32768 pixels has 3 * 2^30 of them.
+    """
     return float(height * width * channels)
 
 

@@ -62,7 +62,9 @@ def join(coordinator: str, processes: int, process: int):
 
 @contextlib.contextmanager
 def ready() -> Iterator[None]:
-    """Wraps what each process does before they compute together: none begins without the others.
+    """Waits, after a process has prepared its work, until all processes have prepared theirs.
+
+    If one of them fails, none begins.
 
     Raises:
       UserError: another process cannot begin.
@@ -77,7 +79,7 @@ def ready() -> Iterator[None]:
 
 
 def _all_are(ready: bool) -> bool:
-    """Whether all processes are ready; all of them must ask."""
+    """Whether all processes are ready; every process must call it."""
     if jax.process_count() == 1:
         return ready
     return bool(np.all(multihost_utils.process_allgather(np.bool(ready))))

@@ -105,7 +105,7 @@ def _load(experiment: Experiment, cache: Cache) -> Job:
 def _follow(experiment: Experiment, folder: Path, interrupts: Interrupts, cache: Cache) -> Path:
     """Computes this process's share of a picture that process 0 paints and keeps.
 
-    A signal waits until process 0 has the state of a checkpoint, as it does there.
+    As in process 0, a signal takes effect at the next checkpoint, which it asks for.
 
     Returns:
       The painting's path.
